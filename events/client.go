@@ -1,0 +1,152 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/propagation"
+)
+
+// ErrNoBridge says that no stream takes what was sent or holds what was asked for: no bridge has run on this NATS
+// system under this prefix, or it does not know the kind.
+var ErrNoBridge = errors.New("no bridge: there is no stream for it")
+
+// Client submits requests and reads their events. It is a convenience: a bare NATS client can do the same. Its methods
+// may be called concurrently.
+type Client struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	subjects Subjects
+	trace    propagation.TextMapPropagator
+}
+
+// NewClient returns a client on a connection, which stays the caller's to close. Give it [nats.MaxReconnects] of -1,
+// and whatever is under way survives any outage.
+func NewClient(nc *nats.Conn, s Subjects) (*Client, error) {
+	if nc == nil {
+		return nil, errors.New("events client: want a NATS connection")
+	}
+	if s.prefix == "" {
+		return nil, errors.New("events client: want subjects, see DefaultSubjects")
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("events client: %w", err)
+	}
+	trace := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	return &Client{nc: nc, js: js, subjects: s, trace: trace}, nil
+}
+
+// Submit stores a request and returns its id. It tries until it has an answer or ctx ends. The trace context in ctx
+// travels with the request.
+//
+// The error is [ErrNoBridge] where nobody takes requests of this kind. The id is returned with an error too, unless the
+// request was not valid: when ctx ended the request may have been stored, and to submit it again with that id is safe.
+func (c *Client) Submit(ctx context.Context, r Request) (id string, err error) {
+	msg, err := r.Msg(c.subjects)
+	if err != nil {
+		return "", err
+	}
+	id = msg.Header.Get(HeaderRequestID)
+	c.trace.Inject(ctx, HeaderCarrier(msg.Header))
+	if err := c.publish(ctx, msg); err != nil {
+		return id, fmt.Errorf("submit request %q: %w", id, err)
+	}
+	return id, nil
+}
+
+// publish repeats msg until the stream has answered. Its message id makes that safe.
+func (c *Client) publish(ctx context.Context, msg *nats.Msg) error {
+	for {
+		err := c.tryPublish(ctx, msg)
+		if err == nil || !transient(err) {
+			return err
+		}
+		if errors.Is(err, ErrNoBridge) && !c.hasStream(ctx, msg.Subject) {
+			return fmt.Errorf("subject %s: %w", msg.Subject, ErrNoBridge)
+		}
+		if wait(ctx, retryWait) != nil {
+			return ended(ctx, err)
+		}
+	}
+}
+
+func (c *Client) tryPublish(ctx context.Context, msg *nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	_, err := c.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return fmt.Errorf("%w: %w", ErrNoBridge, err)
+	}
+	return err
+}
+
+// transient reports whether the same publish may succeed a moment later. After most of these errors nobody knows
+// whether the message was stored.
+func transient(err error) bool {
+	for _, target := range []error{
+		ErrNoBridge, context.DeadlineExceeded, nats.ErrTimeout,
+		nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded, nats.ErrDisconnected,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.Code == 503
+}
+
+// hasStream tells a stream without a leader, which is soon elected, from a stream that is not there. What can't be
+// found out counts as the former.
+func (c *Client) hasStream(ctx context.Context, subject string) bool {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	_, err := c.js.StreamNameBySubject(ctx, subject)
+	return !errors.Is(err, jetstream.ErrStreamNotFound) && !noJetStream(err)
+}
+
+// Await returns the completion of a request, whether it is stored already or comes later, and whatever happens to the
+// connection in between. An [Event] with another status than succeed is no error here: see its Error field.
+//
+// It waits until ctx ends, also for a request that was never made. The error is [ErrNoBridge] where no stream holds
+// events.
+func (c *Client) Await(ctx context.Context, id string) (Event, error) {
+	if err := validateID(id); err != nil {
+		return Event{}, err
+	}
+	r := c.reader([]string{c.subjects.CompletionOf(Token(id))})
+	r.start.DeliverPolicy = jetstream.DeliverAllPolicy
+	next, stop := iter.Pull2(r.messages(ctx))
+	defer stop()
+	msg, err, _ := next()
+	if err != nil {
+		return Event{}, fmt.Errorf("await request %q: %w", id, err)
+	}
+	return decodeEvent(msg)
+}
+
+// Do submits a request and awaits its completion.
+func (c *Client) Do(ctx context.Context, r Request) (Event, error) {
+	id, err := c.Submit(ctx, r)
+	if err != nil {
+		return Event{}, err
+	}
+	return c.Await(ctx, id)
+}
+
+func (c *Client) reader(filters []string) *reader {
+	return &reader{nc: c.nc, js: c.js, stream: c.subjects.EventsStream(), filters: filters}
+}
+
+func decodeEvent(msg jetstream.Msg) (Event, error) {
+	var ev Event
+	if err := json.Unmarshal(msg.Data(), &ev); err != nil {
+		return ev, fmt.Errorf("decode event on %s: %w", msg.Subject(), err)
+	}
+	return ev, nil
+}

@@ -1,0 +1,41 @@
+// Package events is the public contract of klingbridge in Go: subjects, headers, requests, the events that answer
+// them, and a small client.
+//
+// A program that asks for media publishes the JSON body of Kling's own create call on [Subjects.Request]; the bridge
+// answers with progress events and exactly one completion, both of type [Event]:
+//
+//	kling.request.<kind>[.high|.low]        a request, published by you
+//	kling.progress.<kind>.<status>.<id>     submitted, processing
+//	kling.completion.<kind>.<status>.<id>   succeed, failed, rejected, expired, cancelled: the one final event
+//	kling.late.<kind>.<status>.<id>         what Kling reported after the request had expired or was cancelled
+//	kling.archived.<kind>.<status>.<id>     where the result's files were copied to, see Archived
+//	kling.dead.<kind>.<status>.<id>         a request that never became a task, with the reason in its headers
+//
+// <id> is the request id as one subject token, see [Token].
+//
+// # The client
+//
+//	client, err := events.NewClient(nc, events.DefaultSubjects())
+//	…
+//	request, err := events.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn"}.AsRequest()
+//	…
+//	request.ID = "order-42"
+//	ev, err := client.Do(ctx, request)
+//
+// [Client.Submit] and [Client.Await] are the two halves of [Client.Do], which may be hours and processes apart. A NATS
+// user that only runs a client needs permission to subscribe to _INBOX.> and to publish on
+//
+//	kling.request.>
+//	$JS.API.STREAM.NAMES
+//	$JS.API.STREAM.INFO.KLING_EVENTS
+//	$JS.API.CONSUMER.CREATE.KLING_EVENTS.>
+//	$JS.API.CONSUMER.MSG.NEXT.KLING_EVENTS.>
+//	$JS.API.CONSUMER.DELETE.KLING_EVENTS.>
+//
+// # Compatibility
+//
+// Fields are only ever added; ignore those you do not know. The JSON Schema of requests and events and an AsyncAPI 3
+// document stand beside this file and are held to the types by tests.
+//
+// This package imports nothing else of klingbridge.
+package events

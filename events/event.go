@@ -1,0 +1,174 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Status is the state of a request. Kling's spelling "succeed" stays; the newer API's "succeeded" is normalised to it.
+type Status string
+
+// The statuses. Submitted and processing are progress, the others end a request.
+const (
+	StatusSubmitted  Status = "submitted"  // the task exists at Kling
+	StatusProcessing Status = "processing" // Kling works on it
+	StatusSucceed    Status = "succeed"    // Kling delivered a result
+	StatusFailed     Status = "failed"     // Kling reported the task as failed
+	StatusRejected   Status = "rejected"   // the request never became a task
+	StatusExpired    Status = "expired"    // its deadline passed first
+	StatusCancelled  Status = "cancelled"  // cancelled before a task existed
+)
+
+// Terminal reports whether no other status follows.
+func (s Status) Terminal() bool {
+	switch s {
+	case StatusSucceed, StatusFailed, StatusRejected, StatusExpired, StatusCancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Source says how the bridge came to know what an event reports.
+type Source string
+
+// The sources.
+const (
+	SourceCallback Source = "callback" // Kling called back
+	SourcePoll     Source = "poll"     // the bridge asked Kling
+	SourceBridge   Source = "bridge"   // the bridge itself decided: submitted, rejected, expired, cancelled
+)
+
+// ErrorClass says what went wrong in one word.
+type ErrorClass string
+
+// The error classes.
+const (
+	ErrorInvalid    ErrorClass = "invalid"    // the request itself
+	ErrorPolicy     ErrorClass = "policy"     // content was refused, at once or as a failed task
+	ErrorAuth       ErrorClass = "auth"       // the bridge's credentials
+	ErrorAccount    ErrorClass = "account"    // the bridge's account
+	ErrorCapacity   ErrorClass = "capacity"   // no slot at Kling
+	ErrorPermission ErrorClass = "permission" // the account may not use this API or model
+	ErrorKling      ErrorClass = "kling"      // Kling failed the task
+	ErrorExpired    ErrorClass = "expired"    // the deadline passed
+	ErrorCancelled  ErrorClass = "cancelled"  // somebody cancelled the request
+	ErrorInput      ErrorClass = "input"      // an object or file the request names could not be read
+)
+
+// Event is the JSON body of every progress, completion and late event. Fields without omitempty are always present.
+type Event struct {
+	RequestID      string            `json:"request_id"`
+	Kind           string            `json:"kind"`
+	Status         Status            `json:"status"`
+	Source         Source            `json:"source"`
+	TaskID         string            `json:"task_id,omitempty"`
+	ExternalTaskID string            `json:"external_task_id,omitempty"`
+	Message        string            `json:"message"`
+	Result         *Result           `json:"result,omitempty"` // when Status is succeed
+	Error          *Error            `json:"error,omitempty"`  // on a completion exactly when Status is not succeed
+	Units          string            `json:"units,omitempty"`  // a decimal string, as Kling deducted it
+	RequestedAt    Time              `json:"requested_at"`
+	SubmittedAt    *Time             `json:"submitted_at,omitempty"`
+	CompletedAt    *Time             `json:"completed_at,omitempty"` // on a completion always
+	PublishedAt    Time              `json:"published_at"`
+	Metadata       map[string]string `json:"metadata"`
+	ReplayOf       string            `json:"replay_of,omitempty"`     // the request id this one replays
+	Kling          json.RawMessage   `json:"kling,omitempty"`         // the task object exactly as Kling sent it
+	KlingOmitted   bool              `json:"kling_omitted,omitempty"` // true: Kling was left out to fit max_payload
+}
+
+// Result is what Kling made. The three lists are always present, possibly empty; URLs are byte-exact.
+type Result struct {
+	Videos    []Video `json:"videos"`
+	Images    []Image `json:"images"`
+	Audios    []Audio `json:"audios"`
+	ExpiresAt Time    `json:"expires_at"` // 30 days after Kling's update time, when the URLs die
+}
+
+// Video is one video of a result.
+type Video struct {
+	ID              string      `json:"id"`
+	URL             string      `json:"url"`
+	DurationSeconds json.Number `json:"duration_seconds"` // "0" where Kling gives none
+	WatermarkURL    string      `json:"watermark_url"`    // empty unless asked for
+}
+
+// Image is one image of a result.
+type Image struct {
+	Index        int    `json:"index"`
+	URL          string `json:"url"`
+	WatermarkURL string `json:"watermark_url"` // empty unless asked for
+}
+
+// Audio is one audio of a result.
+type Audio struct {
+	ID              string      `json:"id"`
+	URLMP3          string      `json:"url_mp3"`
+	URLWAV          string      `json:"url_wav"`
+	DurationSeconds json.Number `json:"duration_seconds"` // the mp3's, else the wav's, else "0"
+}
+
+// Error says why a request did not succeed.
+type Error struct {
+	Class      ErrorClass `json:"class"`
+	Code       int        `json:"code"`        // Kling's, 0 where Kling gave none
+	HTTPStatus int        `json:"http_status"` // of Kling's answer, 0 where Kling was not asked
+	Message    string     `json:"message"`
+	Retryable  bool       `json:"retryable"` // whether the same request could succeed later
+}
+
+// Error makes an Error usable as a Go error.
+func (e *Error) Error() string {
+	if e.Code != 0 {
+		return fmt.Sprintf("%s: %s (code %d, HTTP %d)", e.Class, e.Message, e.Code, e.HTTPStatus)
+	}
+	return fmt.Sprintf("%s: %s", e.Class, e.Message)
+}
+
+// Encode returns the event as JSON, with the characters &, < and > left as they are.
+func (e *Event) Encode() ([]byte, error) {
+	data, err := encode(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s event of request %s: %w", e.Status, e.RequestID, err)
+	}
+	return data, nil
+}
+
+// encode is json.Marshal that leaves &, < and > as they are: URLs and prompts stay readable.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(buf.Bytes(), "\n"), nil
+}
+
+// timeLayout is RFC 3339 in UTC with milliseconds.
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// Time is an instant on the wire: RFC 3339, UTC, milliseconds.
+type Time struct{ time.Time }
+
+// At returns t as it is written on the wire.
+func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Millisecond)} }
+
+// String returns the wire form.
+func (t Time) String() string { return t.UTC().Format(timeLayout) }
+
+// MarshalJSON implements [json.Marshaler].
+func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }
+
+// UnmarshalJSON implements [json.Unmarshaler]; it takes any RFC 3339 time.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	var parsed time.Time
+	if err := json.Unmarshal(b, &parsed); err != nil {
+		return err
+	}
+	*t = At(parsed)
+	return nil
+}

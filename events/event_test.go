@@ -1,0 +1,122 @@
+package events_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+func TestEventKeepsWhatKlingSent(t *testing.T) {
+	t.Parallel()
+	ev := event("order-42", events.StatusSucceed)
+	ev.Kling = json.RawMessage(`{"task_id":"871","n":1.50,"big":871000000000000101,"url":"https://a/?x=1&y=<2>"}`)
+	data, err := ev.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		string(ev.Kling), `"url":"https://cdn.example/a.mp4?x=1&y=2"`, `"duration_seconds":5.1`,
+	} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("%s\nis not in\n%s", want, data)
+		}
+	}
+	var back events.Event
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(ev, back); diff != "" {
+		t.Errorf("decoded (-want +got):\n%s", diff)
+	}
+}
+
+func TestTime(t *testing.T) {
+	t.Parallel()
+	var got events.Time
+	if err := json.Unmarshal([]byte(`"2026-11-23T10:00:00.1234567+01:00"`), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := "2026-11-23T09:00:00.123Z"; got.String() != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if err := json.Unmarshal([]byte(`"yesterday"`), &got); err == nil {
+		t.Error("yesterday is no error")
+	}
+	data, err := json.Marshal(events.At(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)))
+	if want := `"2026-11-23T09:00:00.000Z"`; err != nil || string(data) != want {
+		t.Errorf("got %s, %v; want %s", data, err, want)
+	}
+}
+
+func TestErrorReadsAsOne(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]*events.Error{
+		"expired: too late": {Class: events.ErrorExpired, Message: "too late"},
+		"invalid: bad mode (code 1201, HTTP 400)": {
+			Class: events.ErrorInvalid, Code: 1201, HTTPStatus: 400, Message: "bad mode",
+		},
+	} {
+		if err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+	}
+	wrapped := errors.Join(errors.New("no film"), &events.Error{Class: events.ErrorPolicy})
+	if err, ok := errors.AsType[*events.Error](wrapped); !ok || err.Class != events.ErrorPolicy {
+		t.Errorf("%v is not found in the chain", wrapped)
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	got := events.Metadata(nats.Header{
+		"Kling-Meta-Tenant": {"acme", "other"}, "Kling-Meta-tenant": {"x"}, "kling-meta-Lower": {"y"}, "Kling-Meta-": {"z"},
+		"Content-Type": {"application/json"},
+	})
+	if diff := cmp.Diff(map[string]string{"Tenant": "acme", "tenant": "x"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if events.Metadata(nil) == nil {
+		t.Error("no headers give nil, want an empty map")
+	}
+}
+
+func TestSetCloudEvent(t *testing.T) {
+	t.Parallel()
+	ev := event(`100% "Köln"`, events.StatusSubmitted)
+	h := nats.Header{}
+	events.SetCloudEvent(h, events.DefaultSubjects(), &ev, "x.submitted")
+	want := nats.Header{
+		"ce-specversion": {"1.0"},
+		"ce-id":          {"x.submitted"},
+		"ce-source":      {"/klingbridge/kling"},
+		"ce-type":        {"ai.kling.task.submitted"},
+		"ce-subject":     {"100%25%20%22K%C3%B6ln%22"},
+		"ce-time":        {"2026-11-23T09:00:00.123Z"},
+	}
+	if diff := cmp.Diff(want, h); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestHeaderCarrier(t *testing.T) {
+	t.Parallel()
+	c := events.HeaderCarrier{"Tracestate": {"a=1"}, "tracestate": {"b=2"}, "Traceparent": {"00-…"}, "empty": {}}
+	c.Set("baggage", "x=1")
+	for key, want := range map[string]string{
+		"tracestate": "b=2", "traceparent": "00-…", "baggage": "x=1", "empty": "", "absent": "",
+	} {
+		if got := c.Get(key); got != want {
+			t.Errorf("Get(%s) = %q, want %q", key, got, want)
+		}
+	}
+	if n := len(c.Keys()); n != 5 {
+		t.Errorf("%d keys, want 5", n)
+	}
+}

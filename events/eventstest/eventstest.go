@@ -1,0 +1,195 @@
+// Package eventstest holds published events to the contract, in the tests of whoever publishes them.
+package eventstest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Check fails the test unless a message, as it was stored or republished, is an event as the contract has it: body and
+// headers match their JSON Schema, and subject, headers and body agree. Headers the contract does not name are let
+// through; unknown fields of the body are not, so that schema and types grow with it.
+func Check(tb testing.TB, subject string, h nats.Header, data []byte) {
+	tb.Helper()
+	subjects, parsed, ok := parse(subject)
+	if !ok {
+		tb.Errorf("%s: is no subject of an event", subject)
+		return
+	}
+	c := check{TB: tb, subject: subject, parsed: parsed, header: h}
+	if parsed.Type == events.TypeArchived {
+		c.archived(data)
+		return
+	}
+	c.event(subjects, data)
+}
+
+// Schema compiles a JSON Schema of package events, named by its file and a part of it:
+// "event.schema.json", "request.schema.json#/$defs/headers". Formats are checked.
+func Schema(tb testing.TB, ref string) *jsonschema.Schema {
+	tb.Helper()
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	var base string
+	for _, text := range [][]byte{events.EventSchema(), events.RequestSchema(), events.ArchivedSchema()} {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		id := doc.(map[string]any)["$id"].(string)
+		if err := compiler.AddResource(id, doc); err != nil {
+			tb.Fatal(err)
+		}
+		base = id[:strings.LastIndex(id, "/")+1]
+	}
+	schema, err := compiler.Compile(base + ref)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return schema
+}
+
+// parse takes a subject apart whatever its prefix: all but the last four tokens.
+func parse(subject string) (events.Subjects, events.Parsed, bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) < 5 {
+		return events.Subjects{}, events.Parsed{}, false
+	}
+	subjects, err := events.NewSubjects(strings.Join(tokens[:len(tokens)-4], "."))
+	if err != nil {
+		return events.Subjects{}, events.Parsed{}, false
+	}
+	parsed, ok := subjects.Parse(subject)
+	return subjects, parsed, ok && parsed.Type != "dead"
+}
+
+// check is one message under test.
+type check struct {
+	testing.TB
+	subject string
+	parsed  events.Parsed
+	header  nats.Header
+}
+
+func (c check) archived(data []byte) {
+	c.Helper()
+	var body events.Archived
+	c.matches("archived.schema.json", data)
+	c.decode(data, &body)
+	c.equal("token of request_id", events.Token(body.RequestID), c.parsed.Token)
+	c.equal("kind", body.Kind, c.parsed.Kind)
+}
+
+func (c check) event(subjects events.Subjects, data []byte) {
+	c.Helper()
+	var ev events.Event
+	c.matches("event.schema.json", data)
+	c.matches("event.schema.json#/$defs/headers", c.encodeHeader())
+	c.decode(data, &ev)
+
+	c.equal("token of request_id", events.Token(ev.RequestID), c.parsed.Token)
+	c.equal("kind", ev.Kind, c.parsed.Kind)
+	c.equal("status", string(ev.Status), string(c.parsed.Status))
+	c.checkType(ev.Status)
+
+	id := c.messageID()
+	c.equal(jetstream.MsgIDHeader, c.header.Get(jetstream.MsgIDHeader), id)
+	c.equal(events.HeaderRequestID, c.header.Get(events.HeaderRequestID), ev.RequestID)
+	c.equal(events.HeaderTaskID, c.header.Get(events.HeaderTaskID), ev.TaskID)
+	c.equal(events.HeaderStatus, c.header.Get(events.HeaderStatus), string(ev.Status))
+	c.equal(events.HeaderSource, c.header.Get(events.HeaderSource), string(ev.Source))
+	c.checkMetadata(ev.Metadata)
+
+	cloudEvent := nats.Header{}
+	events.SetCloudEvent(cloudEvent, subjects, &ev, id)
+	for name := range cloudEvent {
+		c.equal(name, c.header.Get(name), cloudEvent.Get(name))
+	}
+}
+
+// checkType holds the status to the sort of event: a late event is the end of a task.
+func (c check) checkType(status events.Status) {
+	c.Helper()
+	want := status.Terminal()
+	switch c.parsed.Type {
+	case events.TypeProgress:
+		want = !want
+	case events.TypeLate:
+		want = status == events.StatusSucceed || status == events.StatusFailed
+	}
+	if !want {
+		c.Errorf("%s: status %q on a %s event", c.subject, status, c.parsed.Type)
+	}
+}
+
+func (c check) messageID() string {
+	if c.parsed.Type == events.TypeProgress {
+		return c.parsed.Token + "." + string(c.parsed.Status)
+	}
+	return c.parsed.Token + "." + c.parsed.Type
+}
+
+func (c check) checkMetadata(body map[string]string) {
+	c.Helper()
+	if header := events.Metadata(c.header); !maps.Equal(header, body) {
+		c.Errorf("%s: metadata is %v in the body and %v in the headers", c.subject, body, header)
+	}
+}
+
+func (c check) equal(what, got, want string) {
+	c.Helper()
+	if got != want {
+		c.Errorf("%s: %s is %q, want %q", c.subject, what, got, want)
+	}
+}
+
+func (c check) matches(ref string, data []byte) {
+	c.Helper()
+	instance, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		c.Errorf("%s: %v\n%s", c.subject, err, data)
+		return
+	}
+	if err := Schema(c, ref).Validate(instance); err != nil {
+		c.Errorf("%s: %v\n%s", c.subject, err, data)
+	}
+}
+
+// decode refuses fields that the type does not have, and anything after the object.
+func (c check) decode(data []byte, v any) {
+	c.Helper()
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		c.Errorf("%s: decode %T: %v\n%s", c.subject, v, err, data)
+		return
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		c.Errorf("%s: something follows the JSON object\n%s", c.subject, data)
+	}
+}
+
+// encodeHeader returns the headers, each with its first value, as the schemas describe them.
+func (c check) encodeHeader() []byte {
+	c.Helper()
+	first := map[string]string{}
+	for name := range c.header {
+		first[name] = c.header.Get(name)
+	}
+	data, err := json.Marshal(first)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return data
+}

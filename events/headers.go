@@ -1,0 +1,81 @@
+package events
+
+import (
+	"strings"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Headers of requests and events. NATS header names are case-sensitive.
+const (
+	HeaderContentType = "Content-Type" // on requests and events: ContentTypeJSON
+	ContentTypeJSON   = "application/json"
+
+	HeaderRequestID = "Kling-Request-Id" // on requests and events: the request id, 1 to 128 bytes
+	HeaderTimeout   = "Kling-Timeout"    // on requests: a Go duration or whole seconds, from when the request was stored
+	HeaderTaskID    = "Kling-Task-Id"    // on events: Kling's task id, absent where there is no task
+	HeaderStatus    = "Kling-Status"     // on events: the event's status
+	HeaderSource    = "Kling-Source"     // on events: callback, poll or bridge
+	HeaderSlots     = "Kling-Slots"      // on submitted events of tasks that take more than one slot of their pool
+
+	// HeaderMetaPrefix begins headers of a request that are echoed on each of its events, as the same header and in
+	// the body's metadata: Kling-Meta-Tenant: acme.
+	HeaderMetaPrefix = "Kling-Meta-"
+
+	// HeaderErrorPrefix begins the headers a dead letter adds to those of the request.
+	HeaderErrorPrefix     = "Kling-Error-"
+	HeaderErrorClass      = "Kling-Error-Class"       // see ErrorClass
+	HeaderErrorCode       = "Kling-Error-Code"        // Kling's code, 0 where Kling was not asked
+	HeaderErrorHTTPStatus = "Kling-Error-Http-Status" // 0 where Kling was not asked
+	HeaderErrorMessage    = "Kling-Error-Message"     // one line
+)
+
+// CloudEvents 1.0 attributes in the NATS binding's binary mode.
+const (
+	HeaderCESpecVersion = "ce-specversion" // 1.0
+	HeaderCEID          = "ce-id"          // the same as Nats-Msg-Id
+	HeaderCESource      = "ce-source"      // /klingbridge/<prefix>
+	HeaderCEType        = "ce-type"        // ai.kling.task.<status>
+	HeaderCESubject     = "ce-subject"     // the request id, percent-encoded where it is not printable ASCII
+	HeaderCETime        = "ce-time"        // when the event was published
+)
+
+// Metadata collects the Kling-Meta-* headers of a message, keyed by what follows the prefix, spelled as sent. It is
+// never nil. Of a header given twice the first value counts.
+func Metadata(h nats.Header) map[string]string {
+	meta := map[string]string{}
+	for name, values := range h {
+		key, ok := strings.CutPrefix(name, HeaderMetaPrefix)
+		if ok && key != "" && len(values) > 0 {
+			meta[key] = values[0]
+		}
+	}
+	return meta
+}
+
+// SetCloudEvent writes the CloudEvents attributes of an event into its headers.
+func SetCloudEvent(h nats.Header, s Subjects, ev *Event, id string) {
+	h.Set(HeaderCESpecVersion, "1.0")
+	h.Set(HeaderCEID, id)
+	h.Set(HeaderCESource, "/klingbridge/"+s.Prefix())
+	h.Set(HeaderCEType, "ai.kling.task."+string(ev.Status))
+	h.Set(HeaderCESubject, percentEncode(ev.RequestID))
+	h.Set(HeaderCETime, ev.PublishedAt.String())
+}
+
+// percentEncode follows the CloudEvents bindings: space, ", % and all that is not printable ASCII are encoded.
+func percentEncode(s string) string {
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if c > ' ' && c < 0x7f && c != '"' && c != '%' {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(hexDigits[c>>4])
+		b.WriteByte(hexDigits[c&0xf])
+	}
+	return b.String()
+}

@@ -1,0 +1,25 @@
+package events
+
+import (
+	_ "embed" // the documents below
+	"slices"
+)
+
+var (
+	//go:embed schema/event.schema.json
+	eventSchema []byte
+	//go:embed schema/request.schema.json
+	requestSchema []byte
+	//go:embed schema/archived.schema.json
+	archivedSchema []byte
+)
+
+// EventSchema returns the JSON Schema (draft 2020-12) of [Event]; that of an event's headers is under $defs.
+func EventSchema() []byte { return slices.Clone(eventSchema) }
+
+// RequestSchema returns the JSON Schema (draft 2020-12) of a request's body; those of the headers of requests and dead
+// letters are under $defs. It refers to that of [EventSchema] by the name event.schema.json.
+func RequestSchema() []byte { return slices.Clone(requestSchema) }
+
+// ArchivedSchema returns the JSON Schema (draft 2020-12) of [Archived].
+func ArchivedSchema() []byte { return slices.Clone(archivedSchema) }
