@@ -1,0 +1,122 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// MinServerVersion is the oldest NATS server that keeps the promises: message schedules that a publish can purge.
+const MinServerVersion = "2.14.0"
+
+// ErrServerTooOld is returned by [Open] for a server older than [MinServerVersion].
+var ErrServerTooOld = errors.New("NATS server is too old")
+
+// Bus is a connection to JetStream, with the embedded server if there is one.
+type Bus struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	embedded *embedded
+}
+
+// Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.
+func Open(ctx context.Context, o Options) (*Bus, error) {
+	b := &Bus{}
+	if err := b.open(ctx, o); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) open(ctx context.Context, o Options) (err error) {
+	if o.Embedded() {
+		if b.embedded, err = startEmbedded(o); err != nil {
+			return err
+		}
+		b.nc, err = b.embedded.connect(ctx, o)
+	} else {
+		b.nc, err = Connect(ctx, o)
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(b.nc.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	b.js, err = jetstream.New(b.nc)
+	return err
+}
+
+// checkVersion compares the numbers before any pre-release suffix.
+func checkVersion(version string) error {
+	have, ok := versionNumbers(version)
+	want, _ := versionNumbers(MinServerVersion)
+	if !ok {
+		return fmt.Errorf("%w: it calls itself %q, want %s or newer", ErrServerTooOld, version, MinServerVersion)
+	}
+	for i := range want {
+		if have[i] > want[i] {
+			return nil
+		}
+		if have[i] < want[i] {
+			return fmt.Errorf("%w: it is %s, want %s or newer", ErrServerTooOld, version, MinServerVersion)
+		}
+	}
+	return nil
+}
+
+func versionNumbers(version string) (n [3]int, ok bool) {
+	version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	parts := strings.Split(version, ".")
+	if len(parts) != len(n) {
+		return n, false
+	}
+	for i, p := range parts {
+		v, err := strconv.Atoi(p)
+		if err != nil {
+			return n, false
+		}
+		n[i] = v
+	}
+	return n, true
+}
+
+// Conn returns the connection, for plain subscriptions and replies.
+func (b *Bus) Conn() *nats.Conn { return b.nc }
+
+// JetStream returns the JetStream client, for consumers.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Connected reports whether the server can be reached now.
+func (b *Bus) Connected() bool { return b.nc.IsConnected() }
+
+// MaxPayload is the largest message the server takes, in bytes, headers included.
+func (b *Bus) MaxPayload() int64 { return b.nc.MaxPayload() }
+
+// URL is where other programs on this machine reach the server.
+func (b *Bus) URL() string {
+	if b.embedded != nil {
+		return b.embedded.server.ClientURL()
+	}
+	return b.nc.ConnectedUrlRedacted()
+}
+
+// Close closes the connection and stops the embedded server, waiting until both are gone. It may be called twice.
+func (b *Bus) Close() {
+	if b.nc != nil {
+		closed := b.nc.StatusChanged(nats.CLOSED)
+		b.nc.Close()
+		b.nc.RemoveStatusListener(closed)
+		b.nc = nil
+	}
+	if b.embedded != nil {
+		b.embedded.stop()
+		b.embedded = nil
+	}
+}

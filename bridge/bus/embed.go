@@ -1,0 +1,139 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	defaultEmbeddedAddr = "127.0.0.1:4222"
+	defaultDataDir      = "data"
+	// embeddedStart bounds recovery of the store at start; a million stored messages take a few seconds.
+	embeddedStart = 2 * time.Minute
+)
+
+// embedded is a NATS server with JetStream in this process.
+type embedded struct {
+	server *server.Server
+	lock   *flock.Flock
+}
+
+// startEmbedded runs a server on o.EmbeddedAddr with its store in o.DataDir. Every acknowledged write is synced to disk.
+func startEmbedded(o Options) (*embedded, error) {
+	addr, dir := o.EmbeddedAddr, o.DataDir
+	if addr == "" {
+		addr = defaultEmbeddedAddr
+	}
+	if dir == "" {
+		dir = defaultDataDir
+	}
+	host, port, err := splitAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "klingbridge",
+		Host:       host,
+		Port:       port,
+		JetStream:  true,
+		StoreDir:   filepath.Join(dir, "nats"),
+		SyncAlways: true,
+		NoSigs:     true,
+	})
+	if err != nil {
+		unlock(lock)
+		return nil, fmt.Errorf("embedded NATS server: %w", err)
+	}
+	logger := &serverLog{log: o.logger().With(slog.String("component", "nats-server"))}
+	srv.SetLoggerV2(logger, false, false, false)
+	e := &embedded{server: srv, lock: lock}
+	srv.Start()
+	if err := e.waitReady(logger); err != nil {
+		e.stop()
+		return nil, fmt.Errorf("embedded NATS server on %s: %w", addr, err)
+	}
+	return e, nil
+}
+
+// waitReady waits for the server, but no longer than it lives.
+func (e *embedded) waitReady(logger *serverLog) error {
+	const step = 50 * time.Millisecond
+	for range embeddedStart / step {
+		if e.server.ReadyForConnections(step) {
+			return nil
+		}
+		if fatal := logger.fatal.Load(); fatal != nil {
+			return errors.New(*fatal)
+		}
+	}
+	return fmt.Errorf("not ready after %s", embeddedStart)
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("embedded NATS address: %w", err)
+	}
+	port, err = strconv.Atoi(p)
+	if err != nil {
+		return "", 0, fmt.Errorf("embedded NATS address %q: %w", addr, err)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// lockDir keeps two processes off one store, which would destroy it.
+func lockDir(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	lock := flock.New(filepath.Join(dir, "lock"))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("data directory %s is in use by another klingbridge", dir)
+	}
+	return lock, nil
+}
+
+func unlock(lock *flock.Flock) {
+	_ = lock.Unlock() // the lock goes with the process in any case
+}
+
+func (e *embedded) stop() {
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+	unlock(e.lock)
+}
+
+// connect returns a connection that needs no socket.
+func (e *embedded) connect(ctx context.Context, o Options) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append(commonOptions(o), nats.InProcessServer(e.server))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
+	}
+	if err := waitConnected(ctx, nc); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
+	}
+	return nc, nil
+}

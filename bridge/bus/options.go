@@ -1,0 +1,45 @@
+package bus
+
+import (
+	"log/slog"
+)
+
+// Options says which NATS system to use.
+type Options struct {
+	// URL of the NATS system, comma-separated for several servers. When URL and Context are both empty an embedded
+	// server with JetStream is run.
+	URL      string
+	Creds    string // path of a credentials file
+	NKey     string // path of an nkey seed file
+	User     string // user name, or a token when Password is empty
+	Password string
+	Token    string
+	CA       string // path of a PEM file
+	Cert     string // path of a PEM file
+	Key      string // path of a PEM file
+	Context  string // name of a context of the nats command line
+
+	Name string // of the connection, shown in the server's lists; empty: klingbridge
+
+	EmbeddedAddr string // host:port of the embedded server; port 0: any free one; empty: 127.0.0.1:4222
+	DataDir      string // its store; locked while in use; empty: ./data
+
+	Logger *slog.Logger // nil: slog.Default
+}
+
+// Embedded reports whether these options run a server in this process.
+func (o Options) Embedded() bool { return o.URL == "" && o.Context == "" }
+
+func (o Options) name() string {
+	if o.Name == "" {
+		return "klingbridge"
+	}
+	return o.Name
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.Default()
+	}
+	return o.Logger
+}

@@ -1,0 +1,153 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ConflictError tells that a stream exists with settings that break the promises. The stream is left alone.
+type ConflictError struct {
+	Stream      string
+	Differences []string // such as "retention is limits, want workqueue"
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("stream %s exists with an incompatible configuration and is left alone: %s",
+		e.Stream, strings.Join(e.Differences, "; "))
+}
+
+// apiLevel of a server that knows message schedules; an older one refuses the request instead of ignoring the field.
+const apiLevel = "4"
+
+// EnsureStream creates the stream, or updates on an existing one the settings that are the bridge's to change: subjects
+// below its own prefix, age, duplicate window, description, and more replicas. Any other difference that matters is a
+// [*ConflictError].
+func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, ownPrefix string) error {
+	current, err := b.streamConfig(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = b.createStream(ctx, want)
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return err
+		}
+		current, err = b.streamConfig(ctx, want.Name) // another replica was faster
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	if diff := differences(current, want, ownPrefix); len(diff) > 0 {
+		return &ConflictError{Stream: want.Name, Differences: diff}
+	}
+	next := current
+	next.Subjects, next.MaxAge, next.Duplicates = want.Subjects, want.MaxAge, want.Duplicates
+	next.Description, next.AllowDirect = want.Description, want.AllowDirect
+	next.Replicas = max(current.Replicas, want.Replicas)
+	if reflect.DeepEqual(current, next) {
+		return nil
+	}
+	if _, err := b.js.UpdateStream(ctx, next); err != nil {
+		return fmt.Errorf("update stream %s: %w", want.Name, err)
+	}
+	return nil
+}
+
+func (b *Bus) streamConfig(ctx context.Context, name string) (jetstream.StreamConfig, error) {
+	s, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return jetstream.StreamConfig{}, err
+	}
+	return s.CachedInfo().Config, nil
+}
+
+func (b *Bus) createStream(ctx context.Context, want jetstream.StreamConfig) error {
+	payload, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	header := nats.Header{"Nats-Required-Api-Level": {apiLevel}}
+	if err := b.api(ctx, "STREAM.CREATE."+want.Name, header, payload, &resp); err != nil {
+		return fmt.Errorf("create stream %s: %w", want.Name, err)
+	}
+	if resp.Error != nil {
+		return fmt.Errorf("create stream %s: %w", want.Name, resp.Error)
+	}
+	return nil
+}
+
+// differences lists what on an existing stream would break a promise.
+func differences(have, want jetstream.StreamConfig, ownPrefix string) []string {
+	var diff []string
+	check := func(name string, have, want any) {
+		if !reflect.DeepEqual(have, want) {
+			diff = append(diff, fmt.Sprintf("%s is %s, want %s", name, show(have), show(want)))
+		}
+	}
+	check("retention", have.Retention, want.Retention)
+	check("storage", have.Storage, want.Storage)
+	check("discard", have.Discard, want.Discard)
+	check("max_msgs_per_subject", have.MaxMsgsPerSubject, orUnlimited(want.MaxMsgsPerSubject))
+	check("subject_transform", have.SubjectTransform, want.SubjectTransform)
+	check("republish", have.RePublish, want.RePublish)
+	check("allow_msg_schedules", have.AllowMsgSchedules, want.AllowMsgSchedules)
+	check("persist_mode", have.PersistMode, want.PersistMode)
+	check("no_ack", have.NoAck, want.NoAck)
+	check("sealed", have.Sealed, want.Sealed)
+	check("deny_delete", have.DenyDelete, want.DenyDelete)
+	check("deny_purge", have.DenyPurge, want.DenyPurge)
+	check("mirror", have.Mirror, want.Mirror)
+	check("sources", have.Sources, want.Sources)
+	if !ownSubjects(have.Subjects, ownPrefix) && !slices.Equal(have.Subjects, want.Subjects) {
+		check("subjects", have.Subjects, want.Subjects)
+	}
+	return diff
+}
+
+func orUnlimited(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// ownSubjects reports whether all subjects lie below prefix, so that they are the bridge's to change.
+func ownSubjects(subjects []string, prefix string) bool {
+	if prefix == "" {
+		return false
+	}
+	return !slices.ContainsFunc(subjects, func(s string) bool { return !strings.HasPrefix(s, prefix) })
+}
+
+func show(v any) string {
+	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer && rv.IsNil() || rv.Kind() == reflect.Slice && rv.Len() == 0 {
+		return "not set"
+	}
+	if s, ok := v.(fmt.Stringer); ok {
+		return strings.ToLower(s.String())
+	}
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(text.String())
+}
+
+// EnsureConsumer creates the durable consumer or updates its settings.
+func (b *Bus) EnsureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	c, err := b.js.CreateOrUpdateConsumer(ctx, stream, want)
+	if err != nil {
+		return nil, fmt.Errorf("consumer %s of stream %s: %w", want.Durable, stream, err)
+	}
+	return c, nil
+}

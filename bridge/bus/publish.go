@@ -1,0 +1,123 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Ack is the certain answer to a publish.
+type Ack struct {
+	Seq uint64 // of the stored message; zero when Stored is false
+	// Stored tells that this publish stored the message. When it is false the publish was refused because its guard or
+	// its message id found an earlier one: by somebody else, or by an earlier try of this publish whose ack was lost.
+	Stored bool
+}
+
+const (
+	// attemptTimeout bounds one try. A leader failover takes up to 8 s and is bridged by trying again.
+	attemptTimeout = 2 * time.Second
+	firstRetryWait = 50 * time.Millisecond
+	maxRetryWait   = time.Second
+)
+
+// ErrUnavailable marks an outcome that stayed unknown until the caller's deadline: the message may be stored or not.
+var ErrUnavailable = errors.New("JetStream is not available")
+
+// Publish stores a message and tries again until the answer is certain or ctx ends, which it must do. To be tried again
+// safely the message needs a guard ([GuardSequence]) or a message id.
+//
+// This is the only place that says what an answer to a publish means.
+func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	wait := firstRetryWait
+	for {
+		ack, again, err := b.publishOnce(ctx, msg)
+		if err == nil || again == never {
+			return ack, err
+		}
+		pause := jitter(wait)
+		if again == soon {
+			pause = 10*time.Millisecond + rand.N(40*time.Millisecond)
+		} else {
+			wait = min(2*wait, maxRetryWait)
+		}
+		select {
+		case <-ctx.Done():
+			return Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, ErrUnavailable, err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// again says whether to repeat a publish that did not end in an ack.
+type again int
+
+const (
+	never again = iota // the answer is final
+	soon               // another write of the same is in flight
+	later              // the outcome is unknown
+)
+
+func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
+	tryCtx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	reply, err := b.nc.RequestMsgWithContext(tryCtx, msg)
+	if err != nil {
+		return Ack{}, classifyClient(err), err
+	}
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+		jetstream.PubAck
+	}
+	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+		return Ack{}, later, fmt.Errorf("answer of stream: %w", err)
+	}
+	if resp.Error != nil {
+		return classifyServer(resp.Error)
+	}
+	if resp.Stream == "" {
+		return Ack{}, later, errors.New("answer names no stream")
+	}
+	if resp.Duplicate {
+		return Ack{}, never, nil
+	}
+	return Ack{Seq: resp.Sequence, Stored: true}, never, nil
+}
+
+func classifyClient(err error) again {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrConnectionClosed),
+		errors.Is(err, nats.ErrHeadersNotSupported):
+		return never
+	default: // no responders, time-out, disconnected, the reconnect buffer that is off
+		return later
+	}
+}
+
+// Error codes of the server that nats.go does not name.
+const (
+	codeDuplicateInFlight = 10158 // "duplicate message id is in process", seen on replicated streams only
+	codeGuardInFlight     = 10164 // "wrong last sequence" without a number, likewise
+	codeUnavailable       = 503
+)
+
+func classifyServer(err *jetstream.APIError) (Ack, again, error) {
+	switch {
+	case err.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		return Ack{}, never, nil
+	case err.ErrorCode == codeDuplicateInFlight, err.ErrorCode == codeGuardInFlight:
+		return Ack{}, soon, err
+	case err.Code == codeUnavailable:
+		return Ack{}, later, err
+	default:
+		return Ack{}, never, err
+	}
+}

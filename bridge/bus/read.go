@@ -1,0 +1,135 @@
+package bus
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrNoMessage is returned when no message matches.
+var ErrNoMessage = errors.New("no message")
+
+// Message is one stored message.
+type Message struct {
+	Subject string
+	Seq     uint64
+	Header  nats.Header
+	Data    []byte
+	Time    time.Time // when it was stored
+}
+
+// Last returns the newest message on subject, a literal or a filter with wildcards, as the stream's leader knows it:
+// a direct get may be answered by a follower that is behind.
+func (b *Bus) Last(ctx context.Context, stream, subject string) (*Message, error) {
+	return b.get(ctx, stream, map[string]any{"last_by_subj": subject})
+}
+
+// Next returns the first message on subject at or after seq.
+func (b *Bus) Next(ctx context.Context, stream, subject string, seq uint64) (*Message, error) {
+	return b.get(ctx, stream, map[string]any{"seq": seq, "next_by_subj": subject})
+}
+
+func (b *Bus) get(ctx context.Context, stream string, query map[string]any) (*Message, error) {
+	payload, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
+	var resp struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  string    `json:"hdrs"`
+			Data    string    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := b.api(ctx, "STREAM.MSG.GET."+stream, nil, payload, &resp); err != nil {
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	if resp.Error != nil {
+		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return nil, ErrNoMessage
+		}
+		return nil, fmt.Errorf("read from stream %s: %w", stream, resp.Error)
+	}
+	if resp.Message == nil {
+		return nil, fmt.Errorf("read from stream %s: empty answer", stream)
+	}
+	return decodeMessage(resp.Message.Subject, resp.Message.Seq, resp.Message.Header, resp.Message.Data, resp.Message.Time)
+}
+
+func decodeMessage(subject string, seq uint64, header, data string, at time.Time) (*Message, error) {
+	m := &Message{Subject: subject, Seq: seq, Time: at, Header: nats.Header{}}
+	raw, err := base64.StdEncoding.DecodeString(header)
+	if err != nil {
+		return nil, fmt.Errorf("headers of message %d: %w", seq, err)
+	}
+	if len(raw) > 0 {
+		if m.Header, err = nats.DecodeHeadersMsg(raw); err != nil {
+			return nil, fmt.Errorf("headers of message %d: %w", seq, err)
+		}
+	}
+	if m.Data, err = base64.StdEncoding.DecodeString(data); err != nil {
+		return nil, fmt.Errorf("data of message %d: %w", seq, err)
+	}
+	return m, nil
+}
+
+// codeDeleteFailed answers the deletion of a message that is not there.
+const codeDeleteFailed = 10057
+
+// Delete removes one stored message. That it is already gone is no error.
+func (b *Bus) Delete(ctx context.Context, stream string, seq uint64) error {
+	payload, err := json.Marshal(map[string]any{"seq": seq, "no_erase": true})
+	if err != nil {
+		return err
+	}
+	var resp struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := b.api(ctx, "STREAM.MSG.DELETE."+stream, nil, payload, &resp); err != nil {
+		return fmt.Errorf("delete message %d of stream %s: %w", seq, stream, err)
+	}
+	if resp.Error != nil && resp.Error.ErrorCode != codeDeleteFailed {
+		return fmt.Errorf("delete message %d of stream %s: %w", seq, stream, resp.Error)
+	}
+	return nil
+}
+
+// Subjects calls yield with every subject in the stream that matches filter, in the server's order.
+func (b *Bus) Subjects(ctx context.Context, stream, filter string, yield func(subject string)) error {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("subjects of stream %s: %w", stream, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return fmt.Errorf("subjects of stream %s: %w", stream, err)
+	}
+	for subject := range info.State.Subjects {
+		yield(subject)
+	}
+	return nil
+}
+
+// api calls JetStream's own API. Its answer stays in the caller's hands: an API error is in resp.
+func (b *Bus) api(ctx context.Context, name string, header nats.Header, payload []byte, resp any) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	msg := &nats.Msg{Subject: jetstream.DefaultAPIPrefix + name, Header: header, Data: payload}
+	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(reply.Data, resp)
+}
+
+// apiTimeout bounds one call of JetStream's API.
+const apiTimeout = 5 * time.Second
