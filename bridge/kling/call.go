@@ -1,0 +1,239 @@
+package kling
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+)
+
+// maxAnswer bounds an answer in bytes. A list page of 500 tasks takes about 2 MB.
+const maxAnswer = 16 << 20
+
+const (
+	opCreate  = "create"
+	userAgent = "klingbridge"
+)
+
+// request is one call of the API.
+type request struct {
+	op     string
+	kind   string
+	method string
+	path   string // escaped, with its query
+	body   []byte // nil: none
+}
+
+// answer is what Kling says to a call that it accepted.
+type answer struct {
+	status    int
+	requestID string
+	data      json.RawMessage
+}
+
+// call sends a request, once more with a fresh token when Kling refuses the first, and unwraps the answer.
+func (c *Client) call(ctx context.Context, r request) (answer, error) {
+	if ctx.Err() != nil {
+		return answer{}, r.fail(verdict{action: ActionRetry, class: ClassKling}, context.Cause(ctx))
+	}
+	timeout := fmt.Errorf("no answer within %s: %w", c.timeout, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timeout)
+	defer cancel()
+
+	token, err := c.auth.bearer()
+	if err != nil {
+		return answer{}, r.fail(verdict{action: ActionPause, class: ClassAuth, accountWide: true}, err)
+	}
+	a, failure := c.send(ctx, r, token)
+	if failure == nil {
+		return a, nil
+	}
+	if !credentialCode(failure.Code) || !c.auth.discard(token) {
+		return answer{}, failure
+	}
+	if token, err = c.auth.bearer(); err != nil {
+		return answer{}, failure
+	}
+	if a, failure = c.send(ctx, r, token); failure != nil {
+		return answer{}, failure
+	}
+	return a, nil
+}
+
+// send makes one HTTP exchange.
+func (c *Client) send(ctx context.Context, r request, token string) (answer, *Error) {
+	var wire wireWatch
+	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, bytes.NewReader(r.body))
+	if err != nil {
+		return answer{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("User-Agent", userAgent)
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, r.unanswered(ctx, err, wire.maySent())
+	}
+	defer res.Body.Close()
+	body, err := readAnswer(res.Body)
+	if err != nil {
+		return answer{}, r.truncated(ctx, res.StatusCode, err)
+	}
+	a, failure := r.read(res.StatusCode, body)
+	if failure != nil {
+		failure.Message = line(c.auth.redact(failure.Message, token), maxMessage)
+	}
+	return a, failure
+}
+
+func readAnswer(body io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxAnswer {
+		return nil, fmt.Errorf("answer is larger than %d bytes", maxAnswer)
+	}
+	return data, nil
+}
+
+// envelope is around every answer; errors come without data.
+type envelope struct {
+	Code      text            `json:"code"`
+	Message   text            `json:"message"`
+	RequestID text            `json:"request_id"`
+	Data      json.RawMessage `json:"data"`
+}
+
+// read tells acceptance from refusal. Only 2xx with code 0 is acceptance: some clients have met refusals in a 200.
+func (r request) read(status int, body []byte) (answer, *Error) {
+	var e envelope
+	decodeErr := json.Unmarshal(bytes.ToValidUTF8(body, []byte("\uFFFD")), &e)
+	a := answer{status: status, requestID: line(string(e.RequestID), maxRequestID), data: e.Data}
+	code, codeErr := strconv.Atoi(string(e.Code))
+	if status < 200 || status > 299 {
+		return answer{}, r.refused(a, code, string(e.Message), decodeErr == nil)
+	}
+	switch {
+	case decodeErr != nil:
+		return answer{}, r.malformed(a, decodeErr)
+	case codeErr != nil:
+		return answer{}, r.malformed(a, errors.New("no code"))
+	case code != 0:
+		return answer{}, r.refused(a, code, string(e.Message), true)
+	default:
+		return a, nil
+	}
+}
+
+// refused is the failure of a call that was answered with a code or a status that is no success.
+func (r request) refused(a answer, code int, message string, isEnvelope bool) *Error {
+	v, known := judgeCode(code)
+	if !known {
+		v = judgeStatus(a.status, code, isEnvelope)
+	}
+	if code == codeBadValue && refusal.MatchString(message) {
+		v.class = ClassPolicy // Kling's solution APIs refuse content with this code
+	}
+	failure := r.fail(v, nil)
+	failure.HTTPStatus, failure.Code, failure.RequestID = a.status, code, a.requestID
+	failure.Message = cmp.Or(message, http.StatusText(a.status))
+	return failure
+}
+
+// fail makes the error of a call. A query creates nothing, so its outcome is never worth a lookup.
+func (r request) fail(v verdict, cause error) *Error {
+	if v.action == ActionLookup && r.op != opCreate {
+		v.action = ActionRetry
+	}
+	return &Error{
+		Op: r.op, Kind: r.kind, Action: v.action, Class: v.class, AccountWide: v.accountWide, Err: cause,
+	}
+}
+
+// unanswered is the failure of a call that got no answer.
+func (r request) unanswered(ctx context.Context, err error, maySent bool) *Error {
+	v := verdict{action: ActionRetry, class: ClassKling}
+	if maySent {
+		v.action = ActionLookup
+	}
+	return r.fail(v, cause(ctx, err))
+}
+
+// truncated is the failure of a call whose answer broke off. A 4xx created nothing, whatever its reason.
+func (r request) truncated(ctx context.Context, status int, err error) *Error {
+	v := verdict{action: ActionLookup, class: ClassKling}
+	if status >= 400 && status < 500 {
+		v.action = ActionRetry
+	}
+	failure := r.fail(v, fmt.Errorf("read answer: %w", cause(ctx, err)))
+	failure.HTTPStatus = status
+	return failure
+}
+
+// malformed is the failure of a call whose answer says yes but not to what.
+func (r request) malformed(a answer, err error) *Error {
+	failure := r.fail(verdict{action: ActionLookup, class: ClassKling}, fmt.Errorf("%w answer: %w", ErrMalformed, err))
+	failure.HTTPStatus, failure.RequestID = a.status, a.requestID
+	return failure
+}
+
+func (r request) notFound(a answer) *Error {
+	failure := r.fail(verdict{action: ActionReject, class: ClassInvalid}, nil)
+	failure.NotFound, failure.Message = true, "no such task"
+	failure.HTTPStatus, failure.RequestID = a.status, a.requestID
+	return failure
+}
+
+// asNotFound marks the refusals of a query that mean an unknown id. What v1 answers is not documented, so both codes
+// that could are taken for it.
+func asNotFound(err error) error {
+	failure, ok := errors.AsType[*Error](err)
+	if ok && (failure.Code == codeMissing || failure.Code == codeBadValue) {
+		failure.NotFound = true
+	}
+	return err
+}
+
+// cause prefers the reason why ctx ended, and drops the URL around a transport's error: it may list a hundred ids.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return wrapped.Err
+	}
+	return err
+}
+
+// wireWatch finds out whether a request that got no answer may have reached Kling.
+//
+// net/http asks for a connection, dials and shakes hands, and then writes. It reports the headers as written when they
+// are buffered, before any of the body: without that report Kling can't have got a whole request. It starts over by
+// itself, asking for another connection, only when it knows that nothing of a request with a body was written.
+type wireWatch struct {
+	asked, written atomic.Bool
+}
+
+func (w *wireWatch) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) {
+			w.asked.Store(true)
+			w.written.Store(false)
+		},
+		WroteHeaders: func() { w.written.Store(true) },
+	})
+}
+
+// maySent errs on the side of caution with a transport that reports nothing.
+func (w *wireWatch) maySent() bool { return !w.asked.Load() || w.written.Load() }

@@ -1,0 +1,216 @@
+package kling
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Action is what a failure asks of the caller.
+type Action string
+
+// The actions.
+const (
+	// ActionRetry: nothing was created, or a query was not answered. Try again after a wait.
+	ActionRetry Action = "retry"
+	// ActionWait: nothing was created, all slots of the pool are taken. Try again when one frees.
+	ActionWait Action = "wait"
+	// ActionPause: nothing was created, and nothing will be until a person mends the credentials, the account or the host.
+	ActionPause Action = "pause"
+	// ActionReject: nothing was created, and the same request will always fare so.
+	ActionReject Action = "reject"
+	// ActionLookup: a task may have been created. Look it up by its external id before anything is sent again.
+	ActionLookup Action = "lookup"
+)
+
+// Class says in one word what went wrong.
+type Class string
+
+// The classes.
+const (
+	ClassInvalid    Class = "invalid"    // the request
+	ClassPolicy     Class = "policy"     // its content
+	ClassAuth       Class = "auth"       // the credentials
+	ClassAccount    Class = "account"    // the account
+	ClassCapacity   Class = "capacity"   // too many requests or tasks
+	ClassPermission Class = "permission" // the account may not use this API or model
+	ClassKling      Class = "kling"      // Kling, or the way to it
+)
+
+// Error is how every call of [Client] fails.
+type Error struct {
+	Op   string // create, query, query external, query tasks, list, check credentials
+	Kind string // empty where the call is about no one kind
+
+	Action Action
+	Class  Class
+	// AccountWide says of an [ActionPause] that it concerns every pool of the API generation, not only that of the kind.
+	AccountWide bool
+	// NotFound says of a query that Kling answered that it has no such task. One that was just created may be found later.
+	NotFound bool
+
+	Code       int    // Kling's, 0 where it gave none
+	HTTPStatus int    // 0 where there was no answer
+	Message    string // Kling's; one line of at most 512 bytes
+	RequestID  string // Kling's id of this call, for its support
+	Err        error  // the cause, where it is not Kling's answer
+}
+
+// Error says what was being done and what came of it. It never holds credentials.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("kling: " + e.Op)
+	if e.Kind != "" {
+		b.WriteString(" " + e.Kind)
+	}
+	if e.HTTPStatus != 0 {
+		fmt.Fprintf(&b, ": HTTP %d", e.HTTPStatus)
+	}
+	if e.Code != 0 {
+		fmt.Fprintf(&b, ", code %d", e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	if e.RequestID != "" {
+		b.WriteString(" (request_id " + e.RequestID + ")")
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Retryable reports whether the same request could succeed later.
+func (e *Error) Retryable() bool { return e.Action != ActionReject }
+
+// verdict is what a code or a status means.
+type verdict struct {
+	action      Action
+	class       Class
+	accountWide bool
+}
+
+// Kling's codes that this package itself looks at.
+const (
+	codeBadValue = 1201
+	codeMissing  = 1203
+)
+
+// judgeCode is the table of Kling's error code page (2026-10). It reports false for a code that is not on it.
+//
+// After a code of 5000 and more the task may exist: the only answer to a create is a reply, and this one says only that
+// something broke on the way to it.
+func judgeCode(code int) (verdict, bool) {
+	const everyPool = true
+	switch code {
+	case 1000: // authentication failed
+		return verdict{ActionPause, ClassAuth, everyPool}, true
+	case 1001: // Authorization header empty
+		return verdict{ActionPause, ClassAuth, everyPool}, true
+	case 1002: // Authorization invalid: a wrong key, or one of another region
+		return verdict{ActionPause, ClassAuth, everyPool}, true
+	case 1003: // token not yet valid
+		return verdict{ActionPause, ClassAuth, everyPool}, true
+	case 1004: // token expired
+		return verdict{ActionPause, ClassAuth, everyPool}, true
+	case 1100: // account abnormal
+		return verdict{ActionPause, ClassAccount, everyPool}, true
+	case 1101: // in arrears
+		return verdict{ActionPause, ClassAccount, everyPool}, true
+	case 1102: // resource pack used up or expired; packs are bought by pool
+		return verdict{ActionPause, ClassAccount, false}, true
+	case 1103: // no permission for this API or model
+		return verdict{ActionReject, ClassPermission, false}, true
+	case 1200: // bad parameters
+		return verdict{ActionReject, ClassInvalid, false}, true
+	case codeBadValue: // bad key or value
+		return verdict{ActionReject, ClassInvalid, false}, true
+	case 1202: // wrong method
+		return verdict{ActionReject, ClassInvalid, false}, true
+	case codeMissing: // no such resource, such as a model
+		return verdict{ActionReject, ClassInvalid, false}, true
+	case 1300: // platform policy
+		return verdict{ActionReject, ClassPolicy, false}, true
+	case 1301: // content safety
+		return verdict{ActionReject, ClassPolicy, false}, true
+	case 1302: // too fast
+		return verdict{ActionRetry, ClassCapacity, false}, true
+	case 1303: // concurrency over the limit of the pack
+		return verdict{ActionWait, ClassCapacity, false}, true
+	case 1304: // IP address not on the allow-list
+		return verdict{ActionPause, ClassAccount, everyPool}, true
+	case 5000, 5001, 5002: // internal error, maintenance, internal timeout
+		return verdict{ActionLookup, ClassKling, false}, true
+	default:
+		return verdict{}, false
+	}
+}
+
+// judgeStatus is for answers without a code that is known.
+func judgeStatus(status, code int, envelope bool) verdict {
+	const everyPool = true
+	switch {
+	case status >= 500, code >= 5000, status == http.StatusRequestTimeout:
+		return verdict{ActionLookup, ClassKling, false}
+	case status >= 300 && status < 400, status == http.StatusNotFound && !envelope:
+		// Somebody else's answer: the base URL names a host that does not serve this API. Kling's former global host
+		// answers the newer routes with an HTML page (recorded 2026-09).
+		return verdict{ActionPause, ClassKling, everyPool}
+	case status == http.StatusUnauthorized:
+		return verdict{ActionPause, ClassAuth, everyPool}
+	case status == http.StatusTooManyRequests:
+		return verdict{ActionRetry, ClassCapacity, false}
+	case status == http.StatusForbidden:
+		return verdict{ActionReject, ClassPermission, false}
+	default: // other 4xx, and 200 with an unknown code below 5000
+		return verdict{ActionReject, ClassInvalid, false}
+	}
+}
+
+// credentialCode reports whether Kling refused the token, which a freshly signed one may mend: a clock that jumped, or
+// the refusals of valid signatures that developers have seen now and then.
+func credentialCode(code int) bool { return code >= 1000 && code <= 1004 }
+
+// refusal matches what Kling says when it refuses content. There is no list of its messages: "Failure to pass the risk
+// control system" is official, the rest is kept loose.
+var refusal = regexp.MustCompile(`(?i)risk[ -]?control|polic(y|ies)|sensitive|violat|inappropriate|prohibited|` +
+	`moderation|content (safety|security|review|audit)`)
+
+// ClassifyFailure says why Kling failed a task: [ClassPolicy] when its message says so, loosely, else [ClassKling].
+func ClassifyFailure(t Task) Class {
+	if refusal.MatchString(t.Message) {
+		return ClassPolicy
+	}
+	return ClassKling
+}
+
+const (
+	maxMessage   = 512 // bytes
+	maxRequestID = 64  // bytes
+)
+
+// line makes a text fit for a log and a header: valid UTF-8, one line, at most limit bytes.
+func line(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}

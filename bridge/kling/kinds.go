@@ -1,0 +1,161 @@
+package kling
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Pool is one of Kling's concurrency pools. Tasks of one pool share its slots.
+type Pool string
+
+// The pools.
+const (
+	PoolVideo Pool = "video"
+	PoolImage Pool = "image" // a task takes as many slots as it makes images (field n)
+	PoolTryOn Pool = "try-on"
+)
+
+// Generation is one of the two API generations that run side by side on the same host.
+type Generation string
+
+// The generations. Kling's own rule to tell them apart: a model in the path is the newer one.
+const (
+	V1 Generation = "v1" // flat bodies, GET <path>/{id}, "succeed"
+	V2 Generation = "v2" // settings and options, GET /tasks, "succeeded"
+)
+
+// Kind is one sort of task.
+type Kind struct {
+	Name       string     // a subject token
+	Path       string     // of the create call; V2: with {model} where the model goes
+	Generation Generation // of the API
+	Pool       Pool
+}
+
+const modelSegment = "{model}"
+
+// CreatePath returns the path of the create call. The model is used by V2 kinds only.
+func (k Kind) CreatePath(model string) string {
+	return strings.ReplaceAll(k.Path, modelSegment, model)
+}
+
+// Kinds is the table of kinds, in the order of their documentation.
+type Kinds struct {
+	rows   []Kind
+	byName map[string]Kind
+}
+
+// DefaultKinds returns every kind Kling documents (its API reference as of 2026-10).
+func DefaultKinds() Kinds {
+	var rows []Kind
+	add := func(g Generation, p Pool, path string, names ...string) {
+		for _, name := range names {
+			rows = append(rows, Kind{Name: name, Path: strings.ReplaceAll(path, "{kind}", name), Generation: g, Pool: p})
+		}
+	}
+	add(V1, PoolVideo, "/v1/videos/{kind}",
+		"text2video", "image2video", "video-extend", "lip-sync", "effects",
+		"advanced-lip-sync", "multi-image2video", "multi-elements")
+	add(V1, PoolVideo, "/v1/videos/omni-video", "omni-video-v1")
+	add(V1, PoolVideo, "/v1/videos/motion-control", "motion-control-v1")
+	add(V1, PoolVideo, "/v1/videos/avatar/image2video", "avatar")
+	add(V1, PoolVideo, "/v1/audio/{kind}", "text-to-audio", "video-to-audio")
+	add(V1, PoolVideo, "/v1/general/{kind}", "custom-voices", "advanced-custom-elements")
+	add(V1, PoolImage, "/v1/images/generations", "image-generations")
+	add(V1, PoolImage, "/v1/images/{kind}", "omni-image", "multi-image2image")
+	add(V1, PoolImage, "/v1/images/editing/expand", "image-expand")
+	add(V1, PoolImage, "/v1/general/ai-multi-shot", "ai-multi-shot")
+	add(V1, PoolTryOn, "/v1/images/kolors-virtual-try-on", "kolors-virtual-try-on")
+	add(V2, PoolVideo, "/{kind}/{model}", "text-to-video", "image-to-video", "omni-video", "motion-control")
+	return newKinds(rows)
+}
+
+func newKinds(rows []Kind) Kinds {
+	byName := make(map[string]Kind, len(rows))
+	for _, k := range rows {
+		byName[k.Name] = k
+	}
+	return Kinds{rows: rows, byName: byName}
+}
+
+// All returns every kind.
+func (ks Kinds) All() []Kind { return append([]Kind(nil), ks.rows...) }
+
+// Lookup returns the kind of that name.
+func (ks Kinds) Lookup(name string) (Kind, bool) {
+	k, ok := ks.byName[name]
+	return k, ok
+}
+
+// Pools returns every pool that has a kind, in table order.
+func (ks Kinds) Pools() []Pool {
+	var pools []Pool
+	seen := map[Pool]bool{}
+	for _, k := range ks.rows {
+		if !seen[k.Pool] {
+			seen[k.Pool] = true
+			pools = append(pools, k.Pool)
+		}
+	}
+	return pools
+}
+
+var (
+	kindName  = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	poolName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+	extraPath = regexp.MustCompile(`^(/(\{model\}|[A-Za-z0-9._~-]+))+$`)
+)
+
+// With returns the table with rows added from a list such as
+//
+//	name=/v1/videos/new-thing:video,name2=/new-route/{model}:image
+//
+// A path with {model} makes the kind a V2 one. A name that is already in the table replaces that row.
+func (ks Kinds) With(list string) (Kinds, error) {
+	rows := ks.All()
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		k, err := parseKind(item)
+		if err != nil {
+			return Kinds{}, err
+		}
+		rows = replaceOrAppend(rows, k)
+	}
+	return newKinds(rows), nil
+}
+
+func replaceOrAppend(rows []Kind, k Kind) []Kind {
+	for i := range rows {
+		if rows[i].Name == k.Name {
+			rows[i] = k
+			return rows
+		}
+	}
+	return append(rows, k)
+}
+
+func parseKind(item string) (Kind, error) {
+	name, rest, _ := strings.Cut(item, "=")
+	i := strings.LastIndex(rest, ":")
+	if i < 0 {
+		return Kind{}, fmt.Errorf("kind %q: want name=/path:pool", item)
+	}
+	k := Kind{Name: name, Path: rest[:i], Pool: Pool(rest[i+1:]), Generation: V1}
+	if strings.Contains(k.Path, modelSegment) {
+		k.Generation = V2
+	}
+	switch {
+	case !kindName.MatchString(k.Name):
+		return Kind{}, fmt.Errorf("kind %q: the name wants 1 to 64 of a-z, 0-9, _ and -", item)
+	case !extraPath.MatchString(k.Path) || strings.Contains(k.Path, "/../") || strings.HasSuffix(k.Path, "/.."):
+		return Kind{}, fmt.Errorf("kind %q: %q is no path of a create call", item, k.Path)
+	case !poolName.MatchString(string(k.Pool)):
+		return Kind{}, fmt.Errorf("kind %q: the pool wants 1 to 32 of a-z, 0-9 and -", item)
+	default:
+		return k, nil
+	}
+}

@@ -1,0 +1,106 @@
+package kling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Query asks for a task by Kling's id. An [*Error] with NotFound set means that Kling has no such task.
+func (c *Client) Query(ctx context.Context, k Kind, taskID string) (Task, error) {
+	r := request{op: "query", kind: k.Name, method: http.MethodGet}
+	return c.queryOne(ctx, r, k, "task_ids", taskID, func(t Task, _ bool) bool { return t.ID == taskID })
+}
+
+// QueryExternal asks for a task by the external id it was created with, which must be of the same kind. An [*Error]
+// with NotFound set means that Kling has no such task, which may change shortly after a create call.
+func (c *Client) QueryExternal(ctx context.Context, k Kind, externalID string) (Task, error) {
+	r := request{op: "query external", kind: k.Name, method: http.MethodGet}
+	return c.queryOne(ctx, r, k, "external_task_ids", externalID, func(t Task, alone bool) bool {
+		return t.ExternalID == externalID || alone && t.ExternalID == "" // Kling does not echo it everywhere
+	})
+}
+
+// queryOne asks by one id and returns the task that is wanted, even from an array. alone says that there is no other.
+func (c *Client) queryOne(
+	ctx context.Context, r request, k Kind, param, id string, wanted func(t Task, alone bool) bool,
+) (Task, error) {
+	if id == "" { // v1 would take it for a list, v2 for a bad request
+		return Task{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, errors.New("want an id"))
+	}
+	r.path = k.Path + "/" + pathSegment(id)
+	if k.Generation == V2 {
+		r.path = tasksPath(param, id)
+	}
+	a, err := c.call(ctx, r)
+	if err != nil {
+		return Task{}, asNotFound(err)
+	}
+	tasks, err := decodeTasks(a.data)
+	if err != nil {
+		return Task{}, r.malformed(a, err)
+	}
+	if len(tasks) == 0 {
+		return Task{}, r.notFound(a)
+	}
+	for _, t := range tasks {
+		if wanted(t, len(tasks) == 1) {
+			return t, nil
+		}
+	}
+	// That is no proof that the task does not exist.
+	return Task{}, r.malformed(a, fmt.Errorf("%d tasks, none with the id that was asked for", len(tasks)))
+}
+
+// List asks for one page of the tasks of a V1 kind, page 1 being the first; Kling gives up to 500 a page, in an order
+// it does not document. Entries that can't be read are left out.
+func (c *Client) List(ctx context.Context, k Kind, page, size int) ([]Task, error) {
+	r := request{op: "list", kind: k.Name, method: http.MethodGet}
+	if k.Generation != V1 {
+		return nil, r.fail(verdict{action: ActionReject, class: ClassInvalid}, errors.New("want a kind of API v1"))
+	}
+	r.path = k.Path + "?pageNum=" + strconv.Itoa(page) + "&pageSize=" + strconv.Itoa(size)
+	return c.queryMany(ctx, r)
+}
+
+// QueryTasks asks for V2 tasks by Kling's ids. The answer has them in any order and leaves out those that Kling does
+// not know and those that can't be read. Kling documents no maximum; 100 ids keep the URL short.
+func (c *Client) QueryTasks(ctx context.Context, ids []string) ([]Task, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return c.queryMany(ctx, request{op: "query tasks", method: http.MethodGet, path: tasksPath("task_ids", ids...)})
+}
+
+// queryMany does not let one entry that can't be read hide the others: asked for by itself it will say why.
+func (c *Client) queryMany(ctx context.Context, r request) ([]Task, error) {
+	a, err := c.call(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := decodeTasks(a.data)
+	if err != nil && len(tasks) == 0 {
+		return nil, r.malformed(a, err)
+	}
+	return tasks, nil
+}
+
+func tasksPath(param string, ids ...string) string {
+	escaped := make([]string, 0, len(ids))
+	for _, id := range ids {
+		escaped = append(escaped, url.QueryEscape(id))
+	}
+	return "/tasks?" + param + "=" + strings.Join(escaped, ",")
+}
+
+// pathSegment escapes an id. One that is nothing but dots would be resolved as a step in the path.
+func pathSegment(id string) string {
+	if id == "." || id == ".." {
+		return strings.ReplaceAll(id, ".", "%2E")
+	}
+	return url.PathEscape(id)
+}

@@ -1,0 +1,158 @@
+package kling
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+)
+
+// Status is the state of a task, as Kling spells it. One that is not listed here is passed on as it came.
+type Status string
+
+// The statuses Kling documents (its callback protocol page, 2026-10).
+const (
+	StatusSubmitted  Status = "submitted"
+	StatusProcessing Status = "processing"
+	StatusSucceed    Status = "succeed" // the newer API's "succeeded" is normalised to it
+	StatusFailed     Status = "failed"
+)
+
+// Terminal reports whether a task of this status has ended. One of an unknown status has not.
+func (s Status) Terminal() bool { return s == StatusSucceed || s == StatusFailed }
+
+// Task is what Kling says of a task, in either API generation. Optional parts that Kling left out are zero.
+type Task struct {
+	ID         string // an opaque string; mostly 18 digits
+	ExternalID string // the caller's own id, where Kling echoes it
+	Status     Status
+	Message    string // why a task failed: task_status_msg (v1) or message (v2)
+	CreatedAt  time.Time
+	UpdatedAt  time.Time // result URLs die 30 days after it
+	Videos     []Video
+	Images     []Image
+	Audios     []Audio
+	// Units is what the task cost, a decimal string: final_unit_deduction (v1) as sent, or the exact sum of the unit rows
+	// of billing (v2).
+	Units string
+	Raw   json.RawMessage // the task object exactly as Kling sent it
+}
+
+// Video is one video of a result.
+type Video struct {
+	ID           string // good for other calls, such as lip sync, for 30 days
+	URL          string
+	Duration     string // in seconds, as sent
+	WatermarkURL string
+}
+
+// Image is one image of a result. Each of url_1, url_2, … of a multi-shot image is one.
+type Image struct {
+	Index        int // as sent, else the position in the list
+	URL          string
+	WatermarkURL string
+}
+
+// Audio is one audio of a result.
+type Audio struct {
+	ID       string
+	URLMP3   string
+	URLWAV   string
+	Duration string // in seconds, as sent: the mp3's, else the wav's
+}
+
+// ErrMalformed says that a text is not what Kling sends: not UTF-8, not one JSON object, or a field of an impossible
+// type.
+var ErrMalformed = errors.New("malformed")
+
+// DecodeCallback reads the body of a callback: the bare task object that Kling documents, or one wrapped in
+// {code, message, data}, of either API generation. Every part of it may be missing or null, and numbers and strings may
+// stand for each other; an id keeps its spelling. The error is [ErrMalformed].
+func DecodeCallback(body []byte) (Task, error) {
+	task, err := decodeCallback(body)
+	if err != nil {
+		return Task{}, fmt.Errorf("decode callback: %w: %w", ErrMalformed, err)
+	}
+	return task, nil
+}
+
+func decodeCallback(body []byte) (Task, error) {
+	if !utf8.Valid(body) {
+		return Task{}, errors.New("not UTF-8")
+	}
+	body = trimSpace(body)
+	if !isObject(body) {
+		return Task{}, errors.New("not a JSON object")
+	}
+	var wrapper struct {
+		Data json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(body, &wrapper); err != nil {
+		return Task{}, err
+	}
+	if isObject(wrapper.Data) {
+		task, err := decodeTask(wrapper.Data)
+		if err != nil || !task.empty() {
+			return task, err
+		}
+	}
+	return decodeTask(bytes.Clone(body))
+}
+
+// decodeTask reads one task object and keeps raw.
+func decodeTask(raw json.RawMessage) (Task, error) {
+	var w wireTask
+	if err := json.Unmarshal(raw, &w); err != nil {
+		return Task{}, err
+	}
+	return w.task(raw), nil
+}
+
+// decodeTasks reads the data of an answer: a task, an array of tasks, or nothing. It returns all that can be read, and
+// an error that is about the others.
+func decodeTasks(data json.RawMessage) ([]Task, error) {
+	data = trimSpace(data)
+	if len(data) == 0 || data[0] != '[' {
+		return appendTask(nil, data)
+	}
+	var rows []json.RawMessage
+	if err := json.Unmarshal(data, &rows); err != nil {
+		return nil, err
+	}
+	tasks := make([]Task, 0, len(rows))
+	var errs []error
+	for _, row := range rows {
+		var err error
+		if tasks, err = appendTask(tasks, row); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return tasks, errors.Join(errs...)
+}
+
+func appendTask(tasks []Task, data json.RawMessage) ([]Task, error) {
+	if len(data) == 0 || string(data) == "null" {
+		return tasks, nil
+	}
+	if !isObject(data) {
+		return tasks, errors.New("a task is not a JSON object")
+	}
+	task, err := decodeTask(data)
+	if err != nil || task.empty() {
+		return tasks, err
+	}
+	if task.ID == "" {
+		return tasks, errors.New("a task has no id")
+	}
+	return append(tasks, task), nil
+}
+
+// empty reports whether an object says nothing of a task.
+func (t Task) empty() bool { return t.ID == "" && t.Status == "" }
+
+func isObject(data []byte) bool { return len(data) > 0 && data[0] == '{' }
+
+// trimSpace trims what JSON takes for white space.
+func trimSpace(data []byte) []byte { return bytes.Trim(data, " \t\r\n") }
