@@ -1,0 +1,157 @@
+package klingtest
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// Ids are 18 digits, beyond what a float64 holds exactly, as today's are (recorded, 2026).
+const (
+	firstID       = 871_000_000_000_000_000
+	firstIDSpread = 1_000_000_000_000_000
+	idStep        = 997 // at most, from one id to the next
+)
+
+// task is what the account knows of one. The server's mutex guards it.
+type task struct {
+	TaskView
+	number    int    // in the order of creation
+	base      string // URL of the host that serves its results
+	watermark bool
+	seconds   int    // asked for
+	quality   string // mode, or resolution
+	source    string // id of the video it works on
+	series    bool   // of images
+	results   []media
+	callbacks outbox
+}
+
+// usage is how busy a pool is.
+type usage struct {
+	limit int
+	busy  int
+	since time.Time     // of the last change of busy
+	spent time.Duration // slots busy times how long, up to since
+}
+
+func (u *usage) take(slots int, now time.Time) {
+	u.spent, u.since = u.until(now), now
+	u.busy += slots
+}
+
+func (u *usage) until(now time.Time) time.Duration {
+	return u.spent + time.Duration(u.busy)*now.Sub(u.since)
+}
+
+// newID returns an id of a task, video or callback. The caller holds mu.
+func (s *Server) newID() string {
+	s.lastID += s.ids.between(1, idStep)
+	return strconv.FormatInt(s.lastID, 10)
+}
+
+// BusySlotTime returns for how long slots of the pool were busy, summed up over slots: two slots for a minute make two
+// minutes. Divided by slots and time it is the utilisation.
+func (s *Server) BusySlotTime(pool kling.Pool) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.usage[pool]
+	if u == nil {
+		return 0
+	}
+	return u.until(s.options.Now())
+}
+
+// Finish ends the task with that task id or external id now, whatever its duration. A task that has ended stays as it
+// is; one that doesn't exist is an error.
+func (s *Server) Finish(id string) error {
+	s.mu.Lock()
+	t := s.lookup(id)
+	s.mu.Unlock()
+	if t == nil {
+		return fmt.Errorf("finish task %q: there is no such task", id)
+	}
+	s.end(t)
+	return nil
+}
+
+// begin sets the clock of a stored task, or ends it at once, with its callback, where the fault is an early one.
+func (s *Server) begin(t *task, view TaskView) {
+	fault := s.callbackFault(CallbackView{view, !s.callsBack(view)})
+	if fault.Early {
+		s.end(t)
+		s.awaitCallbacks(t)
+	}
+	s.callBack(t, view, fault)
+	if fault.Early {
+		return
+	}
+	total := s.options.Duration
+	if s.options.DurationOf != nil {
+		total = s.options.DurationOf(view)
+	}
+	s.work.after(s.scaled(min(s.options.SubmittedFor, total/2)), func() { s.process(t) })
+	s.work.after(s.scaled(total), func() { s.end(t) })
+}
+
+// process moves a task from submitted to processing.
+func (s *Server) process(t *task) {
+	s.mu.Lock()
+	if t.Status != StatusSubmitted {
+		s.mu.Unlock()
+		return
+	}
+	t.Status, t.UpdatedAt = StatusProcessing, s.options.Now()
+	view := t.TaskView
+	s.mu.Unlock()
+	s.changed(t, view)
+}
+
+// end ends a task that has not ended.
+func (s *Server) end(t *task) {
+	s.mu.Lock()
+	view := t.TaskView
+	s.mu.Unlock()
+	message, failed := s.verdict(t, view)
+
+	s.mu.Lock()
+	if t.Ended() {
+		s.mu.Unlock()
+		return
+	}
+	now := s.options.Now()
+	t.Status, t.UpdatedAt, t.EndedAt = success(t.Kind.Generation), now, now
+	if failed {
+		t.Status, t.Message = StatusFailed, message
+	} else {
+		t.results = s.results(t)
+	}
+	// The slot is free before anybody hears of the end.
+	s.usage[t.Kind.Pool].take(-t.Slots, now)
+	view = t.TaskView
+	s.mu.Unlock()
+	s.changed(t, view)
+}
+
+// verdict says whether a task fails. What it reads of t never changes.
+func (s *Server) verdict(t *task, view TaskView) (message string, failed bool) {
+	if t.quality == "480p" {
+		return "resolution 480p is not supported", true // taken at creation, as a live probe found (2026-09)
+	}
+	return s.options.Fail(view)
+}
+
+func success(g kling.Generation) string {
+	if g == kling.V2 {
+		return StatusSucceeded
+	}
+	return StatusSucceed
+}
+
+// changed tells the world of a new status.
+func (s *Server) changed(t *task, view TaskView) {
+	s.tell(Event{Type: Changed, Task: view, Status: view.Status})
+	s.callBack(t, view, s.callbackFault(CallbackView{view, !s.callsBack(view)}))
+}

@@ -1,0 +1,257 @@
+package klingtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// reply is what a call is answered with.
+type reply struct {
+	status  int
+	code    int
+	message string
+	data    any    // nil: the key is absent, as on every error
+	page    string // instead of JSON
+}
+
+// refusal is an error in Kling's format.
+type refusal struct {
+	code    int
+	message string // empty: the usual one
+}
+
+func (r refusal) reply() reply {
+	status, message := standing(r.code)
+	if r.message != "" {
+		message = r.message
+	}
+	return reply{status: status, code: r.code, message: message}
+}
+
+// refuse is what a call that can't be handled is prepared with.
+func refuse(r *refusal) (Fault, func() reply) { return nil, r.reply }
+
+func accept(data any) reply {
+	return reply{status: http.StatusOK, message: "SUCCEED", data: data}
+}
+
+// standing returns the HTTP status of a code (Kling's error code page, 2026-10) and a message, recorded if there is a
+// recording.
+func standing(code int) (status int, message string) {
+	switch code {
+	case 0:
+		return http.StatusOK, "SUCCEED"
+	case 1000:
+		return http.StatusUnauthorized, "Authentication failed"
+	case 1001:
+		return http.StatusUnauthorized, "Authorization is empty"
+	case 1002:
+		return http.StatusUnauthorized, "Authorization is invalid"
+	case 1003:
+		return http.StatusUnauthorized, "Authorization is not yet valid"
+	case 1004:
+		return http.StatusUnauthorized, "Authorization has expired"
+	case 1100:
+		return http.StatusTooManyRequests, "Account exception"
+	case 1101:
+		return http.StatusTooManyRequests, "Account in arrears"
+	case 1102:
+		return http.StatusTooManyRequests, "Account balance not enough"
+	case 1103:
+		return http.StatusForbidden, "No permission for this API or model"
+	case 1202, 1203:
+		return http.StatusNotFound, "Resource not found"
+	case 1302:
+		return http.StatusTooManyRequests, "Request too fast"
+	case 1303:
+		return http.StatusTooManyRequests, "parallel task over resource pack limit"
+	case 1304:
+		return http.StatusTooManyRequests, "IP not on the allow list"
+	case 5000:
+		return http.StatusInternalServerError, "Server internal error"
+	case 5001:
+		return http.StatusServiceUnavailable, "Server under maintenance"
+	case 5002:
+		return http.StatusGatewayTimeout, "Server internal timeout"
+	default: // 1200, 1201, 1300, 1301
+		return http.StatusBadRequest, "Bad request"
+	}
+}
+
+func notFoundPage() reply   { return page(http.StatusNotFound) }
+func badGatewayPage() reply { return page(http.StatusBadGateway) }
+func timeoutPage() reply    { return page(http.StatusGatewayTimeout) }
+
+func page(status int) reply {
+	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
+	return reply{status: status, page: "<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n<center><h1>" +
+		title + "</h1></center>\r\n</body>\r\n</html>\r\n"}
+}
+
+// encode returns the body and its content type.
+func (r reply) encode(requestID string) (body []byte, contentType string) {
+	if r.page != "" {
+		return []byte(r.page), "text/html"
+	}
+	return encodeJSON(struct {
+		Code      int    `json:"code"`
+		Message   string `json:"message"`
+		RequestID string `json:"request_id"`
+		Data      any    `json:"data,omitempty"`
+	}{r.code, r.message, requestID, r.data}), "application/json"
+}
+
+// encodeJSON leaves & in URLs as it is, like Kling.
+func encodeJSON(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(fmt.Sprintf("klingtest: encode %T: %v", v, err)) // only our own types come here
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+func (s *Server) write(w http.ResponseWriter, c call, r reply) {
+	if r.code != 0 {
+		s.mu.Lock()
+		s.calls.Refused[r.code]++
+		s.mu.Unlock()
+		s.tell(Event{Type: Refused, Route: c.route, Code: r.code, HTTPStatus: r.status, Detail: r.message})
+	}
+	body, contentType := r.encode(s.requestID())
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(r.status)
+	_, _ = w.Write(body) // a client that has gone misses its answer
+}
+
+// requestID returns a UUID, the form of today (recorded, 2026).
+func (s *Server) requestID() string {
+	a, b := s.ids.between(0, 1<<62), s.ids.between(0, 1<<62)
+	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x",
+		a&0xffffffff, a>>32&0xffff, a>>48&0xfff, b&0xfff, b>>12&0xffffffffffff)
+}
+
+// respond answers a call with what handle returns, or does to it what the fault says.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, c call, fault Fault, handle func() reply) {
+	if fault != nil {
+		s.tell(Event{Type: Faulted, Route: c.route, Detail: describe(fault)})
+	}
+	switch f := fault.(type) {
+	case Answer:
+		s.write(w, c, f.reply())
+	case Effect:
+		s.respondBadly(w, r, c, f, handle)
+	case Slow:
+		// Handled even when the client has gone by then: this is how tasks come to be that nobody knows of.
+		if !s.pause(time.Duration(f)) {
+			reset(w)
+			return
+		}
+		s.write(w, c, handle())
+	default:
+		s.write(w, c, handle())
+	}
+}
+
+func describe(f Fault) string {
+	switch f := f.(type) {
+	case Slow:
+		return "slow " + time.Duration(f).String()
+	case Answer:
+		return "answer " + strconv.Itoa(f.Code)
+	default:
+		return fmt.Sprint(f)
+	}
+}
+
+func (a Answer) reply() reply {
+	r := refusal{a.Code, a.Message}.reply()
+	if a.HTTPStatus != 0 {
+		r.status = a.HTTPStatus
+	}
+	return r
+}
+
+// pause waits for d of the simulation's time, and reports whether the server still runs then.
+func (s *Server) pause(d time.Duration) bool {
+	timer := time.NewTimer(s.scaled(d))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+func (s *Server) respondBadly(w http.ResponseWriter, r *http.Request, c call, e Effect, handle func() reply) {
+	switch e {
+	case ResetBeforeStore:
+		reset(w)
+	case Error500NoTask:
+		s.write(w, c, refusal{code: 5000}.reply())
+	case Error503NoTask:
+		s.write(w, c, refusal{code: 5001}.reply())
+	case HTML502NoTask:
+		s.write(w, c, badGatewayPage())
+	case HTML404:
+		s.write(w, c, notFoundPage())
+	case TooFast1302:
+		s.write(w, c, refusal{code: 1302}.reply())
+	case TooFastNoCode429:
+		w.WriteHeader(http.StatusTooManyRequests)
+	default:
+		s.loseReply(w, r, c, e, handle())
+	}
+}
+
+// loseReply keeps the answer of a call that was handled from its client.
+func (s *Server) loseReply(w http.ResponseWriter, r *http.Request, c call, e Effect, rep reply) {
+	if rep.code != 0 {
+		s.write(w, c, rep)
+		return
+	}
+	switch e {
+	case Gateway504AfterStore:
+		s.write(w, c, timeoutPage())
+	case TruncateAfterStore:
+		s.truncate(w, rep)
+	case HangAfterStore:
+		select {
+		case <-r.Context().Done():
+		case <-s.ctx.Done():
+		}
+		reset(w)
+	case Error500AfterStore:
+		s.write(w, c, refusal{code: 5000}.reply())
+	default:
+		reset(w)
+	}
+}
+
+// truncate announces the whole body and sends half of it; net/http closes such a connection.
+func (s *Server) truncate(w http.ResponseWriter, rep reply) {
+	body, contentType := rep.encode(s.requestID())
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(rep.status)
+	_, _ = w.Write(body[:len(body)/2])
+}
+
+// reset ends the connection without an answer.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil { // HTTP/2, or no connection at all
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // so that the peer sees a reset, not an orderly end
+	}
+	_ = conn.Close()
+}
