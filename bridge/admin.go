@@ -1,0 +1,59 @@
+package bridge
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+)
+
+// admin serves health and readiness.
+type admin struct {
+	pauses *pauses
+	bus    atomic.Pointer[bus.Bus] // nil until NATS was reached
+	ready  atomic.Bool             // requests are being taken
+}
+
+func (a *admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		reasons := a.reasons()
+		if len(reasons) > 0 {
+			writeJSON(w, http.StatusServiceUnavailable, readiness{Reasons: reasons})
+			return
+		}
+		writeJSON(w, http.StatusOK, readiness{Ready: true})
+	})
+	return mux
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []reason `json:"reasons,omitempty"`
+}
+
+func (a *admin) reasons() []reason {
+	const component = "nats"
+	b := a.bus.Load()
+	switch {
+	case b == nil:
+		return []reason{{component, "not connected yet"}}
+	case !b.Connected():
+		return append([]reason{{component, "disconnected"}}, a.pauses.reasons()...)
+	case !a.ready.Load():
+		return []reason{{component, "streams and consumers are not ready"}}
+	default:
+		return a.pauses.reasons()
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone
+}

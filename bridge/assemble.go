@@ -1,0 +1,159 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+func (o Options) withDefaults() Options {
+	if len(o.Kinds.All()) == 0 {
+		o.Kinds = kling.DefaultKinds()
+	}
+	if o.Subjects == (events.Subjects{}) {
+		o.Subjects = events.DefaultSubjects()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.TracerProvider == nil {
+		o.TracerProvider = otel.GetTracerProvider()
+	}
+	if o.CallbackTrust == "" {
+		o.CallbackTrust = TrustURL
+	}
+	orDefault(&o.StreamReplicas, 1)
+	orDefault(&o.EventRetention, 720*time.Hour)
+	orDefault(&o.TaskTimeout, 24*time.Hour)
+	orDefault(&o.LookupWindow, 2*time.Minute)
+	orDefault(&o.ProbeInterval, 30*time.Second)
+	orDefault(&o.PollAfter, 300*time.Second)
+	orDefault(&o.PollMinInterval, 10*time.Second)
+	orDefault(&o.PollMaxInterval, max(5*time.Minute, o.PollMinInterval))
+	orDefault(&o.MaxInlineBytes, 15<<20)
+	orDefault(&o.ShutdownTimeout, 20*time.Second)
+	orDefault(&o.AckWait, 20*time.Second)
+	o.Bus.Logger = o.Logger
+	return o
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// check reports every fault at once.
+func (o Options) check() error {
+	var errs []error
+	if o.Kling == nil {
+		errs = append(errs, errors.New("no Kling client"))
+	}
+	if o.CallbackListener == nil {
+		errs = append(errs, errors.New("no callback listener"))
+	}
+	if o.AdminListener == nil {
+		errs = append(errs, errors.New("no admin listener"))
+	}
+	if o.PollMaxInterval < o.PollMinInterval {
+		errs = append(errs, fmt.Errorf("longest poll interval %s is below the shortest, %s", o.PollMaxInterval, o.PollMinInterval))
+	}
+	if o.CallbackTrust != TrustURL && o.CallbackTrust != TrustQuery {
+		errs = append(errs, fmt.Errorf("callback trust %q: want %s or %s", o.CallbackTrust, TrustURL, TrustQuery))
+	}
+	if len(o.WebhookSecrets) > 0 {
+		if _, err := kling.NewWebhook(o.WebhookSecrets); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// firstPoll is the wait from submission to the first poll: without callbacks there is nothing to wait for.
+func (o Options) firstPoll() time.Duration {
+	if o.PublicURL == "" {
+		return o.PollMinInterval
+	}
+	return o.PollAfter
+}
+
+// newParts builds the parts from options that are complete.
+func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts, error) {
+	ledger := &ledger{
+		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
+	}
+	cache := newRecordCache(cacheSize)
+	signer := newSigner(o.PublicURL, o.CallbackSecrets)
+	p := &parts{
+		hands:     newHands(),
+		pools:     map[kling.Pool]*pool{},
+		consumers: map[laneKey]jetstream.Consumer{},
+		creator: &creator{
+			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
+			dead:   &deadLetters{bus: conn, subjects: o.Subjects},
+			inputs: &inputs{js: conn.JetStream(), maxBytes: o.MaxInlineBytes},
+			pauses: b.pauses, telemetry: b.telemetry, log: b.log,
+			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
+		},
+		intake: &intake{
+			bus: conn, subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, log: b.log,
+			taskTimeout: o.TaskTimeout, ackWait: o.AckWait,
+		},
+		poller: &poller{
+			bus: conn, client: o.Kling, ledger: ledger, cache: cache, subjects: o.Subjects, kinds: o.Kinds,
+			telemetry: b.telemetry, log: b.log,
+			minInterval: o.PollMinInterval, maxInterval: o.PollMaxInterval, ackWait: o.AckWait,
+		},
+		waiting: &waiting{
+			bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, log: b.log, taskTimeout: o.TaskTimeout,
+		},
+	}
+	for _, name := range o.Kinds.Pools() {
+		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), b.pauses, p.hands, b.log)
+	}
+	p.inFlight = &inFlight{
+		bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools, log: b.log,
+	}
+	live, err := newLiveReceiver(ledger, signer, cache, o)
+	if err != nil {
+		return nil, err
+	}
+	p.live = live
+	return p, p.ensureConsumers(ctx)
+}
+
+func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveReceiver, error) {
+	lr := &liveReceiver{ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache}
+	if o.Adopt {
+		lr.adopter = &adopter{taskTimeout: o.TaskTimeout}
+	}
+	if len(o.WebhookSecrets) == 0 {
+		return lr, nil
+	}
+	webhook, err := kling.NewWebhook(o.WebhookSecrets)
+	lr.webhook = webhook
+	return lr, err
+}
+
+func (p *parts) ensureConsumers(ctx context.Context) (err error) {
+	for name := range p.pools {
+		for _, key := range p.intake.lanes(name) {
+			if p.consumers[key], err = p.intake.consumer(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	p.polls, err = p.poller.consumer(ctx)
+	return err
+}

@@ -1,0 +1,190 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// Bridge is one replica. Build it with [New] and run it once.
+type Bridge struct {
+	opts      Options
+	log       *slog.Logger
+	telemetry *telemetry
+	pauses    *pauses
+	admin     *admin
+	receiver  *receiver
+}
+
+// New checks the options and builds a bridge that does nothing yet. It takes the listeners over.
+func New(o Options) (*Bridge, error) {
+	o = o.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("bridge options: %w", err)
+	}
+	public, err := url.Parse(o.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("bridge options: public URL: %w", err)
+	}
+	p := newPauses(o.ProbeInterval, o.Logger)
+	return &Bridge{
+		opts:      o,
+		log:       o.Logger,
+		telemetry: newTelemetry(o.Logger, o.TracerProvider),
+		pauses:    p,
+		admin:     &admin{pauses: p},
+		receiver:  &receiver{pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger},
+	}, nil
+}
+
+// Run bridges until ctx ends, then stops taking requests, finishes what is in hand within the shutdown timeout and
+// returns nil. It returns an error when it can't start or a listener fails. NATS being away is no error: callbacks are
+// answered 503 until it is back. Once Run has returned, nothing of it is running.
+func (b *Bridge) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	web := b.startWeb(cancel)
+	err := b.runOnBus(ctx, web)
+	web.stop(b.opts.ShutdownTimeout)
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// runOnBus runs everything that needs NATS.
+func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
+	conn, err := bus.Open(ctx, b.opts.Bus)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	b.admin.bus.Store(conn)
+	parts, err := b.assemble(ctx, conn)
+	if err != nil {
+		return err
+	}
+	b.receiver.live.Store(parts.live)
+	b.log.InfoContext(ctx, "ready", slog.String("nats", conn.URL()), slog.Bool("embedded", b.opts.Bus.Embedded()),
+		slog.String("public_url", b.opts.PublicURL))
+	return parts.run(ctx, b, web)
+}
+
+// assemble provisions JetStream, trying again while it is not available, and builds the parts on it.
+func (b *Bridge) assemble(ctx context.Context, conn *bus.Bus) (*parts, error) {
+	for {
+		parts, err := b.tryAssemble(ctx, conn)
+		if err == nil || !temporary(err) {
+			return parts, err
+		}
+		b.log.WarnContext(ctx, "JetStream is not ready", slog.Any("err", err))
+		if !sleep(ctx, nil, time.Second) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// temporary tells what may pass by itself, such as a cluster without a leader, from what a person has to mend.
+func temporary(err error) bool {
+	if _, conflict := errors.AsType[*bus.ConflictError](err); conflict {
+		return false
+	}
+	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout
+	}
+	return !errors.Is(err, context.Canceled)
+}
+
+func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error) {
+	o := b.opts
+	if err := provision(ctx, conn, o); err != nil {
+		return nil, err
+	}
+	if o.Namespace == "" {
+		namespace, err := sharedSetting(ctx, conn, o.Subjects, settingNamespace)
+		if err != nil {
+			return nil, err
+		}
+		o.Namespace = namespace
+	}
+	if len(o.CallbackSecrets) == 0 {
+		secret, err := sharedSetting(ctx, conn, o.Subjects, settingCallbackSecret)
+		if err != nil {
+			return nil, err
+		}
+		o.CallbackSecrets = []string{secret}
+	}
+	return b.newParts(ctx, conn, o)
+}
+
+// parts is everything that runs on a connection.
+type parts struct {
+	live      *liveReceiver
+	intake    *intake
+	consumers map[laneKey]jetstream.Consumer
+	pools     map[kling.Pool]*pool
+	hands     *hands
+	creator   *creator
+	poller    *poller
+	polls     jetstream.Consumer
+	waiting   *waiting
+	inFlight  *inFlight
+}
+
+// run starts the parts, and when ctx ends stops them in the order of the flow.
+func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
+	hard, cancelHard := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelHard()
+	for _, pool := range p.pools {
+		pool.work = func(j *job) verdict { return p.creator.create(hard, ctx.Done(), j) }
+	}
+	subs, err := p.inFlight.subscribe()
+	if err != nil {
+		return err
+	}
+	if err := p.inFlight.recount(ctx); err != nil {
+		return err
+	}
+	var background, dispatching sync.WaitGroup
+	background.Go(func() { p.hands.signal(hard, b.opts.AckWait/4) })
+	for _, pool := range p.pools {
+		dispatching.Go(func() { pool.dispatch(ctx.Done()) })
+	}
+	var pulling sync.WaitGroup
+	for key, c := range p.consumers {
+		pulling.Go(func() { p.intake.pull(ctx, key, c, p.pools[key.pool]) })
+	}
+	pulling.Go(func() { p.poller.run(ctx, p.polls) })
+	pulling.Go(func() { p.waiting.run(ctx) })
+	pulling.Go(func() { p.inFlight.run(ctx) })
+	b.admin.ready.Store(true)
+
+	<-ctx.Done()
+	b.admin.ready.Store(false)
+	b.log.InfoContext(ctx, "shutting down", slog.Duration("timeout", b.opts.ShutdownTimeout))
+	overdue := time.AfterFunc(b.opts.ShutdownTimeout, cancelHard)
+	defer overdue.Stop()
+	pulling.Wait()
+	web.stopCallbacks(b.opts.ShutdownTimeout)
+	dispatching.Wait()
+	cancelHard()
+	background.Wait()
+	for _, sub := range subs {
+		_ = sub.Unsubscribe() // the connection is closed next
+	}
+	return nil
+}

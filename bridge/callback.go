@@ -1,0 +1,286 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+const (
+	callbackPrefix = "/callbacks/"
+	callbackRoute  = "/callbacks/{kind}/{token}/{signature}"
+
+	maxCallbackBytes = 256 << 10
+	// callbackBodyTime bounds the reading of a body and callbackTime the storing of its news: together every answer
+	// comes within 5 s.
+	callbackBodyTime = 2 * time.Second
+	callbackTime     = 2500 * time.Millisecond
+	retryAfter       = "5" // seconds
+)
+
+// receiver serves Kling's callbacks and nothing else. Its answers: 2xx only when the news is stored or known to be, 404
+// for a URL that proves nothing, 503 when it could not be stored; polling then still finishes the task.
+type receiver struct {
+	pathPrefix string // of the public URL, for proxies that pass it on
+	log        *slog.Logger
+	live       atomic.Pointer[liveReceiver] // nil until JetStream is there
+}
+
+// liveReceiver is what a receiver needs of the running bridge.
+type liveReceiver struct {
+	ledger  *ledger
+	signer  signer
+	kinds   kling.Kinds
+	webhook *kling.Webhook // nil: signatures are not required
+	trust   Trust
+	adopter *adopter // nil: adoption is off
+	cache   *recordCache
+}
+
+// callback is one authenticated request.
+type callback struct {
+	kind  kling.Kind
+	token string // empty on the adoption route
+	body  []byte
+	began time.Time
+}
+
+// ServeHTTP takes paths apart itself: http.ServeMux would answer unclean ones with a redirect, which Kling does not
+// follow.
+func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	live := rc.live.Load()
+	if live == nil {
+		answer(w, http.StatusServiceUnavailable)
+		return
+	}
+	kind, token, status := live.route(r, rc.pathPrefix)
+	if status != http.StatusOK {
+		answer(w, status)
+		return
+	}
+	body, status := readCallback(w, r)
+	if status != http.StatusOK {
+		if token == "" && live.adopter == nil {
+			status = http.StatusNotFound
+		}
+		answer(w, status)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
+	defer cancel()
+	status, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
+	if err != nil {
+		rc.log.WarnContext(ctx, "callback", slog.String("kind", kind.Name), slog.String("token", token),
+			slog.Int("status", status), slog.Any("err", err))
+	}
+	answer(w, status)
+}
+
+// answer says nothing beyond the status: whoever calls without proof learns nothing.
+func answer(w http.ResponseWriter, status int) {
+	switch status {
+	case http.StatusOK:
+		w.WriteHeader(status)
+		return
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// route finds what a URL is about. Nothing about a wrong one is said but that it is wrong.
+func (lr *liveReceiver) route(r *http.Request, prefix string) (kind kling.Kind, token string, status int) {
+	path := r.URL.EscapedPath()
+	if !strings.HasPrefix(path, callbackPrefix) {
+		path = strings.TrimPrefix(path, prefix)
+	}
+	path, ok := strings.CutPrefix(path, callbackPrefix)
+	if !ok {
+		return kind, "", http.StatusNotFound
+	}
+	parts := strings.Split(path, "/")
+	kind, known := lr.kinds.Lookup(parts[0])
+	switch {
+	case !known:
+		return kind, "", http.StatusNotFound
+	case len(parts) == 1 && (lr.adopter != nil || lr.webhook != nil):
+	case len(parts) == 3 && events.IsToken(parts[1]) && lr.signer.verify(parts[0], parts[1], parts[2]):
+		token = parts[1]
+	default:
+		return kind, "", http.StatusNotFound
+	}
+	switch {
+	case r.Method == http.MethodPost:
+		return kind, token, http.StatusOK
+	case token == "" && lr.adopter == nil:
+		return kind, "", http.StatusNotFound
+	default:
+		return kind, "", http.StatusMethodNotAllowed
+	}
+}
+
+// readCallback reads a body within its limits of size and time.
+func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, int) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(callbackBodyTime)); err != nil {
+		return nil, http.StatusInternalServerError
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallbackBytes))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, http.StatusRequestEntityTooLarge
+	}
+	if err != nil {
+		return nil, http.StatusRequestTimeout
+	}
+	return body, http.StatusOK
+}
+
+// receive settles a callback whose URL is right and says how to answer.
+func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback) (int, error) {
+	signed := false
+	if lr.webhook != nil {
+		err := lr.webhook.Verify(h, cb.body, time.Now())
+		signed = err == nil
+		if !signed && cb.token != "" {
+			return http.StatusUnauthorized, err
+		}
+	}
+	if cb.token == "" && lr.adopter == nil {
+		if signed { // Kling's console test
+			return http.StatusOK, nil
+		}
+		return http.StatusNotFound, nil
+	}
+	if cb.token == "" && lr.webhook != nil && !signed {
+		return http.StatusUnauthorized, errors.New("no valid signature")
+	}
+	task, err := kling.DecodeCallback(cb.body)
+	if err != nil {
+		return http.StatusBadRequest, err
+	}
+	if cb.token == "" {
+		return lr.adopter.adopt(ctx, lr, cb, task, signed)
+	}
+	rec, ended, status, err := lr.find(ctx, cb, task)
+	if status != http.StatusOK {
+		return status, err
+	}
+	return lr.apply(ctx, cb, rec, task, ended)
+}
+
+// apply publishes what a callback says about a known request, or has it polled.
+func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task, ended bool) (status int, err error) {
+	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
+	defer func() { endCallback(span, status) }()
+	if lr.trust == TrustQuery {
+		if ended {
+			return http.StatusOK, nil
+		}
+		return storedOr503(lr.ledger.dueNow(ctx, rec))
+	}
+	if task.Status.Terminal() {
+		lr.cache.remove(cb.token)
+	}
+	_, err = lr.ledger.observe(ctx, rec, task, events.SourceCallback)
+	return storedOr503(err)
+}
+
+func storedOr503(err error) (int, error) {
+	if err != nil {
+		return http.StatusServiceUnavailable, err
+	}
+	return http.StatusOK, nil
+}
+
+// find returns what is known of a request, and refuses a body that contradicts it. A request that has ended is
+// described by its completion.
+func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *record, ended bool, status int, err error) {
+	rec = lr.cache.get(cb.token)
+	if rec == nil {
+		rec, ended, err = lr.ledger.find(ctx, cb.kind.Name, cb.token)
+		if err != nil {
+			return nil, false, http.StatusServiceUnavailable, err
+		}
+	}
+	if err := contradiction(rec, cb, task); err != nil {
+		return nil, false, http.StatusConflict, err
+	}
+	return rec, ended, http.StatusOK, nil
+}
+
+func contradiction(rec *record, cb callback, task kling.Task) error {
+	switch {
+	case rec.Kind != cb.kind.Name:
+		return errors.New("the URL names another kind than the request")
+	case task.ExternalID != "" && rec.ExternalTaskID != "" && task.ExternalID != rec.ExternalTaskID:
+		return errors.New("the body names another external task id")
+	case task.ID != "" && rec.TaskID != "" && task.ID != rec.TaskID:
+		return errors.New("the body names another task id")
+	default:
+		return nil
+	}
+}
+
+// find returns the record of a request, or one made of its completion, or the little that its URL says: a callback
+// needs no more than that to complete.
+func (l *ledger) find(ctx context.Context, kind, token string) (rec *record, ended bool, err error) {
+	e, err := l.load(ctx, token)
+	if err == nil {
+		return e.rec, l.ended(ctx, token, e.due), nil
+	}
+	if !errors.Is(err, bus.ErrNoMessage) {
+		return nil, false, err
+	}
+	m, ev, err := l.completion(ctx, token)
+	switch {
+	case errors.Is(err, bus.ErrNoMessage):
+		return &record{Version: recordVersion, RequestID: token, Kind: kind, RequestedAt: time.Now()}, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	return endedRecord(l.telemetry, m, ev), true, nil
+}
+
+// ended reports whether a request has a completion although a record of it is still there: the poller has not yet
+// deleted one that was due.
+func (l *ledger) ended(ctx context.Context, token string, due bool) bool {
+	if !due {
+		return false
+	}
+	_, _, err := l.completion(ctx, token)
+	return err == nil
+}
+
+func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
+	rec := &record{
+		Version:        recordVersion,
+		RequestID:      ev.RequestID,
+		Kind:           ev.Kind,
+		State:          stateSubmitted,
+		ExternalTaskID: ev.ExternalTaskID,
+		TaskID:         ev.TaskID,
+		RequestedAt:    ev.RequestedAt.Time,
+		Metadata:       ev.Metadata,
+	}
+	if ev.SubmittedAt != nil {
+		rec.SubmittedAt = ev.SubmittedAt.Time
+	}
+	ctx := t.propagator.Extract(context.Background(), events.HeaderCarrier(m.Header))
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		rec.Trace = t.carry(ctx)
+	}
+	return rec
+}

@@ -1,0 +1,228 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// ending is how a request ends.
+type ending struct {
+	status  events.Status
+	source  events.Source
+	task    *kling.Task // nil where there is none, or where nothing new is known of it
+	message string
+	err     *events.Error // nil on succeed
+	// untouched demands that nothing at all is known of the request: it ends one that was never taken in hand.
+	untouched bool
+}
+
+// observe publishes what Kling says of a task: its end, or progress. It reports whether the task has ended, whoever
+// published that.
+func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, source events.Source) (ended bool, err error) {
+	switch task.Status {
+	case kling.StatusSucceed:
+		_, err = l.complete(ctx, rec, ending{status: events.StatusSucceed, source: source, task: &task})
+		return true, err
+	case kling.StatusFailed:
+		_, err = l.complete(ctx, rec, ending{
+			status: events.StatusFailed, source: source, task: &task, message: task.Message, err: failure(task),
+		})
+		return true, err
+	case kling.StatusProcessing:
+		return l.progress(ctx, rec, events.StatusProcessing, source, &task)
+	case kling.StatusSubmitted:
+		return l.progress(ctx, rec, events.StatusSubmitted, source, &task)
+	default:
+		return false, nil
+	}
+}
+
+// failure says why Kling failed a task. The same content would fail again; another failure may not.
+func failure(task kling.Task) *events.Error {
+	class := events.ErrorClass(kling.ClassifyFailure(task))
+	return &events.Error{Class: class, Message: task.Message, Retryable: class == events.ErrorKling}
+}
+
+// complete ends a request with one message, which does three things at once: it is the event, its guard refuses any
+// other end of the same request for as long as this one is kept, and it removes the poll timer. Callbacks, polls,
+// expiry and cancellation may therefore all race; first tells whether this end was the one.
+//
+// A task's end that loses against expired or cancelled is published once as late: its result was paid for.
+func (l *ledger) complete(ctx context.Context, rec *record, end ending) (first bool, err error) {
+	token := rec.token()
+	now := time.Now()
+	ev := l.event(rec, end, now)
+	completedAt := events.At(now)
+	ev.CompletedAt = &completedAt
+	ev.Error = end.err
+
+	subject := l.subjects.Completion(rec.Kind, end.status, token)
+	guard := l.subjects.CompletionOf(token)
+	if end.untouched {
+		guard = l.subjects.AnythingOf(token)
+	}
+	pool, err := l.pool(rec.Kind)
+	if err != nil {
+		return false, err
+	}
+	first, err = l.publishEvent(ctx, rec, ev, subject, token+".completion", func(msg *nats.Msg) {
+		bus.GuardSequence(msg, guard, 0)
+		if !end.untouched {
+			bus.PurgeTimer(msg, l.subjects.Pending(rec.Kind, string(pool), token))
+		}
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case first:
+		l.telemetry.completed(ctx, rec, end.status, end.source)
+		return true, nil
+	case end.task != nil:
+		return false, l.late(ctx, rec, ev)
+	default:
+		return false, nil
+	}
+}
+
+// late publishes the end of a task whose request had already expired or was cancelled.
+func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) error {
+	token := rec.token()
+	_, known, err := l.completion(ctx, token)
+	if errors.Is(err, bus.ErrNoMessage) { // it has just aged out
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if known.Status != events.StatusExpired && known.Status != events.StatusCancelled {
+		return nil
+	}
+	ev.Metadata, ev.RequestedAt = known.Metadata, known.RequestedAt
+	subject := l.subjects.Late(rec.Kind, ev.Status, token)
+	first, err := l.publishEvent(ctx, rec, ev, subject, token+".late", func(msg *nats.Msg) {
+		bus.GuardSequence(msg, l.subjects.LateOf(token), 0)
+	})
+	if first {
+		l.telemetry.log.InfoContext(ctx, "late result", slog.String("request_id", rec.RequestID),
+			slog.String("kind", rec.Kind), slog.String("status", string(ev.Status)), slog.String("task_id", ev.TaskID))
+	}
+	return err
+}
+
+// progress publishes a status that does not end the request, unless one as new is already known. It reports whether the
+// request was found to have ended.
+func (l *ledger) progress(
+	ctx context.Context, rec *record, status events.Status, source events.Source, task *kling.Task,
+) (ended bool, err error) {
+	token := rec.token()
+	for {
+		known, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.EventsOf(token))
+		var last uint64
+		switch {
+		case errors.Is(err, bus.ErrNoMessage):
+		case err != nil:
+			return false, err
+		default:
+			p, _ := l.subjects.Parse(known.Subject)
+			if p.Type != "progress" || progressRank(p.Status) >= progressRank(status) {
+				return p.Type != "progress", nil
+			}
+			last = known.Seq
+		}
+		stored, err := l.publishProgress(ctx, rec, status, source, task, last)
+		if stored || err != nil {
+			return false, err
+		}
+		// Something else about this request was stored in between, or an earlier try of this publish. Look again.
+	}
+}
+
+// announce publishes submitted as the first event of a request, unless something is already known: its guard alone
+// decides, without the read that progress needs.
+func (l *ledger) announce(ctx context.Context, rec *record, task *kling.Task) error {
+	_, err := l.publishProgress(ctx, rec, events.StatusSubmitted, events.SourceBridge, task, 0)
+	return err
+}
+
+func (l *ledger) publishProgress(
+	ctx context.Context, rec *record, status events.Status, source events.Source, task *kling.Task, last uint64,
+) (stored bool, err error) {
+	token := rec.token()
+	ev := l.event(rec, ending{status: status, source: source, task: task}, time.Now())
+	msgID := token + "." + string(status)
+	return l.publishEvent(ctx, rec, ev, l.subjects.Progress(rec.Kind, status, token), msgID, func(msg *nats.Msg) {
+		bus.GuardSequence(msg, l.subjects.EventsOf(token), last)
+		if rec.Slots > 1 {
+			msg.Header.Set(events.HeaderSlots, strconv.Itoa(rec.Slots))
+		}
+	})
+}
+
+func progressRank(s events.Status) int {
+	if s == events.StatusSubmitted {
+		return 1
+	}
+	return 2
+}
+
+// publishEvent is the only way a public event is published.
+func (l *ledger) publishEvent(
+	ctx context.Context, rec *record, ev *events.Event, subject, msgID string, guard func(*nats.Msg),
+) (stored bool, err error) {
+	ctx, span := l.telemetry.startSend(ctx, l.subjects, subject, rec, msgID)
+	defer func() { endSpan(span, err) }()
+	msg, err := l.eventMsg(ctx, ev, subject, msgID)
+	if err != nil {
+		return false, err
+	}
+	guard(msg)
+	_, stored, err = l.put(ctx, msg)
+	return stored, err
+}
+
+// eventMsg builds the message of an event, leaving Kling's object out where it would not fit.
+func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID string) (*nats.Msg, error) {
+	msg := nats.NewMsg(l.subjects.Put(subject))
+	h := msg.Header
+	h.Set(jetstream.MsgIDHeader, msgID)
+	h.Set("Content-Type", "application/json")
+	h.Set(events.HeaderRequestID, headerSafe(ev.RequestID))
+	h.Set(events.HeaderStatus, string(ev.Status))
+	h.Set(events.HeaderSource, string(ev.Source))
+	if ev.TaskID != "" {
+		h.Set(events.HeaderTaskID, headerSafe(ev.TaskID))
+	}
+	for name, value := range ev.Metadata {
+		h.Set(events.HeaderMetaPrefix+name, headerSafe(value))
+	}
+	events.SetCloudEvent(h, l.subjects, ev, msgID)
+	l.telemetry.inject(ctx, h)
+
+	var err error
+	if msg.Data, err = ev.Encode(); err != nil {
+		return nil, err
+	}
+	if l.fits(msg) {
+		return msg, nil
+	}
+	ev.Kling, ev.KlingOmitted = nil, true
+	msg.Data, err = ev.Encode()
+	return msg, err
+}
+
+// headerRoom is kept for the guard and timer headers that are set after the event was measured.
+const headerRoom = 1024
+
+func (l *ledger) fits(msg *nats.Msg) bool {
+	return int64(msg.Size())+headerRoom <= l.bus.MaxPayload()
+}

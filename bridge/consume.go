@@ -1,0 +1,196 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/baggage"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// intake takes requests off the stream. There is a durable consumer for each pool, API generation and priority, so that
+// no pool waits for another, a paused generation does not hold up the other, and urgent requests overtake. Requests
+// that wait for capacity stay in the stream; a replica holds only as many as it could start soon.
+type intake struct {
+	bus       *bus.Bus
+	subjects  events.Subjects
+	kinds     kling.Kinds
+	telemetry *telemetry
+	log       *slog.Logger
+
+	taskTimeout time.Duration
+	ackWait     time.Duration
+}
+
+// laneKey names one consumer of requests.
+type laneKey struct {
+	pool       kling.Pool
+	generation kling.Generation
+	priority   events.Priority
+}
+
+func (k laneKey) durable() string {
+	priority := k.priority
+	if priority == events.PriorityNormal {
+		priority = "normal"
+	}
+	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, priority)
+}
+
+const (
+	// fetchWait bounds one pull. Long ones save work, and a shutdown does not wait for them.
+	fetchWait = 30 * time.Second
+	// fetchPause follows a failed pull.
+	fetchPause = 500 * time.Millisecond
+	// maxHeld is how many requests of one lane may be unacked over all replicas.
+	maxHeld = 10_000
+)
+
+// lanes lists the consumers of a pool, by generation, most urgent first.
+func (in *intake) lanes(pool kling.Pool) []laneKey {
+	var keys []laneKey
+	for _, g := range []kling.Generation{kling.V1, kling.V2} {
+		if len(in.filters(laneKey{pool: pool, generation: g})) == 0 {
+			continue
+		}
+		for _, p := range events.Priorities() {
+			keys = append(keys, laneKey{pool: pool, generation: g, priority: p})
+		}
+	}
+	return keys
+}
+
+func (in *intake) filters(key laneKey) []string {
+	var filters []string
+	for _, k := range in.kinds.All() {
+		if k.Pool == key.pool && k.Generation == key.generation {
+			filters = append(filters, in.subjects.Request(k.Name, key.priority))
+		}
+	}
+	return filters
+}
+
+func (in *intake) consumer(ctx context.Context, key laneKey) (jetstream.Consumer, error) {
+	return in.bus.EnsureConsumer(ctx, in.subjects.RequestsStream(), jetstream.ConsumerConfig{
+		Durable:        key.durable(),
+		Description:    "klingbridge: requests on their way to Kling",
+		FilterSubjects: in.filters(key),
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckWait:        in.ackWait,
+		MaxDeliver:     -1,
+		MaxAckPending:  maxHeld,
+	})
+}
+
+// pull fetches requests of one lane into the pool, as many as it has room for, until ctx ends.
+func (in *intake) pull(ctx context.Context, key laneKey, c jetstream.Consumer, p *pool) {
+	for ctx.Err() == nil {
+		room, ok := p.waitForRoom(ctx, key)
+		if !ok {
+			return
+		}
+		err := in.fetch(ctx, c, room, p)
+		if err != nil && ctx.Err() == nil {
+			in.log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.durable()), slog.Any("err", err))
+			sleep(ctx, nil, fetchPause)
+		}
+	}
+}
+
+func (in *intake) fetch(ctx context.Context, c jetstream.Consumer, n int, p *pool) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	batch, err := c.Fetch(n, jetstream.FetchContext(ctx))
+	if err != nil {
+		return err
+	}
+	for msg := range batch.Messages() {
+		if j := in.newJob(ctx, msg); j != nil {
+			p.add(j)
+		}
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// newJob reads a delivered message. One that is no request at all can't be answered and is only reported: no subject of
+// the stream leads here.
+func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
+	parsed, ok := in.subjects.Parse(msg.Subject())
+	kind, known := in.kinds.Lookup(parsed.Kind)
+	meta, err := msg.Metadata()
+	if !ok || !known || err != nil {
+		in.log.ErrorContext(ctx, "not a request", slog.String("subject", msg.Subject()), slog.Any("err", err))
+		return nil
+	}
+	req, invalid := parseRequest(rawRequest{
+		kind:     kind,
+		priority: parsed.Priority,
+		header:   msg.Headers(),
+		data:     msg.Data(),
+		sequence: meta.Sequence.Stream,
+		storedAt: meta.Timestamp,
+	}, in.taskTimeout)
+	ctx, span := in.telemetry.startRequest(ctx, in.subjects, msg.Headers(), req)
+	return &job{
+		msg: msg, req: req, invalid: invalid, span: span, baggage: baggage.FromContext(ctx), again: meta.NumDelivered > 1,
+	}
+}
+
+// hands keeps the requests that this replica holds from being taken for lost.
+//
+// Safe for concurrent use.
+type hands struct {
+	mu   sync.Mutex
+	jobs map[*job]struct{}
+}
+
+func newHands() *hands { return &hands{jobs: map[*job]struct{}{}} }
+
+func (h *hands) take(j *job) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.jobs[j] = struct{}{}
+}
+
+func (h *hands) drop(j *job) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.jobs, j)
+}
+
+func (h *hands) all() []*job {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]*job, 0, len(h.jobs))
+	for j := range h.jobs {
+		out = append(out, j)
+	}
+	return out
+}
+
+// signal tells the server every interval that the held requests are being worked on, until ctx ends.
+func (h *hands) signal(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			for _, j := range h.all() {
+				_ = j.msg.InProgress() // while NATS is away there is nobody to take the request over
+			}
+		}
+	}
+}

@@ -1,0 +1,348 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// creator turns requests into tasks at Kling, at most one each.
+type creator struct {
+	client    *kling.Client
+	ledger    *ledger
+	cache     *recordCache
+	dead      *deadLetters
+	inputs    *inputs
+	signer    signer
+	namer     namer
+	pauses    *pauses
+	telemetry *telemetry
+	log       *slog.Logger
+
+	lookupWindow time.Duration
+	firstPoll    time.Duration // from submission
+}
+
+const (
+	// A record left in creating is looked at this often, should the request itself be lost.
+	creatingTimer = 10 * time.Minute
+	// conflictWait lets somebody else finish with a record.
+	conflictWait = time.Second
+
+	firstBackoff = time.Second
+	maxBackoff   = time.Minute
+
+	firstLookupWait = 500 * time.Millisecond
+	maxLookupWait   = 20 * time.Second
+)
+
+// create works on a job until its request is settled or has to wait. stop ends waiting but no call under way; ctx ends
+// everything.
+func (c *creator) create(ctx context.Context, stop <-chan struct{}, j *job) verdict {
+	ctx = j.context(ctx)
+	v, err := c.step(ctx, stop, j)
+	if err != nil {
+		c.log.WarnContext(ctx, "request put off", append(j.attrs(), slog.Any("err", err))...)
+		return tryAgain(conflictWait)
+	}
+	return v
+}
+
+func (c *creator) step(ctx context.Context, stop <-chan struct{}, j *job) (verdict, error) {
+	switch {
+	case j.invalid != nil:
+		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.invalid.Error()})
+	case !time.Now().Before(j.req.deadline):
+		return c.expire(ctx, j)
+	case j.rec != nil:
+		return c.resume(ctx, stop, j, "")
+	}
+	body, inputErr, err := c.inputs.resolve(ctx, j.req)
+	if err != nil {
+		return verdict{}, err
+	}
+	if inputErr != nil {
+		return c.reject(ctx, j, inputErr)
+	}
+	rec := c.newRecord(ctx, j)
+	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
+	if err != nil {
+		return verdict{}, err
+	}
+	if !first {
+		return c.resume(ctx, stop, j, rec.Claim)
+	}
+	j.rec, j.recSeq = rec, seq
+	return c.send(ctx, stop, j, body)
+}
+
+func (c *creator) newRecord(ctx context.Context, j *job) *record {
+	externalID := j.req.externalID
+	if externalID == "" {
+		externalID = c.namer.externalID(j.req.token)
+	}
+	return &record{
+		Version:        recordVersion,
+		RequestID:      j.req.id,
+		Kind:           j.req.kind.Name,
+		State:          stateCreating,
+		Owner:          j.req.sequence,
+		Claim:          rand.Text(),
+		Attempt:        1,
+		ClaimedAt:      time.Now(),
+		ExternalTaskID: externalID,
+		Slots:          j.req.slots,
+		RequestedAt:    j.req.requestedAt,
+		Deadline:       j.req.deadline,
+		Metadata:       j.req.metadata,
+		Trace:          c.telemetry.carry(ctx),
+	}
+}
+
+func (c *creator) creatingFire(rec *record) time.Time {
+	return earlier(time.Now().Add(creatingTimer), rec.Deadline)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
+// with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
+func (c *creator) resume(ctx context.Context, stop <-chan struct{}, j *job, mine string) (verdict, error) {
+	e, err := c.ledger.load(ctx, j.req.token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return c.resumeEnded(ctx, j)
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	switch {
+	case e.rec.Owner != j.req.sequence:
+		return c.repeat(ctx, j)
+	case e.rec.State == stateSubmitted:
+		if err := c.ledger.announce(ctx, e.rec, nil); err != nil {
+			return verdict{}, err
+		}
+		return c.ack(ctx, j)
+	case e.due: // the poller is looking at it
+		return tryAgain(conflictWait), nil
+	}
+	j.rec, j.recSeq = e.rec, e.seq
+	if e.rec.Claim == mine {
+		body, inputErr, err := c.inputs.resolve(ctx, j.req)
+		if err != nil || inputErr != nil {
+			return verdict{}, errors.Join(err, inputError(inputErr))
+		}
+		return c.send(ctx, stop, j, body)
+	}
+	return c.lookUp(ctx, stop, j)
+}
+
+// resumeEnded settles a request whose record is gone: because it has ended, or was withdrawn a moment ago.
+func (c *creator) resumeEnded(ctx context.Context, j *job) (verdict, error) {
+	j.rec, j.recSeq = nil, 0
+	_, ended, err := c.ledger.completion(ctx, j.req.token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return tryAgain(firstLookupWait), nil
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	if j.again && ended.Status == events.StatusRejected {
+		// A crash between completion and dead letter left the letter out. It is stored once whoever writes it.
+		if err := c.dead.bury(ctx, j, ended.Error); err != nil {
+			return verdict{}, err
+		}
+	}
+	return c.repeat(ctx, j)
+}
+
+func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {
+	c.log.InfoContext(ctx, "request id is already known", j.attrs()...)
+	return c.ack(ctx, j)
+}
+
+// send makes the create call. The claim in the record precedes it.
+func (c *creator) send(ctx context.Context, stop <-chan struct{}, j *job, body object) (verdict, error) {
+	callback := c.signer.url(j.rec.Kind, j.req.token)
+	task, err := c.client.Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback))
+	if err == nil {
+		c.pauses.succeeded(j.req.kind.Generation, j.req.kind.Pool)
+		return c.submitted(ctx, j, task)
+	}
+	failure, ok := errors.AsType[*kling.Error](err)
+	if !ok {
+		return verdict{}, err
+	}
+	trace.SpanFromContext(ctx).RecordError(failure)
+	switch failure.Action {
+	case kling.ActionReject:
+		if j.rec.Attempt > 1 && failure.Code == codeBadValue {
+			// Kling refuses an external id it has seen: an earlier send may have made the task after all.
+			return c.lookUpOr(ctx, stop, j, func() (verdict, error) { return c.reject(ctx, j, eventError(failure)) })
+		}
+		return c.reject(ctx, j, eventError(failure))
+	case kling.ActionLookup:
+		c.log.WarnContext(ctx, "outcome of the create call is unknown", append(j.attrs(), slog.Any("err", failure))...)
+		return c.lookUp(ctx, stop, j)
+	default:
+		return c.putOff(ctx, j, failure)
+	}
+}
+
+// codeBadValue is Kling's code for a bad value, which a reused external task id is.
+const codeBadValue = 1201
+
+// putOff lets a request wait that Kling certainly made no task of.
+func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
+	if j.rec.Attempt == 1 { // after an unknown outcome the record stays: an earlier send may yet appear
+		if err := c.ledger.withdraw(ctx, j.recSeq); err != nil {
+			return verdict{}, err
+		}
+		j.rec, j.recSeq = nil, 0
+	}
+	switch failure.Action {
+	case kling.ActionWait:
+		return noCapacity(), nil
+	case kling.ActionPause:
+		c.pauses.failed(j.req.kind.Generation, j.req.kind.Pool, failure, time.Now())
+		return tryAgain(0), nil
+	default:
+		j.tries++
+		wait := backoff(j.tries)
+		c.log.WarnContext(ctx, "create call put off", append(j.attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
+		return tryAgain(wait), nil
+	}
+}
+
+// backoff is the wait after the n-th try in a row: full jitter over 1 s, 2 s, 4 s … 60 s.
+func backoff(n int) time.Duration {
+	most := maxBackoff
+	if n < 7 {
+		most = min(firstBackoff<<(n-1), maxBackoff)
+	}
+	return mathrand.N(most)
+}
+
+// submitted stores the task id, tells the world and acks the request, in this order.
+func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdict, error) {
+	j.accepted = true
+	j.slots.accepted(j.req.token)
+	rec := *j.rec
+	now := time.Now()
+	rec.State, rec.TaskID, rec.SubmittedAt = stateSubmitted, task.ID, now
+	rec.NextPollAt = earlier(now.Add(c.firstPoll), rec.Deadline)
+	stored, err := c.ledger.arm(ctx, &rec, rec.NextPollAt)
+	if err != nil {
+		return verdict{}, err
+	}
+	if stored { // else a callback has been faster
+		c.cache.put(&rec)
+		if err := c.ledger.announce(ctx, &rec, &task); err != nil {
+			return verdict{}, err
+		}
+	}
+	c.log.InfoContext(ctx, "submitted", append(j.attrs(), slog.String("task_id", task.ID))...)
+	if task.Status.Terminal() { // an adopted task may have ended long ago
+		if _, err := c.ledger.observe(ctx, &rec, task, events.SourcePoll); err != nil {
+			return verdict{}, err
+		}
+	}
+	return c.ack(ctx, j)
+}
+
+// reject ends a request that can't become a task: completion first, then the dead letter, then the ack.
+func (c *creator) reject(ctx context.Context, j *job, why *events.Error) (verdict, error) {
+	first, err := c.end(ctx, j, ending{
+		status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why,
+	})
+	if err != nil {
+		return verdict{}, err
+	}
+	if !first {
+		return c.resumeKnown(ctx, j)
+	}
+	if err := c.dead.bury(ctx, j, why); err != nil {
+		return verdict{}, err
+	}
+	return c.ack(ctx, j)
+}
+
+// expire ends a request whose deadline has passed.
+func (c *creator) expire(ctx context.Context, j *job) (verdict, error) {
+	first, err := c.end(ctx, j, expired())
+	if err != nil {
+		return verdict{}, err
+	}
+	if !first {
+		return c.resumeKnown(ctx, j)
+	}
+	return c.ack(ctx, j)
+}
+
+func expired() ending {
+	const message = "the deadline has passed"
+	return ending{
+		status: events.StatusExpired, source: events.SourceBridge, message: message,
+		err: &events.Error{Class: events.ErrorExpired, Message: message, Retryable: true},
+	}
+}
+
+// end completes a job's request. One that nothing is stored of must be wholly unknown: another message with the same id
+// may have become a task.
+func (c *creator) end(ctx context.Context, j *job, e ending) (first bool, err error) {
+	rec := j.rec
+	if rec == nil {
+		rec = c.newRecord(ctx, j)
+		rec.ExternalTaskID = ""
+		e.untouched = true
+	}
+	return c.ledger.complete(ctx, rec, e)
+}
+
+// resumeKnown settles a request that could not be ended because something is known of it.
+func (c *creator) resumeKnown(ctx context.Context, j *job) (verdict, error) {
+	e, err := c.ledger.load(ctx, j.req.token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return c.resumeEnded(ctx, j)
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	if e.rec.Owner != j.req.sequence {
+		return c.repeat(ctx, j)
+	}
+	j.rec, j.recSeq = e.rec, e.seq // our own, from before a crash: its end removes it
+	return tryAgain(0), nil
+}
+
+// ack takes the request off the stream and makes sure of it: one that comes back would be looked up for nothing.
+func (c *creator) ack(ctx context.Context, j *job) (verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if err := j.msg.DoubleAck(ctx); err != nil {
+		return verdict{}, err
+	}
+	return settled(), nil
+}
+
+// eventError is Kling's refusal as events show it.
+func eventError(e *kling.Error) *events.Error {
+	return &events.Error{
+		Class: events.ErrorClass(e.Class), Code: e.Code, HTTPStatus: e.HTTPStatus, Message: e.Message,
+		Retryable: e.Retryable(),
+	}
+}

@@ -1,0 +1,105 @@
+package bridge
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// resultLifetime is how long Kling keeps a result (its API reference, 2026-10).
+const resultLifetime = 30 * 24 * time.Hour
+
+// event fills in what every event says.
+func (l *ledger) event(rec *record, end ending, now time.Time) *events.Event {
+	ev := &events.Event{
+		RequestID:      rec.RequestID,
+		Kind:           rec.Kind,
+		Status:         end.status,
+		Source:         end.source,
+		TaskID:         rec.TaskID,
+		ExternalTaskID: rec.ExternalTaskID,
+		Message:        end.message,
+		RequestedAt:    events.At(rec.RequestedAt),
+		PublishedAt:    events.At(now),
+		Metadata:       rec.Metadata,
+	}
+	if ev.Metadata == nil {
+		ev.Metadata = map[string]string{}
+	}
+	submittedAt := rec.SubmittedAt
+	if t := end.task; t != nil {
+		addTask(ev, t, now)
+		if submittedAt.IsZero() { // the callback was faster than the record
+			submittedAt = t.CreatedAt
+		}
+	}
+	if !submittedAt.IsZero() {
+		at := events.At(submittedAt)
+		ev.SubmittedAt = &at
+	}
+	return ev
+}
+
+func addTask(ev *events.Event, t *kling.Task, now time.Time) {
+	if t.ID != "" {
+		ev.TaskID = t.ID
+	}
+	if ev.ExternalTaskID == "" {
+		ev.ExternalTaskID = t.ExternalID
+	}
+	ev.Units = t.Units
+	ev.Kling = t.Raw
+	if ev.Status == events.StatusSucceed {
+		ev.Result = result(t, now)
+	}
+}
+
+// result translates what Kling made; the URLs stay as they are.
+func result(t *kling.Task, now time.Time) *events.Result {
+	updated := t.UpdatedAt
+	if updated.IsZero() {
+		updated = now
+	}
+	r := &events.Result{
+		Videos:    make([]events.Video, 0, len(t.Videos)),
+		Images:    make([]events.Image, 0, len(t.Images)),
+		Audios:    make([]events.Audio, 0, len(t.Audios)),
+		ExpiresAt: events.At(updated.Add(resultLifetime)),
+	}
+	for _, v := range t.Videos {
+		r.Videos = append(r.Videos, events.Video{
+			ID: v.ID, URL: v.URL, DurationSeconds: number(v.Duration), WatermarkURL: v.WatermarkURL,
+		})
+	}
+	for _, i := range t.Images {
+		r.Images = append(r.Images, events.Image{Index: i.Index, URL: i.URL, WatermarkURL: i.WatermarkURL})
+	}
+	for _, a := range t.Audios {
+		r.Audios = append(r.Audios, events.Audio{
+			ID: a.ID, URLMP3: a.URLMP3, URLWAV: a.URLWAV, DurationSeconds: number(a.Duration),
+		})
+	}
+	return r
+}
+
+// number keeps Kling's spelling of a duration; what is no number becomes 0.
+func number(s string) json.Number {
+	var n json.Number
+	if err := json.Unmarshal([]byte(s), &n); err != nil || n == "" {
+		return "0"
+	}
+	return n
+}
+
+// headerSafe keeps a value from ending its header line: requests may carry anything in their JSON.
+func headerSafe(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' || r == 0 {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,35 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+)
+
+// maxExternalID is the longest external_task_id the bridge derives: 36 characters are known to work at Kling, whose
+// documentation gives no limit.
+const maxExternalID = 36
+
+// namer derives external task ids. Ids of different namespaces never meet, so that two deployments on one Kling account
+// do not adopt each other's tasks.
+type namer struct {
+	prefix string // k and 7 characters of the namespace's hash
+}
+
+func newNamer(namespace string) namer {
+	return namer{prefix: "k" + hash(namespace, 7)}
+}
+
+// externalID keeps the readable token where it fits. The separator tells the two forms apart, so that no readable id
+// equals a hashed one; the leading letter keeps it from looking like one of Kling's all-digit task ids.
+func (n namer) externalID(token string) string {
+	if id := n.prefix + "-" + token; len(id) <= maxExternalID {
+		return id
+	}
+	return n.prefix + "_" + hash(token, maxExternalID-len(n.prefix)-1)
+}
+
+func hash(s string, length int) string {
+	sum := sha256.Sum256([]byte(s))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:length]
+}

@@ -1,0 +1,141 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// inFlight keeps every pool's slots in step with what all replicas do: tasks begin with a submitted event and end with
+// a completion. Plain subscriptions are at most once, so what is in flight is recounted from the stream at the start,
+// after a reconnect, and now and then.
+type inFlight struct {
+	bus      *bus.Bus
+	ledger   *ledger
+	subjects events.Subjects
+	kinds    kling.Kinds
+	pools    map[kling.Pool]*pool
+	log      *slog.Logger
+}
+
+// recountInterval bounds how long a lost event holds a slot.
+const recountInterval = 30 * time.Second
+
+// subscribe follows submitted events and completions until the returned subscriptions are ended.
+func (f *inFlight) subscribe() ([]*nats.Subscription, error) {
+	var subs []*nats.Subscription
+	for _, subject := range []string{
+		f.subjects.Progress("*", events.StatusSubmitted, "*"), f.subjects.AllCompletions(),
+	} {
+		sub, err := f.bus.Conn().Subscribe(subject, f.follow)
+		if err != nil {
+			return subs, err
+		}
+		subs = append(subs, sub)
+	}
+	return subs, nil
+}
+
+// follow takes one event in. What the stream has stored carries the stream's name; a stranger who forges even that
+// misleads the count of slots until the next recount, and nothing else.
+func (f *inFlight) follow(msg *nats.Msg) {
+	if msg.Header.Get("Nats-Stream") != f.subjects.EventsStream() {
+		return
+	}
+	parsed, ok := f.subjects.Parse(msg.Subject)
+	if !ok {
+		return
+	}
+	kind, ok := f.kinds.Lookup(parsed.Kind)
+	if !ok {
+		return
+	}
+	p := f.pools[kind.Pool]
+	if parsed.Type == "completion" {
+		p.slots.release(parsed.Token)
+		p.freed()
+		return
+	}
+	p.slots.hold(parsed.Token, slotsOf(msg.Header), time.Now())
+}
+
+func slotsOf(h nats.Header) int {
+	n, err := strconv.Atoi(h.Get(events.HeaderSlots))
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
+
+// run recounts until ctx ends.
+func (f *inFlight) run(ctx context.Context) {
+	reconnected := f.bus.Conn().StatusChanged(nats.CONNECTED)
+	defer f.bus.Conn().RemoveStatusListener(reconnected)
+	ticker := time.NewTicker(recountInterval)
+	defer ticker.Stop()
+	for {
+		if err := f.recount(ctx); err != nil && ctx.Err() == nil {
+			f.log.WarnContext(ctx, "recount of tasks in flight", slog.Any("err", err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-reconnected:
+		case <-ticker.C:
+		}
+	}
+}
+
+// recount reads from the stream what is in flight.
+func (f *inFlight) recount(ctx context.Context) error {
+	began := time.Now()
+	stored := map[kling.Pool]map[string]int{}
+	for name, p := range f.pools {
+		stored[name] = map[string]int{}
+		p.slots.beginRecount()
+	}
+	count := func(subject string) {
+		parsed, ok := f.subjects.Parse(subject)
+		if !ok {
+			return
+		}
+		if tokens := stored[kling.Pool(parsed.Pool)]; tokens != nil {
+			tokens[parsed.Token] = 1
+		}
+	}
+	for _, filter := range []string{f.subjects.AllPending(), f.subjects.AllDue()} {
+		if err := f.bus.Subjects(ctx, f.subjects.EventsStream(), filter, count); err != nil {
+			for _, p := range f.pools {
+				p.slots.abortRecount()
+			}
+			return err
+		}
+	}
+	f.weigh(ctx, stored[kling.PoolImage])
+	for name, p := range f.pools {
+		p.slots.endRecount(stored[name], began)
+		p.freed()
+	}
+	return nil
+}
+
+// weigh looks up how many slots the image tasks take that this replica has not seen begin.
+func (f *inFlight) weigh(ctx context.Context, tokens map[string]int) {
+	p := f.pools[kling.PoolImage]
+	for token := range tokens {
+		if n, known := p.slots.weight(token); known {
+			tokens[token] = n
+			continue
+		}
+		if e, err := f.ledger.load(ctx, token); err == nil {
+			tokens[token] = max(e.rec.Slots, 1)
+		}
+	}
+}

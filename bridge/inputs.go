@@ -1,0 +1,140 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// inputs replaces references to NATS Object Store entries in a request by their base64.
+type inputs struct {
+	js       jetstream.JetStream
+	maxBytes int64 // of one object
+}
+
+const objectScheme = "nats-object://"
+
+// resolve returns the body with every reference replaced. why is set when an object can't be had, which is the
+// request's fault; err when NATS could not be asked.
+func (in *inputs) resolve(ctx context.Context, r *request) (body object, why *events.Error, err error) {
+	body = object{fields: append([]field(nil), r.body.fields...)}
+	for i, f := range body.fields {
+		if !bytes.Contains(f.value, []byte("nats-object:")) {
+			continue
+		}
+		value, err := in.replace(ctx, f.value)
+		if refused, ok := errors.AsType[*inputFault](err); ok {
+			return object{}, &events.Error{Class: events.ErrorInput, Message: f.name + ": " + refused.Error()}, nil
+		}
+		if err != nil {
+			return object{}, nil, fmt.Errorf("input %s: %w", f.name, err)
+		}
+		body.fields[i].value = value
+	}
+	return body, nil, nil
+}
+
+// inputFault tells that the request names an object that can't be used.
+type inputFault struct{ reason string }
+
+func (e *inputFault) Error() string { return e.reason }
+
+// inputError makes an error of a fault that turned up where the request can no longer be rejected.
+func inputError(why *events.Error) error {
+	if why == nil {
+		return nil
+	}
+	return why
+}
+
+// replace copies a JSON value with its references replaced, everything else as it was spelled.
+func (in *inputs) replace(ctx context.Context, value json.RawMessage) (json.RawMessage, error) {
+	var out bytes.Buffer
+	for len(value) > 0 {
+		start := bytes.IndexByte(value, '"')
+		if start < 0 {
+			out.Write(value)
+			break
+		}
+		end := start + stringLength(value[start:])
+		out.Write(value[:start])
+		if err := in.replaceString(ctx, &out, value[start:end]); err != nil {
+			return nil, err
+		}
+		value = value[end:]
+	}
+	return out.Bytes(), nil
+}
+
+// stringLength is the length of the JSON string that b begins with, quotes included. b is valid JSON from there on.
+func stringLength(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted []byte) error {
+	var s string
+	if err := json.Unmarshal(quoted, &s); err != nil {
+		return err
+	}
+	ref, ok := strings.CutPrefix(s, objectScheme)
+	if !ok {
+		out.Write(quoted)
+		return nil
+	}
+	out.WriteByte('"')
+	if err := in.copyObject(ctx, out, ref); err != nil {
+		return err
+	}
+	out.WriteByte('"')
+	return nil
+}
+
+func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string) error {
+	bucket, name, ok := strings.Cut(ref, "/")
+	if !ok || bucket == "" || name == "" {
+		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", objectScheme, clip(ref), objectScheme)}
+	}
+	fault := func(format string, args ...any) error {
+		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", clip(name), clip(bucket)) + fmt.Sprintf(format, args...)}
+	}
+	store, err := in.js.ObjectStore(ctx, bucket)
+	switch {
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrInvalidStoreName):
+		return fault("no such bucket")
+	case err != nil:
+		return err
+	}
+	obj, err := store.Get(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrObjectNotFound):
+		return fault("no such object")
+	case err != nil:
+		return err
+	}
+	defer func() { _ = obj.Close() }()
+	if info, err := obj.Info(); err == nil && info.Size > uint64(in.maxBytes) {
+		return fault("%d bytes are more than the limit of %d", info.Size, in.maxBytes)
+	}
+	enc := base64.NewEncoder(base64.StdEncoding, out)
+	if _, err := io.Copy(enc, obj); err != nil {
+		return fmt.Errorf("object %s of bucket %s: %w", name, bucket, err)
+	}
+	return enc.Close()
+}

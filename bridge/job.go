@@ -1,0 +1,48 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// job is one delivered request in the hands of this replica, from the stream to its ack.
+type job struct {
+	msg     jetstream.Msg
+	req     *request
+	invalid error      // why the request can't become a task; nil for most
+	span    trace.Span // of this delivery
+	baggage baggage.Baggage
+	again   bool // delivered before: somebody may have begun
+
+	slots    *slots // of its pool
+	reserved bool   // holds some of them
+	accepted bool   // as a task at Kling
+	tries    int    // sends that certainly made no task, for the backoff
+	rec      *record
+	recSeq   uint64 // of rec in the stream; zero while nothing is stored
+}
+
+// verdict is what becomes of a job after it was worked on.
+type verdict struct {
+	settled bool          // acked: done with
+	full    bool          // Kling had no capacity: waits for a slot
+	after   time.Duration // otherwise: worked on again after this long
+}
+
+func settled() verdict                     { return verdict{settled: true} }
+func noCapacity() verdict                  { return verdict{full: true} }
+func tryAgain(after time.Duration) verdict { return verdict{after: after} }
+
+// context returns ctx in the trace of this delivery.
+func (j *job) context(ctx context.Context) context.Context {
+	return baggage.ContextWithBaggage(trace.ContextWithSpan(ctx, j.span), j.baggage)
+}
+
+func (j *job) attrs() []any {
+	return []any{slog.String("request_id", j.req.id), slog.String("kind", j.req.kind.Name)}
+}

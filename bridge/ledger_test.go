@@ -1,0 +1,316 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// shortWindow makes the duplicate window pass within a test: the guarantee must not rest on it.
+const shortWindow = 200 * time.Millisecond
+
+// newLedger provisions streams with a short duplicate window and returns a ledger on them.
+func newLedger(t *testing.T, url string, replicas int) *ledger {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	conn, err := bus.Open(t.Context(), bus.Options{URL: url, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	s := events.DefaultSubjects()
+	config := eventsStream(s, time.Hour)
+	config.Replicas, config.Storage, config.Duplicates = replicas, jetstream.FileStorage, shortWindow
+	if err := conn.EnsureStream(t.Context(), config, ""); err != nil {
+		t.Fatal(err)
+	}
+	return &ledger{
+		bus: conn, subjects: s, kinds: kling.DefaultKinds(), retention: time.Hour,
+		telemetry: newTelemetry(quiet, noop.NewTracerProvider()),
+	}
+}
+
+// endings are the ways in which the racers of TestRacingCompletions want to end a request.
+func endings(n int) ending {
+	task := kling.Task{ID: "871000000000000101", Status: kling.StatusSucceed}
+	switch n % 4 {
+	case 0:
+		return ending{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
+	case 1:
+		task.Status = kling.StatusFailed
+		return ending{status: events.StatusFailed, source: events.SourcePoll, task: &task, err: failure(task)}
+	case 2:
+		return expired()
+	default:
+		return ending{status: events.StatusSucceed, source: events.SourcePoll, task: &task}
+	}
+}
+
+// TestRacingCompletions is the heart of the promise: whatever races, one completion is stored, and it stays one after
+// the duplicate window has passed and after a restart of the servers.
+func TestRacingCompletions(t *testing.T) {
+	t.Run("R1", func(t *testing.T) {
+		srv := bustest.Start(t)
+		raceCompletions(t, srv.URL(), 1, srv.Connect(), srv.Restart)
+	})
+	t.Run("R3", func(t *testing.T) {
+		cluster := bustest.StartCluster(t)
+		raceCompletions(t, cluster.URL(), 3, cluster.Servers[0].Connect(), func() {
+			for _, srv := range cluster.Servers {
+				srv.Restart()
+			}
+		})
+	})
+}
+
+func raceCompletions(t *testing.T, url string, replicas int, watcher *nats.Conn, restart func()) {
+	const ids, racers = 400, 8
+	l := newLedger(t, url, replicas)
+	seen := watchCompletions(t, watcher)
+	records := make([]*record, ids)
+	for i := range records {
+		records[i] = newTestRecord(fmt.Sprintf("race-%d", i))
+	}
+	each(records, func(rec *record) {
+		if _, err := l.arm(t.Context(), rec, time.Now().Add(time.Hour)); err != nil {
+			t.Errorf("arm %s: %v", rec.RequestID, err)
+		}
+	})
+
+	race := func() (won int64) {
+		var first atomic.Int64
+		each(records, func(rec *record) {
+			var racing sync.WaitGroup
+			for range racers {
+				racing.Go(func() {
+					ok, err := l.complete(t.Context(), rec, endings(rand.IntN(4)))
+					if err != nil {
+						t.Errorf("complete %s: %v", rec.RequestID, err)
+					}
+					if ok {
+						first.Add(1)
+					}
+				})
+			}
+			racing.Wait()
+		})
+		return first.Load()
+	}
+	// An ack that is lost to a time-out makes the winner take itself for a loser, so that fewer may know of having won.
+	if won := race(); won > ids {
+		t.Errorf("%d completions believe to be the first, want at most %d", won, ids)
+	}
+	waitForWindow(t)
+	if won := race(); won != 0 {
+		t.Errorf("%d completions were stored again after the duplicate window", won)
+	}
+	restart()
+	if won := race(); won != 0 {
+		t.Errorf("%d completions were stored again after a restart", won)
+	}
+
+	stored := map[string]int{}
+	err := l.bus.Subjects(t.Context(), l.subjects.EventsStream(), l.subjects.AllCompletions(), func(subject string) {
+		p, _ := l.subjects.Parse(subject)
+		stored[p.Token]++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range records {
+		if n := stored[rec.RequestID]; n != 1 {
+			t.Errorf("%s has %d completions, want 1", rec.RequestID, n)
+		}
+	}
+	left := 0
+	if err := l.bus.Subjects(t.Context(), l.subjects.EventsStream(), l.subjects.AllPending(), func(string) { left++ }); err != nil || left > 0 {
+		t.Errorf("%d timers are left after their completions, %v", left, err)
+	}
+	seen.want(t, ids)
+}
+
+func newTestRecord(id string) *record {
+	now := time.Now()
+	return &record{
+		Version: recordVersion, RequestID: id, Kind: "text2video", State: stateSubmitted, TaskID: "871000000000000101",
+		ExternalTaskID: "ext-" + id, RequestedAt: now, SubmittedAt: now, Deadline: now.Add(time.Hour),
+	}
+}
+
+// each calls f for every record, a few at a time.
+func each(records []*record, f func(*record)) {
+	var wg sync.WaitGroup
+	next := make(chan *record)
+	for range 16 {
+		wg.Go(func() {
+			for rec := range next {
+				f(rec)
+			}
+		})
+	}
+	for _, rec := range records {
+		next <- rec
+	}
+	close(next)
+	wg.Wait()
+}
+
+// waitForWindow returns when the duplicate window has passed.
+func waitForWindow(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*shortWindow)
+	defer cancel()
+	<-ctx.Done()
+}
+
+// seenEvents counts what a plain subscriber gets, by subject.
+type seenEvents struct {
+	mu    sync.Mutex
+	byID  map[string]int
+	total int
+	more  chan struct{}
+}
+
+func watchCompletions(t *testing.T, nc *nats.Conn) *seenEvents {
+	t.Helper()
+	s := &seenEvents{byID: map[string]int{}, more: make(chan struct{}, 1)}
+	sub, err := nc.Subscribe("kling.completion.>", func(msg *nats.Msg) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p, _ := events.DefaultSubjects().Parse(msg.Subject)
+		s.byID[p.Token]++
+		s.total++
+		select {
+		case s.more <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// want waits until every id was seen and fails if one was seen twice.
+func (s *seenEvents) want(t *testing.T, ids int) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		s.mu.Lock()
+		seen, total := len(s.byID), s.total
+		s.mu.Unlock()
+		if seen == ids && total == ids {
+			return
+		}
+		if total > seen {
+			t.Errorf("a plain subscriber saw %d events of %d requests", total, seen)
+			return
+		}
+		select {
+		case <-s.more:
+		case <-deadline:
+			t.Errorf("a plain subscriber saw %d of %d requests", seen, ids)
+			return
+		}
+	}
+}
+
+// TestStrangersStoreNothing publishes on completion subjects without the way in.
+func TestStrangersStoreNothing(t *testing.T) {
+	srv := bustest.Start(t)
+	l := newLedger(t, srv.URL(), 1)
+	stranger := srv.Connect()
+	js, err := jetstream.New(stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "kling.completion.text2video.succeed.forged", []byte(`{}`)); err == nil {
+		t.Error("a stream took a stranger's completion")
+	}
+	if err := stranger.Publish("kling.completion.text2video.succeed.forged", []byte(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := stranger.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	first, err := l.complete(t.Context(), newTestRecord("forged"), endings(0))
+	if err != nil || !first {
+		t.Errorf("the real completion: first is %v, %v", first, err)
+	}
+}
+
+// TestTransitions walks through every order in which the writes about one request can meet.
+func TestTransitions(t *testing.T) {
+	t.Run("R1", func(t *testing.T) { transitions(t, bustest.Start(t).URL(), 1) })
+	t.Run("R3", func(t *testing.T) { transitions(t, bustest.StartCluster(t).URL(), 3) })
+}
+
+func transitions(t *testing.T, url string, replicas int) {
+	l := newLedger(t, url, replicas)
+	ctx := t.Context()
+	later := time.Now().Add(time.Hour)
+	rec := newTestRecord("walk")
+	rec.State, rec.TaskID = stateCreating, ""
+	step := func(what string, got, want bool, err error) {
+		t.Helper()
+		if err != nil || got != want {
+			t.Errorf("%s: %v, %v; want %v", what, got, err, want)
+		}
+	}
+
+	seq, ok, err := l.intend(ctx, rec, later)
+	step("intend", ok, true, err)
+	_, ok, err = l.intend(ctx, rec, later)
+	step("intend again", ok, false, err)
+	next, ok, err := l.claim(ctx, rec, later, seq)
+	step("claim", ok, true, err)
+	_, ok, err = l.claim(ctx, rec, later, seq)
+	step("claim with the old sequence", ok, false, err)
+	if err := l.withdraw(ctx, next); err != nil {
+		t.Errorf("withdraw: %v", err)
+	}
+	seq, ok, err = l.intend(ctx, rec, later)
+	step("intend after withdraw", ok, true, err)
+	ok, err = l.arm(ctx, rec, later)
+	step("record", ok, true, err)
+	_, ok, err = l.claim(ctx, rec, later, seq)
+	step("claim after record", ok, false, err)
+	end := expired()
+	end.untouched = true
+	ok, err = l.complete(ctx, rec, end)
+	step("end as untouched", ok, false, err)
+	ok, err = l.complete(ctx, rec, endings(0))
+	step("complete", ok, true, err)
+	ok, err = l.complete(ctx, rec, endings(1))
+	step("complete as failed", ok, false, err)
+	ok, err = l.arm(ctx, rec, later)
+	step("record after completion", ok, false, err)
+	_, ok, err = l.intend(ctx, rec, later)
+	step("intend after completion", ok, false, err)
+	if err := l.dueNow(ctx, rec); err != nil {
+		t.Errorf("due after completion: %v", err)
+	}
+	if _, err := l.load(ctx, rec.token()); err == nil {
+		t.Error("a record is left after the completion")
+	}
+}

@@ -1,0 +1,161 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// object is a JSON object whose fields keep their order and whose values keep their spelling: what callers send reaches
+// Kling as they wrote it, numbers and unknown fields included.
+type object struct {
+	fields []field
+}
+
+type field struct {
+	name  string
+	value json.RawMessage
+}
+
+var errNotObject = errors.New("body: want a JSON object")
+
+// parseObject reads data, which must be one JSON object in UTF-8 and nothing else.
+func parseObject(data []byte) (object, error) {
+	if !utf8.Valid(data) {
+		return object{}, errors.New("body: not UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	start, err := dec.Token()
+	if err != nil {
+		return object{}, fmt.Errorf("body: not JSON: %w", err)
+	}
+	if start != json.Delim('{') {
+		return object{}, errNotObject
+	}
+	var o object
+	for dec.More() {
+		f, err := readField(dec)
+		if err != nil {
+			return object{}, fmt.Errorf("body: not JSON: %w", err)
+		}
+		o.fields = append(o.fields, f)
+	}
+	if _, err := dec.Token(); err != nil {
+		return object{}, fmt.Errorf("body: not JSON: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return object{}, errors.New("body: something follows the JSON object")
+	}
+	return o, nil
+}
+
+func readField(dec *json.Decoder) (field, error) {
+	name, err := dec.Token()
+	if err != nil {
+		return field{}, err
+	}
+	f := field{name: name.(string)} // the decoder only gives strings as names
+	err = dec.Decode(&f.value)
+	return f, err
+}
+
+// get returns the last value of that name, which is the one JSON parsers take.
+func (o object) get(name string) (json.RawMessage, bool) {
+	for i := len(o.fields) - 1; i >= 0; i-- {
+		if o.fields[i].name == name {
+			return o.fields[i].value, true
+		}
+	}
+	return nil, false
+}
+
+// takeString removes every field of that name and returns the longest of their values, so that repeating a name hides
+// nothing. No field, null and "" are the same: Kling's own samples send "" for what is not set.
+func (o *object) takeString(name string) (string, error) {
+	value := ""
+	kept := make([]field, 0, len(o.fields))
+	for _, f := range o.fields {
+		if f.name != name {
+			kept = append(kept, f)
+			continue
+		}
+		var s *string
+		if err := json.Unmarshal(f.value, &s); err != nil {
+			return "", fmt.Errorf("%s: want a string", name)
+		}
+		if s != nil && len(*s) > len(value) {
+			value = *s
+		}
+	}
+	o.fields = kept
+	return value, nil
+}
+
+// child returns the object in the field of that name; no field and null are an empty one.
+func (o object) child(name string) (object, error) {
+	raw, ok := o.get(name)
+	if !ok || string(raw) == "null" {
+		return object{}, nil
+	}
+	child, err := parseObject(raw)
+	if err != nil {
+		return object{}, fmt.Errorf("%s: want an object", name)
+	}
+	return child, nil
+}
+
+// set gives the field of that name a value, in its old place if it has one.
+func (o *object) set(name string, value json.RawMessage) {
+	kept := make([]field, 0, len(o.fields)+1)
+	placed := false
+	for _, f := range o.fields {
+		if f.name == name {
+			if placed {
+				continue
+			}
+			f.value, placed = value, true
+		}
+		kept = append(kept, f)
+	}
+	if !placed {
+		kept = append(kept, field{name, value})
+	}
+	o.fields = kept
+}
+
+// with returns a copy with these fields set.
+func (o object) with(fields []field) object {
+	for _, f := range fields {
+		o.set(f.name, f.value)
+	}
+	return o
+}
+
+// encode returns the object as JSON.
+func (o object) encode() json.RawMessage {
+	var buf bytes.Buffer
+	buf.WriteByte('{')
+	for i, f := range o.fields {
+		if i > 0 {
+			buf.WriteByte(',')
+		}
+		buf.Write(encodeName(f.name))
+		buf.WriteByte(':')
+		buf.Write(f.value)
+	}
+	buf.WriteByte('}')
+	return buf.Bytes()
+}
+
+func encodeName(name string) []byte {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(name); err != nil {
+		panic(err) // strings always encode
+	}
+	return bytes.TrimRight(buf.Bytes(), "\n")
+}

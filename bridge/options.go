@@ -1,0 +1,58 @@
+package bridge
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Trust says what proves a callback on a task's own signed URL.
+type Trust string
+
+// The ways to trust a callback.
+const (
+	TrustURL   Trust = "url"   // the signed URL is the proof
+	TrustQuery Trust = "query" // a callback only triggers an immediate poll
+)
+
+// Options configures a [Bridge]. Kling and the listeners are required; every other zero value means its default.
+type Options struct {
+	Bus   bus.Options   // how to reach NATS
+	Kling *kling.Client // Kling's API
+	Kinds kling.Kinds   // zero: kling.DefaultKinds
+
+	Subjects       events.Subjects // zero: events.DefaultSubjects
+	Namespace      string          // keeps external task ids of deployments apart; empty: generated once, shared by replicas
+	StreamReplicas int             // of every stream; zero: 1
+	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
+
+	CallbackListener net.Listener // serves nothing but callbacks
+	AdminListener    net.Listener // health and readiness
+	CallbackTLS      *tls.Config  // nil: plain HTTP
+	PublicURL        string       // how Kling reaches CallbackListener; empty: poll only
+	CallbackSecrets  []string     // the first signs, all verify; empty: one is generated once, shared by replicas
+	WebhookSecrets   []string     // whsec_…; when set, the Standard Webhooks signature is required
+	CallbackTrust    Trust        // empty: TrustURL
+	Adopt            bool         // take in callbacks of tasks created elsewhere
+
+	TaskTimeout     time.Duration      // default deadline of a request from when it was stored; zero: 24h
+	LookupWindow    time.Duration      // how long a task of unknown fate is looked up before it is sent again; zero: 2m
+	ProbeInterval   time.Duration      // between probes while credentials or account fail; zero: 30s
+	PollAfter       time.Duration      // from submission to the first poll; zero: 300s
+	PollMinInterval time.Duration      // second poll interval, doubling from here; zero: 10s
+	PollMaxInterval time.Duration      // to here; zero: 5m
+	Concurrency     map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
+	MaxInlineBytes  int64              // of a nats-object:// input; zero: 15 MiB
+	ShutdownTimeout time.Duration      // to finish what is in hand; zero: 20s
+	AckWait         time.Duration      // silence after which another replica takes a request over; zero: 20s
+
+	Logger         *slog.Logger         // nil: slog.Default
+	TracerProvider trace.TracerProvider // nil: the global one
+}

@@ -1,0 +1,212 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// state of a pending record.
+type state string
+
+const (
+	stateCreating  state = "creating"  // the create call may have been sent
+	stateSubmitted state = "submitted" // Kling gave the task an id
+)
+
+// record is all the bridge knows of a task that has not ended. It is stored as a message on the pending subject of its
+// request and is its timer at the same time: when it is due, the server moves it to the due subject, which is work for
+// the poller.
+type record struct {
+	Version        int               `json:"v"`
+	RequestID      string            `json:"request_id"`
+	Kind           string            `json:"kind"`
+	State          state             `json:"state"`
+	Owner          uint64            `json:"owner"` // sequence of the request message that may create the task
+	Claim          string            `json:"claim"` // changes with every send, so that a lost ack is told from a lost race
+	Attempt        int               `json:"attempt"`
+	ClaimedAt      time.Time         `json:"claimed_at"` // before the last send
+	ExternalTaskID string            `json:"external_task_id"`
+	TaskID         string            `json:"task_id,omitempty"`
+	Slots          int               `json:"slots"`
+	RequestedAt    time.Time         `json:"requested_at"`
+	SubmittedAt    time.Time         `json:"submitted_at,omitzero"`
+	Deadline       time.Time         `json:"deadline"`
+	Polls          int               `json:"polls,omitempty"`
+	NextPollAt     time.Time         `json:"next_poll_at,omitzero"`
+	Metadata       map[string]string `json:"metadata,omitempty"`
+	Trace          map[string]string `json:"trace,omitempty"`    // W3C context of the request
+	Unproven       bool              `json:"unproven,omitempty"` // a foreign task that Kling has not confirmed yet
+}
+
+const recordVersion = 1
+
+func (r *record) token() string { return events.Token(r.RequestID) }
+
+// entry is a record as it was found.
+type entry struct {
+	rec *record
+	seq uint64
+	due bool // its timer has fired and the poller has it
+}
+
+// ledger reads and writes what is known of requests. It is the only one that does.
+type ledger struct {
+	bus       *bus.Bus
+	subjects  events.Subjects
+	kinds     kling.Kinds
+	retention time.Duration
+	telemetry *telemetry
+}
+
+// publishTimeout bounds one certain write outside HTTP handlers: longer than a leader failover, which takes up to 8 s.
+const publishTimeout = 20 * time.Second
+
+// errUnknownKind is returned for a record of a kind that is no longer in the table.
+var errUnknownKind = errors.New("unknown kind")
+
+func (l *ledger) pool(kind string) (kling.Pool, error) {
+	k, ok := l.kinds.Lookup(kind)
+	if !ok {
+		return "", fmt.Errorf("%w %q", errUnknownKind, kind)
+	}
+	return k.Pool, nil
+}
+
+// intend stores the record of a request before its task is created. It stores nothing and returns false if anything at
+// all is known of the request: this is what keeps a repeated request from becoming a second task.
+func (l *ledger) intend(ctx context.Context, rec *record, fireAt time.Time) (seq uint64, first bool, err error) {
+	msg, err := l.pendingMsg(rec, fireAt)
+	if err != nil {
+		return 0, false, err
+	}
+	bus.GuardSequence(msg, l.subjects.AnythingOf(rec.token()), 0)
+	return l.put(ctx, msg)
+}
+
+// claim replaces the record if it is still the one with that sequence. It must hold before every further send: a
+// replica that was taken for dead finds its claim gone.
+func (l *ledger) claim(ctx context.Context, rec *record, fireAt time.Time, seq uint64) (next uint64, held bool, err error) {
+	msg, err := l.pendingMsg(rec, fireAt)
+	if err != nil {
+		return 0, false, err
+	}
+	pool, err := l.pool(rec.Kind)
+	if err != nil {
+		return 0, false, err
+	}
+	bus.GuardSequence(msg, l.subjects.Pending(rec.Kind, string(pool), rec.token()), seq)
+	return l.put(ctx, msg)
+}
+
+// arm replaces the record unless the request has been completed.
+func (l *ledger) arm(ctx context.Context, rec *record, fireAt time.Time) (stored bool, err error) {
+	msg, err := l.pendingMsg(rec, fireAt)
+	if err != nil {
+		return false, err
+	}
+	bus.GuardSequence(msg, l.subjects.CompletionOf(rec.token()), 0)
+	_, stored, err = l.put(ctx, msg)
+	return stored, err
+}
+
+// dueNow hands the record to the poller at once, beside the timer, unless the request has been completed.
+func (l *ledger) dueNow(ctx context.Context, rec *record) error {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	pool, err := l.pool(rec.Kind)
+	if err != nil {
+		return err
+	}
+	msg := nats.NewMsg(l.subjects.Put(l.subjects.Due(rec.Kind, string(pool), rec.token())))
+	msg.Data = data
+	bus.GuardSequence(msg, l.subjects.CompletionOf(rec.token()), 0)
+	_, _, err = l.put(ctx, msg)
+	return err
+}
+
+// withdraw forgets a record whose create call certainly made no task: the request waits as if it had never been tried.
+func (l *ledger) withdraw(ctx context.Context, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	return l.bus.Delete(ctx, l.subjects.EventsStream(), seq)
+}
+
+// load returns the newest record of a request, or bus.ErrNoMessage.
+func (l *ledger) load(ctx context.Context, token string) (entry, error) {
+	m, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.StateOf(token))
+	if err != nil {
+		return entry{}, err
+	}
+	rec, err := decodeRecord(m.Data)
+	if err != nil {
+		return entry{}, fmt.Errorf("record on %s: %w", m.Subject, err)
+	}
+	parsed, _ := l.subjects.Parse(m.Subject)
+	return entry{rec: rec, seq: m.Seq, due: parsed.Type == "due"}, nil
+}
+
+// completion returns the stored completion of a request, or bus.ErrNoMessage.
+func (l *ledger) completion(ctx context.Context, token string) (*bus.Message, *events.Event, error) {
+	m, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.CompletionOf(token))
+	if err != nil {
+		return nil, nil, err
+	}
+	var ev events.Event
+	if err := json.Unmarshal(m.Data, &ev); err != nil {
+		return nil, nil, fmt.Errorf("completion on %s: %w", m.Subject, err)
+	}
+	return m, &ev, nil
+}
+
+func decodeRecord(data []byte) (*record, error) {
+	var rec record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return nil, err
+	}
+	if rec.RequestID == "" || rec.Kind == "" {
+		return nil, errors.New("not a record")
+	}
+	return &rec, nil
+}
+
+// pendingMsg is the record as a timer. It never waits longer than half the retention: firing and arming anew is what
+// keeps a record from ageing out of the stream.
+func (l *ledger) pendingMsg(rec *record, fireAt time.Time) (*nats.Msg, error) {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return nil, fmt.Errorf("record of request %s: %w", rec.RequestID, err)
+	}
+	pool, err := l.pool(rec.Kind)
+	if err != nil {
+		return nil, err
+	}
+	if latest := time.Now().Add(l.retention / 2); fireAt.After(latest) {
+		fireAt = latest
+	}
+	msg := nats.NewMsg(l.subjects.Put(l.subjects.Pending(rec.Kind, string(pool), rec.token())))
+	msg.Data = data
+	bus.ScheduleAt(msg, fireAt, l.subjects.Put(l.subjects.Due(rec.Kind, string(pool), rec.token())))
+	return msg, nil
+}
+
+// put publishes within the caller's deadline, or publishTimeout where there is none.
+func (l *ledger) put(ctx context.Context, msg *nats.Msg) (seq uint64, stored bool, err error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+	}
+	ack, err := l.bus.Publish(ctx, msg)
+	return ack.Seq, ack.Stored, err
+}

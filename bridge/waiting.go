@@ -1,0 +1,136 @@
+package bridge
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// waiting expires requests whose deadline passes while they are still in the stream, waiting for capacity, where no
+// consumer sees them. Every replica does so; the completion's guard makes it happen once.
+//
+// It reads each message once, and only those that have waited for a while, so that it costs nothing without a backlog.
+type waiting struct {
+	bus         *bus.Bus
+	ledger      *ledger
+	subjects    events.Subjects
+	kinds       kling.Kinds
+	log         *slog.Logger
+	taskTimeout time.Duration
+
+	next      uint64 // sequence from which nothing was read yet
+	deadlines deadlineHeap
+}
+
+const (
+	// waitingSweep is how often the stream is looked at. A request expires at most this much late, and never before it
+	// has waited for patience.
+	waitingSweep = 15 * time.Second
+	patience     = 20 * time.Second
+)
+
+type deadline struct {
+	at  time.Time
+	seq uint64
+}
+
+// run sweeps until ctx ends.
+func (w *waiting) run(ctx context.Context) {
+	for sleep(ctx, nil, waitingSweep) {
+		if err := w.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
+		}
+	}
+}
+
+func (w *waiting) sweep(ctx context.Context, now time.Time) error {
+	if err := w.read(ctx, now.Add(-patience)); err != nil {
+		return err
+	}
+	for len(w.deadlines) > 0 && !now.Before(w.deadlines[0].at) {
+		if err := w.expire(ctx, w.deadlines[0].seq); err != nil {
+			return err
+		}
+		heap.Pop(&w.deadlines)
+	}
+	return nil
+}
+
+// read notes the deadlines of messages stored before the given time.
+func (w *waiting) read(ctx context.Context, before time.Time) error {
+	for {
+		m, err := w.bus.Next(ctx, w.subjects.RequestsStream(), w.subjects.AllRequests(), w.next)
+		if errors.Is(err, bus.ErrNoMessage) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if m.Time.After(before) {
+			return nil
+		}
+		w.next = m.Seq + 1
+		if req, _ := w.request(m); req != nil {
+			heap.Push(&w.deadlines, deadline{at: req.deadline, seq: m.Seq})
+		}
+	}
+}
+
+func (w *waiting) request(m *bus.Message) (*request, error) {
+	parsed, ok := w.subjects.Parse(m.Subject)
+	kind, known := w.kinds.Lookup(parsed.Kind)
+	if !ok || !known {
+		return nil, nil
+	}
+	return parseRequest(rawRequest{
+		kind: kind, priority: parsed.Priority, header: m.Header, data: m.Data, sequence: m.Seq, storedAt: m.Time,
+	}, w.taskTimeout)
+}
+
+// expire ends a request that is still in the stream and that nothing is known of. Whoever holds it finds it ended and
+// acks it.
+func (w *waiting) expire(ctx context.Context, seq uint64) error {
+	m, err := w.bus.Next(ctx, w.subjects.RequestsStream(), w.subjects.AllRequests(), seq)
+	if errors.Is(err, bus.ErrNoMessage) || err == nil && m.Seq != seq {
+		return nil // it has left the stream
+	}
+	if err != nil {
+		return err
+	}
+	req, invalid := w.request(m)
+	if req == nil || invalid != nil {
+		return nil // the creator says so better
+	}
+	rec := &record{
+		Version: recordVersion, RequestID: req.id, Kind: req.kind.Name, Owner: seq, RequestedAt: req.requestedAt,
+		Deadline: req.deadline, Metadata: req.metadata, Trace: w.ledger.telemetry.carryHeaders(m.Header),
+	}
+	end := expired()
+	end.untouched = true
+	_, err = w.ledger.complete(w.ledger.telemetry.resume(ctx, rec), rec, end)
+	return err
+}
+
+// deadlineHeap is a heap of deadlines, the earliest first.
+type deadlineHeap []deadline
+
+func (h deadlineHeap) Len() int           { return len(h) }
+func (h deadlineHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h deadlineHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push implements [heap.Interface].
+func (h *deadlineHeap) Push(x any) { *h = append(*h, x.(deadline)) }
+
+// Pop implements [heap.Interface].
+func (h *deadlineHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}
