@@ -1,0 +1,86 @@
+# `make` alone lists the targets.
+
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse --verify -q HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+FUZZTIME ?= 5s
+BENCH    ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Show requests, callbacks, losses and completions in one minute; no account needed
+	bin/klingbridge demo
+
+.PHONY: dev
+dev: build ## Run the bridge with an embedded NATS server and a simulated Kling
+	bin/klingbridge dev
+
+.PHONY: build
+build: ## Build bin/klingbridge, one static file
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/klingbridge ./cmd/klingbridge
+
+.PHONY: test
+test: ## Run all tests
+	go test ./...
+
+.PHONY: race
+race: ## Run all tests under the race detector
+	CGO_ENABLED=1 go test -race ./...
+
+.PHONY: check
+check: fmt-check vet lint build generated race fuzz ## Everything that must hold before a merge
+
+.PHONY: bench
+bench: ## Run the benchmarks; BENCH=<regexp> picks some
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# A fuzz run takes one target of one package.
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (5s)
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: lint
+lint: ## Run the linters of .golangci.yml
+	$(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(GOLANGCI) fmt ./...
+
+.PHONY: fmt-check
+fmt-check:
+	$(GOLANGCI) fmt --diff ./...
+
+.PHONY: generate
+generate: ## Write what is generated: the README's table of variables
+	go test ./config -run '^TestReadmeTable$$' -update
+
+# The same test without -update compares.
+.PHONY: generated
+generated:
+	go test ./config -run '^TestReadmeTable$$'
+
+.PHONY: cover
+cover: ## Test with coverage of all packages, summed up by function
+	go test -coverpkg=./... -coverprofile=cover.out ./...
+	go tool cover -func=cover.out | tail -1
+
+.PHONY: clean
+clean: ## Remove what the other targets made
+	rm -rf bin cover.out

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// demoTimeout bounds the whole demonstration.
+const demoTimeout = 50 * time.Second
+
+func (p *program) demoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo",
+		Short: "Show requests, callbacks, losses and completions, then exit",
+		Long: `Run a bridge with an embedded NATS server and a simulated Kling on free ports, publish one request of each core kind,
+and print what happens. One callback is lost and one is sent three times: each request still ends in one completion.
+Nothing is kept, no account is needed and nothing is paid.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context()) },
+	}
+}
+
+// demoRequests are one of each core kind. What the names say happens to their callbacks.
+func demoRequests() ([]events.Request, error) {
+	const (
+		image = "https://example.com/lighthouse.png"
+		video = "871000000000000777"
+	)
+	var requests []events.Request
+	var errs []error
+	add := func(id string, r events.Request, err error) {
+		r.ID, r.Metadata = id, map[string]string{"Tenant": "demo"}
+		requests, errs = append(requests, r), append(errs, err)
+	}
+	r, err := events.Text2Video{Prompt: "a lighthouse in a storm", Duration: "5"}.AsRequest()
+	add("demo-text2video", r, err)
+	r, err = events.Image2Video{Image: image, Prompt: "the waves come in"}.AsRequest()
+	add("demo-image2video-callback-lost", r, err)
+	r, err = events.VideoExtend{VideoID: video, Prompt: "the storm passes"}.AsRequest()
+	add("demo-video-extend-callback-repeated", r, err)
+	r, err = events.LipSync{Input: events.LipSyncInput{
+		Mode: "text2video", VideoID: video, Text: "Land ahead!", VoiceID: "genshin_vindi2", VoiceLanguage: "en",
+	}}.AsRequest()
+	add("demo-lip-sync", r, err)
+	r, err = events.Effects{EffectScene: "squish", Input: events.EffectsInput{Image: image}}.AsRequest()
+	add("demo-effects", r, err)
+	return requests, errors.Join(errs...)
+}
+
+// demoFaults loses one callback and repeats another, by the names of their requests.
+func demoFaults(v klingtest.CallbackView) klingtest.CallbackFault {
+	var fault klingtest.CallbackFault
+	switch {
+	case strings.Contains(v.ExternalID, "lost"), strings.Contains(v.CallbackURL, "callback-lost"):
+		fault.Lose = true
+	case strings.Contains(v.CallbackURL, "callback-repeated"):
+		fault.Repeat = 2
+	}
+	return fault
+}
+
+func (p *program) demo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demonstration took longer than %s", demoTimeout))
+	defer cancel()
+	dir, err := os.MkdirTemp("", "klingbridge-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+
+	story := &story{out: p.stdout, began: time.Now()}
+	d, err := p.startDemo(ctx, dir, story)
+	if err != nil {
+		return err
+	}
+	err = d.play(ctx, story)
+	return errors.Join(err, d.stop())
+}
+
+// demonstration is a running bridge with its simulated Kling and a client.
+type demonstration struct {
+	nc   *nats.Conn
+	stop func() error
+}
+
+func (p *program) startDemo(ctx context.Context, dir string, story *story) (*demonstration, error) {
+	simURL, stopSim, err := startSim(ctx, "127.0.0.1:0", klingtest.Options{
+		APIKeys: []string{simAPIKey}, SubmittedFor: 300 * time.Millisecond, Duration: 1500 * time.Millisecond,
+		Faults: klingtest.Faults{Callback: demoFaults}, Observe: story.kling, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	bridge := &program{stdin: p.stdin, stdout: p.stdout, stderr: p.stderr, environ: map[string]string{
+		"KLING_API_KEY": simAPIKey, "KLING_BASE_URL": simURL, "BRIDGE_LOG_LEVEL": "warn",
+		"BRIDGE_DATA_DIR": dir, "BRIDGE_CALLBACK_ADDR": "127.0.0.1:0", "BRIDGE_ADMIN_ADDR": "127.0.0.1:0",
+		"BRIDGE_POLL_AFTER": "4s", "BRIDGE_POLL_MIN_INTERVAL": "1s",
+	}}
+	s, l, err := bridge.demoSettings(ctx)
+	if err != nil {
+		stopSim()
+		return nil, err
+	}
+	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- bridge.serve(runCtx, s, l) }()
+	stop := func() error {
+		cancel()
+		err := <-done
+		stopSim()
+		return err
+	}
+	nc, err := connect(ctx, s)
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return &demonstration{nc: nc, stop: func() error { nc.Close(); return stop() }}, nil
+}
+
+// demoSettings finds free ports for everything.
+func (p *program) demoSettings(ctx context.Context) (settings, listeners, error) {
+	free, err := freeAddr(ctx)
+	if err != nil {
+		return settings{}, listeners{}, err
+	}
+	p.environ["BRIDGE_EMBEDDED_ADDR"] = free
+	s, err := p.settings(true)
+	if err != nil {
+		return settings{}, listeners{}, err
+	}
+	l, err := listen(ctx, s)
+	if err != nil {
+		return settings{}, listeners{}, err
+	}
+	s.PublicURL = localURL(l.callback.Addr())
+	return s, l, nil
+}
+
+// play publishes the requests, follows their events, and says at the end whether each had one completion.
+func (d *demonstration) play(ctx context.Context, story *story) error {
+	client, err := events.NewClient(d.nc, events.DefaultSubjects())
+	if err != nil {
+		return err
+	}
+	requests, err := demoRequests()
+	if err != nil {
+		return err
+	}
+	story.say("bridge", "NATS embedded, Kling SIMULATED: sample results, nothing is paid")
+	began := time.Now()
+	for _, r := range requests {
+		if _, err := client.Submit(ctx, r); err != nil {
+			return err
+		}
+		story.say("you", "request    kling.request.%s  id %s", r.Kind, r.ID)
+	}
+	completions, err := d.follow(ctx, client, story, began, len(requests))
+	if err != nil {
+		return err
+	}
+	return story.conclude(requests, completions)
+}
+
+// follow tells every event until all requests have a completion, and counts those.
+func (d *demonstration) follow(
+	ctx context.Context, client *events.Client, story *story, since time.Time, want int,
+) (map[string][]events.Event, error) {
+	completions := map[string][]events.Event{}
+	for msg, err := range client.Watch(ctx, events.Filter{Since: since}) {
+		if err != nil {
+			return nil, err
+		}
+		story.say("bridge", "%-10s %s  by %s", msg.Type, msg.Subject, msg.Event.Source)
+		if msg.Type == "completion" {
+			completions[msg.Event.RequestID] = append(completions[msg.Event.RequestID], msg.Event)
+		}
+		if len(completions) == want {
+			break
+		}
+	}
+	return completions, nil
+}
+
+// story prints what happens, from any goroutine.
+type story struct {
+	mu    sync.Mutex
+	out   io.Writer
+	began time.Time
+}
+
+func (s *story) say(who, format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "%6.2fs  %-6s  %s\n", time.Since(s.began).Seconds(), who, fmt.Sprintf(format, args...))
+}
+
+// kling tells what the simulated Kling does.
+func (s *story) kling(e klingtest.Event) {
+	switch e.Type {
+	case klingtest.Created:
+		s.say("kling", "task       %s created, %s", e.Task.ID, e.Task.Kind.Name)
+	case klingtest.CallbackAnswered:
+		s.say("kling", "callback   %s is %s, answered %d", e.Task.ID, e.Status, e.HTTPStatus)
+	case klingtest.CallbackLost:
+		s.say("kling", "callback   %s is %s, LOST on purpose", e.Task.ID, e.Status)
+	case klingtest.CallbackFailed:
+		s.say("kling", "callback   %s is %s: %v", e.Task.ID, e.Status, e.Err)
+	case klingtest.Violated:
+		s.say("kling", "violation  %s", e.Detail)
+	}
+}
+
+func (s *story) conclude(requests []events.Request, completions map[string][]events.Event) error {
+	fmt.Fprintf(s.out, "\n%-38s %-13s %-8s %-8s %s\n", "request", "kind", "status", "source", "result")
+	for _, r := range requests {
+		got := completions[r.ID]
+		if len(got) != 1 || got[0].Status != events.StatusSucceed {
+			return fmt.Errorf("request %s has %d completions, want one that succeeded", r.ID, len(got))
+		}
+		ev := got[0]
+		fmt.Fprintf(s.out, "%-38s %-13s %-8s %-8s %.60s…\n", ev.RequestID, ev.Kind, ev.Status, ev.Source, ev.Result.Videos[0].URL)
+	}
+	fmt.Fprintf(s.out, "\n%d requests, %d completions: one each, though a callback was lost and another sent three times.\n",
+		len(requests), len(completions))
+	return nil
+}

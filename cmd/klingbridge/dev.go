@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+)
+
+// Times of dev: long enough to watch a task, short enough to wait for it.
+const (
+	devSubmitted = time.Second
+	devDuration  = 4 * time.Second
+)
+
+func (p *program) devCommand() *cobra.Command {
+	var sim simulation
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run the bridge with a simulated Kling, no account needed",
+		Long: `Run the bridge with its embedded NATS server and a simulated Kling. No account is needed and nothing is paid: results are
+small sample files. It obeys the same variables as serve, except that Kling is always simulated: KLING_BASE_URL is used
+only if it is on this machine, such as that of "klingbridge sim".
+
+The flags are the simulation's: faults are probabilities from 0 to 1.`,
+		Example: "  klingbridge dev\n  klingbridge dev --lose-callback 0.3 --slots video=2",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), sim) },
+	}
+	sim.flags(cmd.Flags())
+	for name, value := range map[string]string{
+		"addr": "127.0.0.1:0", "task-time": devDuration.String(), "submitted-time": devSubmitted.String(),
+	} {
+		flag := cmd.Flags().Lookup(name)
+		flag.DefValue = value
+		_ = flag.Value.Set(value) // our own constants parse
+	}
+	return cmd
+}
+
+func (p *program) dev(ctx context.Context, sim simulation) error {
+	options, err := sim.complete()
+	if err != nil {
+		return err
+	}
+	environ := maps.Clone(p.environ)
+	if environ["KLING_API_KEY"] == "" {
+		environ["KLING_API_KEY"] = simAPIKey
+	}
+	simulate := !onThisMachine(environ["KLING_BASE_URL"])
+	if simulate {
+		if environ["KLING_BASE_URL"] != "" {
+			fmt.Fprintln(p.stderr, "klingbridge dev always simulates Kling: KLING_BASE_URL is not used")
+		}
+		delete(environ, "KLING_BASE_URL")
+	}
+	dev := *p
+	dev.environ = environ
+	s, err := dev.settings(true)
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if s.PublicURL == "" {
+		s.PublicURL = localURL(l.callback.Addr())
+	}
+	if simulate {
+		options.APIKeys = append(options.APIKeys, s.KlingAPIKey.Reveal())
+		options.Kinds, options.Logger = s.kinds, s.log
+		if secrets := s.KlingWebhookSecret.Reveal(); options.WebhookSecret == "" && len(secrets) > 0 {
+			options.WebhookSecret = secrets[0]
+		}
+		simURL, stop, err := startSim(ctx, sim.addr, options)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		s.KlingBaseURL = simURL
+	}
+	p.greet(s, l)
+	return dev.serve(ctx, s, l)
+}
+
+// startSim serves a simulated Kling and returns its URL and what stops it and waits for it.
+func startSim(ctx context.Context, addr string, options klingtest.Options) (simURL string, stop func(), err error) {
+	sim, err := klingtest.New(options)
+	if err != nil {
+		return "", nil, usageError{err}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		sim.Close()
+		return "", nil, fmt.Errorf("listen for the simulated Kling: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the bridge's last calls are still answered
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = serveUntilDone(ctx, listener, sim) // a simulation that ends badly harms nobody
+	}()
+	return "http://" + listener.Addr().String(), func() {
+		cancel()
+		sim.Close()
+		<-done
+	}, nil
+}
+
+// onThisMachine reports whether a base URL leads to a loopback address.
+func onThisMachine(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil || base == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// localURL is where a listener is reached from this machine.
+func localURL(addr net.Addr) string {
+	host, port, _ := net.SplitHostPort(addr.String()) // a TCP address has both
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func (p *program) greet(s settings, l listeners) {
+	nats := "nats://" + s.EmbeddedAddr
+	if !s.Embedded() {
+		nats = withoutLogins(s.NATSURL.Reveal())
+	}
+	fmt.Fprintf(p.stderr, `klingbridge dev: Kling is SIMULATED, results are sample files, nothing is paid.
+
+  NATS       %s
+  Kling      %s (simulated)
+  callbacks  %s
+  health     %s/readyz
+
+Try in a second terminal:
+
+  klingbridge submit text2video --prompt "a lighthouse in a storm" --wait
+  klingbridge watch
+  nats sub 'kling.completion.>'
+  nats req kling.request.text2video '{"prompt":"a lighthouse in a storm"}'
+
+`, nats, s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()))
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// bridgeOptions maps the environment onto the bridge. What is left to the caller are the listeners, which have to be
+// closed again, and the tracer provider, which is the global one where none is given.
+func bridgeOptions(s settings) (bridge.Options, error) {
+	client, err := kling.NewClient(kling.Options{
+		BaseURL: s.KlingBaseURL,
+		Credentials: kling.Credentials{
+			APIKey:    s.KlingAPIKey.Reveal(),
+			AccessKey: s.KlingAccessKey.Reveal(),
+			SecretKey: s.KlingSecretKey.Reveal(),
+		},
+		Timeout: s.KlingTimeout,
+	})
+	if err != nil {
+		return bridge.Options{}, err
+	}
+	callbackTLS, err := callbackTLS(s.Config, s.log)
+	if err != nil {
+		return bridge.Options{}, err
+	}
+	return bridge.Options{
+		Bus:   busOptions(s),
+		Kling: client,
+		Kinds: s.kinds,
+
+		Subjects:       s.subjects,
+		Namespace:      s.Namespace,
+		StreamReplicas: s.StreamReplicas,
+		EventRetention: s.EventRetention,
+
+		CallbackTLS:     callbackTLS,
+		PublicURL:       s.PublicURL,
+		CallbackSecrets: s.CallbackSecret.Reveal(),
+		WebhookSecrets:  s.KlingWebhookSecret.Reveal(),
+		CallbackTrust:   bridge.Trust(s.CallbackTrust),
+		Adopt:           s.Adopt,
+
+		TaskTimeout:     s.TaskTimeout,
+		LookupWindow:    s.LookupWindow,
+		ProbeInterval:   s.ProbeInterval,
+		PollAfter:       s.PollAfter,
+		PollMinInterval: s.PollMinInterval,
+		PollMaxInterval: s.PollMaxInterval,
+		Concurrency:     poolCaps(s),
+		MaxInlineBytes:  s.MaxInlineBytes,
+		ShutdownTimeout: s.ShutdownTimeout,
+		AckWait:         s.AckWait,
+
+		Logger: s.log,
+	}, nil
+}
+
+func poolCaps(s settings) map[kling.Pool]int {
+	caps := make(map[kling.Pool]int, len(s.Concurrency))
+	for pool, n := range s.Concurrency {
+		caps[kling.Pool(pool)] = n
+	}
+	return caps
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// TestTelemetryWithoutEndpoint sets the process's globals, so it does not run beside others.
+func TestTelemetryWithoutEndpoint(t *testing.T) {
+	var logged bytes.Buffer
+	stop, err := setupTelemetry(t.Context(), map[string]string{}, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, span := otel.Tracer("test").Start(t.Context(), "span")
+	if span.IsRecording() {
+		t.Error("spans are recorded although nothing says where to")
+	}
+	span.End()
+	stop()
+	if logged.Len() > 0 {
+		t.Errorf("logged %s", &logged)
+	}
+	fields := slices.Sorted(slices.Values(otel.GetTextMapPropagator().Fields()))
+	if want := []string{"baggage", "traceparent", "tracestate"}; !slices.Equal(fields, want) {
+		t.Errorf("propagated fields %q, want %q", fields, want)
+	}
+}
+
+func TestTelemetryWithExporter(t *testing.T) {
+	t.Setenv("OTEL_TRACES_EXPORTER", "none")
+	t.Setenv("OTEL_METRICS_EXPORTER", "none")
+	before := otel.GetTracerProvider()
+	t.Cleanup(func() { otel.SetTracerProvider(before) })
+	environ := map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
+	stop, err := setupTelemetry(t.Context(), environ, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	if _, ok := otel.GetTracerProvider().(*sdktrace.TracerProvider); !ok {
+		t.Errorf("tracer provider is %T", otel.GetTracerProvider())
+	}
+}
+
+func TestExports(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		environ map[string]string
+		want    bool
+	}{
+		"nothing":            {nil, false},
+		"exporter":           {map[string]string{"OTEL_TRACES_EXPORTER": "console"}, true},
+		"endpoint":           {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, true},
+		"own endpoint":       {map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318"}, true},
+		"another's endpoint": {map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector:4318"}, false},
+		"disabled":           {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := exports(test.environ, "TRACES"); got != test.want {
+				t.Errorf("exports = %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func TestExporterComplainsOnceAMinute(t *testing.T) {
+	t.Parallel()
+	var logged bytes.Buffer
+	now := time.Unix(0, 0)
+	h := &throttledHandler{log: slog.New(slog.NewTextHandler(&logged, nil)), now: func() time.Time { return now }}
+	for range 5 { // at 0, 30, 60, 90 and 120 seconds
+		h.Handle(errors.New("no collector"))
+		now = now.Add(30 * time.Second)
+	}
+	if n := strings.Count(logged.String(), "no collector"); n != 3 {
+		t.Errorf("%d lines in two minutes, want 3:\n%s", n, &logged)
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/config"
+)
+
+// The exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// program is what a command may touch of the process it runs in.
+type program struct {
+	environ        map[string]string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	started bool // the arguments were in order, so an error is no longer one of usage
+}
+
+// usageError is wrong usage that only shows once a command looks at its arguments.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errSilent fails a command that has already said why.
+var errSilent = errors.New("already reported")
+
+// run is the whole program: it returns the exit code.
+func run(
+	ctx context.Context, args []string, environ map[string]string, stdin io.Reader, stdout, stderr io.Writer,
+) int {
+	p := &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	root := p.rootCommand()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return p.exitCode(cmd, err)
+}
+
+func (p *program) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "klingbridge",
+		Short: "A bridge between NATS JetStream and the Kling AI video API",
+		Long: "klingbridge turns messages on NATS subjects into tasks of the Kling AI video API, and what becomes of each\n" +
+			"task into exactly one completion event.",
+		RunE:              p.needsCommand,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRun:  func(*cobra.Command, []string) { p.started = true },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.SetHelpCommand(helpCommand())
+	root.AddCommand(
+		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.watchCommand(), p.simCommand(), p.versionCommand(),
+		environmentTopic(),
+	)
+	return root
+}
+
+// needsCommand is what a command does that only groups others: it prints its help, as wrong usage.
+func (p *program) needsCommand(cmd *cobra.Command, _ []string) error {
+	cmd.SetOut(p.stderr)
+	if err := cmd.Help(); err != nil {
+		return err
+	}
+	return usageError{errSilent}
+}
+
+// helpCommand is cobra's, except that an unknown topic is wrong usage.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			topic, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no help about %q", strings.Join(args, " "))
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+	}
+}
+
+// environmentTopic is a help topic: every variable, with its default.
+func environmentTopic() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("klingbridge is configured by its environment.\n\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, v := range config.Variables() {
+		fmt.Fprintf(w, "  %s\t%s\n", v.Name, v.Help)
+		if v.Default != "" {
+			fmt.Fprintf(w, "  \tdefault: %s\n", v.Default)
+		}
+	}
+	_ = w.Flush() // into memory
+	b.WriteString("\nThe standard OTEL_* variables are obeyed; without an endpoint nothing is exported.")
+	return &cobra.Command{Use: "environment", Short: "The variables and their defaults", Long: b.String()}
+}
+
+func (p *program) exitCode(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	_, usage := errors.AsType[usageError](err)
+	faults, misconfigured := errors.AsType[config.Faults](err)
+	switch {
+	case errors.Is(err, errSilent):
+	case misconfigured:
+		fmt.Fprintf(p.stderr, "%v\ntry: klingbridge help environment\n", faults)
+	case usage || !p.started:
+		fmt.Fprintf(p.stderr, "klingbridge: %v\ntry: %s --help\n", err, cmd.CommandPath())
+	default:
+		fmt.Fprintf(p.stderr, "klingbridge: %v\n", err)
+	}
+	if usage || misconfigured || !p.started {
+		return exitUsage
+	}
+	return exitFailed
+}

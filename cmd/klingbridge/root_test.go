@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"runtime"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// outcome is what a run left behind.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// execute runs the program to its end.
+func execute(ctx context.Context, environ map[string]string, stdin string, args ...string) outcome {
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, environ, strings.NewReader(stdin), &stdout, &stderr)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+// lastLine is where wrong usage names a line to try.
+func (o outcome) lastLine() string {
+	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+	return lines[len(lines)-1]
+}
+
+func TestWrongUsage(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args string
+		says string // on stderr
+		try  string // the command whose help the last line suggests; empty: the help is all there is
+	}{
+		"no command":            {"", "Available Commands:", ""},
+		"unknown command":       {"srve", `unknown command "srve"`, "klingbridge"},
+		"unknown flag":          {"version --jsn", "unknown flag: --jsn", "klingbridge version"},
+		"argument too many":     {"version x", `"x"`, "klingbridge version"},
+		"unknown topic":         {"help srve", `"srve"`, "klingbridge help"},
+		"submit nothing":        {"submit", "arg(s)", "klingbridge submit"},
+		"submit without body":   {"submit text2video", "no body", "klingbridge submit"},
+		"submit without key":    {"submit text2video --set =5", "key=value", "klingbridge submit"},
+		"submit into a string":  {"submit text2video --prompt x --set prompt.a=1", `"prompt" is not an object`, "klingbridge submit"},
+		"submit at no priority": {"submit text2video --prompt x --priority urgent", `"urgent"`, "klingbridge submit"},
+		"submit for no time":    {"submit text2video --prompt x --timeout soon", `"soon"`, "klingbridge submit"},
+		"submit odd metadata":   {"submit text2video --prompt x --meta Tenant", `"Tenant"`, "klingbridge submit"},
+		"submit a wild kind":    {"submit text* --prompt x", `text*`, "klingbridge submit"},
+		"watch a wrong status":  {"watch --status succeeded", `"succeeded"`, "klingbridge watch"},
+		"watch since never":     {"watch --since yesterday", `"yesterday"`, "klingbridge watch"},
+		"sim with odd slots":    {"sim --slots video", `"video"`, "klingbridge sim"},
+		"sim with half a pair":  {"sim --access-key a", "go together", "klingbridge sim"},
+		"sim that calls oddly":  {"sim --callbacks never", `"never"`, "klingbridge sim"},
+		"sim with odd chances":  {"sim --lose-callback 2", "lose callback", "klingbridge sim"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := execute(t.Context(), nil, "", strings.Fields(test.args)...)
+			if got.code != 2 || got.stdout != "" {
+				t.Errorf("exit %d with stdout %q, want 2 with none", got.code, got.stdout)
+			}
+			if !strings.Contains(got.stderr, test.says) {
+				t.Errorf("stderr does not say %q:\n%s", test.says, got.stderr)
+			}
+			if want := "try: " + test.try + " --help"; test.try != "" && got.lastLine() != want {
+				t.Errorf("last line %q, want %q", got.lastLine(), want)
+			}
+		})
+	}
+}
+
+func TestWrongEnvironment(t *testing.T) {
+	t.Parallel()
+	got := execute(t.Context(), map[string]string{
+		"BRIDGE_POLL_AFTER":     "5 minutes",
+		"BRIDGE_SUBJECT_PREFIX": "a.*",
+		"BRIDGE_EXTRA_KINDS":    "nonsense",
+		"BRIDGE_LOG_LEVEL":      "loud",
+	}, "", "watch")
+	if got.code != 2 {
+		t.Errorf("exit %d, want 2", got.code)
+	}
+	for _, variable := range []string{
+		"BRIDGE_POLL_AFTER", "BRIDGE_SUBJECT_PREFIX", "BRIDGE_EXTRA_KINDS", "BRIDGE_LOG_LEVEL",
+	} {
+		if !strings.Contains("\n"+got.stderr, "\n"+variable+": ") {
+			t.Errorf("no line about %s:\n%s", variable, got.stderr)
+		}
+	}
+	if want := "try: klingbridge help environment"; got.lastLine() != want {
+		t.Errorf("last line %q, want %q", got.lastLine(), want)
+	}
+}
+
+func TestConcurrencyOfAnUnknownPool(t *testing.T) {
+	t.Parallel()
+	environ := map[string]string{"BRIDGE_CONCURRENCY": "video=1,audio=2,sound=3", "BRIDGE_EXTRA_KINDS": "x=/v1/x:sound"}
+	got := execute(t.Context(), environ, "", "watch")
+	if got.code != 2 || !strings.Contains(got.stderr, "BRIDGE_CONCURRENCY: there is no pool audio") {
+		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+	if strings.Contains(got.stderr, "no pool sound") {
+		t.Errorf("the pool of an extra kind is unknown: %s", got.stderr)
+	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"--help"}, {"help"}, {"help", "submit"}, {"submit", "--help"}, {"watch", "-h"}, {"help", "environment"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			got := execute(t.Context(), nil, "", args...)
+			if got.code != 0 || got.stderr != "" || got.stdout == "" {
+				t.Errorf("exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	if got := execute(t.Context(), nil, "", "version"); got.code != 0 || !strings.Contains(got.stdout, runtime.Version()) {
+		t.Errorf("exit %d: %q", got.code, got.stdout)
+	}
+	got := execute(t.Context(), nil, "", "version", "--json")
+	var b build
+	if err := json.Unmarshal([]byte(got.stdout), &b); err != nil {
+		t.Fatal(err)
+	}
+	if b.Go != runtime.Version() || b.Commit == "" {
+		t.Errorf("build %+v", b)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/config"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// settings is the environment, read and found in order.
+type settings struct {
+	config.Config
+	kinds    kling.Kinds
+	subjects events.Subjects
+	log      *slog.Logger
+}
+
+// settings reads the environment. Its error is a [config.Faults] with everything that is wrong. With needKling missing
+// credentials are wrong too.
+func (p *program) settings(needKling bool) (settings, error) {
+	c, err := config.Load(p.environ)
+	faults, _ := errors.AsType[config.Faults](err)
+	if needKling {
+		faults = append(faults, c.RequireKling()...)
+	}
+	s := settings{Config: c}
+	if s.subjects, err = events.NewSubjects(c.SubjectPrefix); err != nil {
+		faults = append(faults, config.Fault{Variable: "BRIDGE_SUBJECT_PREFIX", Problem: err.Error()})
+	}
+	if s.kinds, err = kling.DefaultKinds().With(c.ExtraKinds); err != nil {
+		faults = append(faults, config.Fault{Variable: "BRIDGE_EXTRA_KINDS", Problem: err.Error()})
+		s.kinds = kling.DefaultKinds()
+	}
+	faults = append(faults, unknownPools(c, s.kinds.Pools())...)
+	if err := faults.Err(); err != nil {
+		return settings{}, err
+	}
+	s.log = newLogger(p.stderr, c.LogLevel, c.LogFormat)
+	for _, name := range c.Unknown {
+		s.log.Warn("unknown environment variable, is it misspelt?", "variable", name)
+	}
+	return s, nil
+}
+
+// unknownPools lets pass a pool that a kind names which itself could not be read.
+func unknownPools(c config.Config, known []kling.Pool) config.Faults {
+	var faults config.Faults
+	for _, pool := range slices.Sorted(maps.Keys(c.Concurrency)) {
+		if !slices.Contains(known, kling.Pool(pool)) && !strings.Contains(c.ExtraKinds, ":"+pool) {
+			faults = append(faults, config.Fault{
+				Variable: "BRIDGE_CONCURRENCY",
+				Problem:  "there is no pool " + pool + " (there are " + joinPools(known) + ")",
+			})
+		}
+	}
+	return faults
+}
+
+func joinPools(pools []kling.Pool) string {
+	var list string
+	for i, pool := range pools {
+		if i > 0 {
+			list += ", "
+		}
+		list += string(pool)
+	}
+	return list
+}

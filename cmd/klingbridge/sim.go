@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/config"
+)
+
+const (
+	simAPIKey   = "simulated-key" // accepted where no credentials are given
+	simShutdown = 5 * time.Second // for answers on their way
+)
+
+// simulation is what the flags of sim say.
+type simulation struct {
+	addr      string
+	slots     string
+	callbacks string
+	wrapped   bool
+	options   klingtest.Options
+}
+
+func (p *program) simCommand() *cobra.Command {
+	var s simulation
+	cmd := &cobra.Command{
+		Use:   "sim",
+		Short: "Run a simulated Kling",
+		Long: `Run a simulated Kling: each result is one of a few small files, all else is like the real one, bad sides included. A
+prompt with "fail: <why>" makes a task that fails; one with "[policy]" is refused. Faults are probabilities from 0 to 1.
+
+Prints the variables with which a bridge uses it.`,
+		Example: `  klingbridge sim --speed 10
+  klingbridge sim --lose-callback 0.3 --lose-reply 0.05 --slots video=3`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), s) },
+	}
+	s.flags(cmd.Flags())
+	return cmd
+}
+
+func (s *simulation) flags(f *pflag.FlagSet) {
+	o := &s.options
+	f.StringVar(&s.addr, "addr", "127.0.0.1:8090", "where to listen; port 0: any free one")
+	f.StringSliceVar(&o.APIKeys, "api-key", nil, "accepted static `key`; may be repeated (default "+simAPIKey+")")
+	f.StringVar(&o.AccessKey, "access-key", "", "accepted access `key` of a pair (older API only)")
+	f.StringVar(&o.SecretKey, "secret-key", "", "secret `key` of that pair")
+	f.StringVar(&s.slots, "slots", "video=20,image=9,try-on=5", "tasks at a time by pool, as a `list`")
+	f.DurationVar(&o.Duration, "task-time", 230*time.Second, "how long a task takes from submission to end")
+	f.DurationVar(&o.SubmittedFor, "submitted-time", 9*time.Second, "how long of that it is only submitted")
+	f.Float64Var(&o.Speed, "speed", 1, "how much faster than real time everything runs")
+	f.StringVar(&s.callbacks, "callbacks", "every", "every (processing and end), all (submitted too), terminal or none")
+	f.BoolVar(&s.wrapped, "wrapped", false, "wrap callbacks in {code, message, data}")
+	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "sign callbacks with this whsec_… `secret`")
+	f.DurationVar(&o.QueryLag, "query-lag", 0, "how long a new task can't be queried")
+	f.Uint64Var(&o.Seed, "seed", 0, "the same seed throws the same dice")
+
+	for name, fault := range map[string]struct {
+		chance *float64
+		usage  string
+	}{
+		"lose-callback":    {&o.Faults.LoseCallback, "a callback is lost"},
+		"repeat-callback":  {&o.Faults.RepeatCallback, "a callback is sent again"},
+		"late-callback":    {&o.Faults.LateCallback, "a callback comes late"},
+		"reorder-callback": {&o.Faults.ReorderCallback, "the end is called back before what precedes it"},
+		"early-callback":   {&o.Faults.EarlyCallback, "the end is called back before the create call is answered"},
+		"lose-reply":       {&o.Faults.LoseReply, "a task is created, but its answer is lost"},
+		"server-error":     {&o.Faults.ServerError, "a call is answered with a server error"},
+		"too-fast":         {&o.Faults.TooFast, "a call is refused as too fast"},
+		"slow":             {&o.Faults.Slow, "an answer takes long"},
+	} {
+		f.Float64Var(fault.chance, name, 0, "`probability` that "+fault.usage)
+	}
+}
+
+func (p *program) simulate(ctx context.Context, s simulation) error {
+	options, err := s.complete()
+	if err != nil {
+		return err
+	}
+	settings, err := p.settings(false)
+	if err != nil {
+		return err
+	}
+	options.Kinds, options.Logger = settings.kinds, settings.log
+	sim, err := klingtest.New(options)
+	if err != nil {
+		return usageError{err}
+	}
+	defer sim.Close()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
+	if err != nil {
+		return fmt.Errorf("listen for the simulated Kling: %w", err)
+	}
+	fmt.Fprintf(p.stdout, "export KLING_BASE_URL=http://%s\n", listener.Addr())
+	if len(options.APIKeys) > 0 {
+		fmt.Fprintf(p.stdout, "export KLING_API_KEY=%s\n", options.APIKeys[0])
+	}
+	return serveUntilDone(ctx, listener, sim)
+}
+
+// complete reads the flags that the flag library can't.
+func (s simulation) complete() (klingtest.Options, error) {
+	o := s.options
+	if len(o.APIKeys) == 0 && o.AccessKey == "" {
+		o.APIKeys = []string{simAPIKey}
+	}
+	var slots config.Concurrency
+	if err := slots.UnmarshalText([]byte(s.slots)); err != nil {
+		return o, usagef("--slots: %w", err)
+	}
+	o.Slots = map[kling.Pool]int{}
+	for pool, n := range slots {
+		o.Slots[kling.Pool(pool)] = n
+	}
+	if s.wrapped {
+		o.CallbackShape = klingtest.Wrapped
+	}
+	modes := map[string]klingtest.CallbackMode{
+		"every":    klingtest.EveryChange,
+		"all":      klingtest.AllChanges,
+		"terminal": klingtest.TerminalOnly,
+		"none":     klingtest.None,
+	}
+	mode, ok := modes[s.callbacks]
+	if !ok {
+		return o, usagef("--callbacks %q is not every, all, terminal or none", s.callbacks)
+	}
+	o.Callbacks = mode
+	return o, nil
+}
+
+// serveUntilDone serves HTTP until ctx ends and the answers on their way are out.
+func serveUntilDone(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the simulated Kling: %w", err)
+	case <-ctx.Done():
+	}
+	// ctx has ended, but the answers get their time.
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), simShutdown)
+	defer cancel()
+	err := server.Shutdown(deadline)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close() // what hangs on purpose is cut off
+	}
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
+	return err
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/config"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// publishTimeout is how long a request is tried while JetStream can't take it, for instance for want of a leader.
+const publishTimeout = 30 * time.Second
+
+// submission is what the flags of submit say.
+type submission struct {
+	kind, file  string
+	prompt      string
+	sets, metas []string
+	id          string
+	priority    string
+	timeout     string
+	wait        bool
+	download    string
+	asJSON      bool
+}
+
+func (p *program) submitCommand() *cobra.Command {
+	var s submission
+	cmd := &cobra.Command{
+		Use:   "submit <kind> [file or -]",
+		Short: "Publish a request, and wait for its end if asked to",
+		Long: `Publish a request. The body is the JSON object of Kling's own create call, from a file or, with "-", from stdin;
+--prompt and --set change it or make one up. The value of --set is JSON where it is valid JSON, else a string. Where
+Kling wants digits as a string, quote them twice: --set 'duration="5"'.
+
+Prints the request id. With --wait, progress goes to stderr, the URLs of the result to stdout, and the exit code is 0
+when the task succeeded, else 1.`,
+		Example: `  klingbridge submit text2video --prompt "a paper boat on a rainy street" --wait
+  klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
+  klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.kind = args[0]
+			if len(args) == 2 {
+				s.file = args[1]
+			}
+			return p.submit(cmd.Context(), s)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.prompt, "prompt", "", "the body's prompt")
+	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; dots lead into objects; may be repeated")
+	f.StringVar(&s.id, "id", "", "the request `id`, 1 to 128 bytes (default: one is made up)")
+	f.StringVar(&s.priority, "priority", "normal", "high, normal or low")
+	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
+	f.StringArrayVar(&s.metas, "meta", nil, "`Name=value` to find on every event of this request; may be repeated")
+	f.BoolVar(&s.wait, "wait", false, "wait for the end")
+	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
+	f.BoolVar(&s.asJSON, "json", false, `print JSON: the completion event, or without --wait {"request_id":"…"}`)
+	return cmd
+}
+
+func (p *program) submit(ctx context.Context, s submission) error {
+	request, err := p.request(s)
+	if err != nil {
+		return err
+	}
+	settings, err := p.settings(false)
+	if err != nil {
+		return err
+	}
+	if _, err := request.Msg(settings.subjects); err != nil {
+		return usageError{err}
+	}
+	nc, err := connect(ctx, settings)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	client, err := events.NewClient(nc, settings.subjects)
+	if err != nil {
+		return err
+	}
+	id, err := p.publish(ctx, client, request, settings)
+	if err != nil {
+		return err
+	}
+	if !s.wait && s.download == "" {
+		return p.printID(id, s.asJSON)
+	}
+	return p.await(ctx, client, id, s)
+}
+
+func (p *program) request(s submission) (events.Request, error) {
+	r := events.Request{Kind: s.kind, ID: s.id, Metadata: map[string]string{}}
+	var err error
+	if r.Priority, err = parsePriority(s.priority); err != nil {
+		return r, err
+	}
+	if s.timeout != "" {
+		if r.Timeout, err = config.ParseDuration(s.timeout); err != nil || r.Timeout <= 0 {
+			return r, usagef("--timeout %q is not a duration above zero (want e.g. 2h)", s.timeout)
+		}
+	}
+	for _, meta := range s.metas {
+		name, value, ok := strings.Cut(meta, "=")
+		if !ok || name == "" {
+			return r, usagef("--meta %q is not Name=value", meta)
+		}
+		r.Metadata[name] = value
+	}
+	r.Body, err = p.readBody(s.file, s.prompt, s.sets)
+	return r, err
+}
+
+func parsePriority(name string) (events.Priority, error) {
+	if name == "normal" {
+		return events.PriorityNormal, nil
+	}
+	p := events.Priority(name)
+	if p != events.PriorityHigh && p != events.PriorityLow {
+		return p, usagef("--priority %q is not high, normal or low", name)
+	}
+	return p, nil
+}
+
+// publish names the likely mistake when no stream takes the request.
+func (p *program) publish(
+	ctx context.Context, client *events.Client, r events.Request, s settings,
+) (id string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	id, err = client.Submit(ctx, r)
+	if !errors.Is(err, events.ErrNoBridge) {
+		return id, err
+	}
+	if _, known := s.kinds.Lookup(r.Kind); known {
+		return "", fmt.Errorf("%w; start one with \"klingbridge dev\"", err)
+	}
+	var names []string
+	for _, kind := range s.kinds.All() {
+		names = append(names, kind.Name)
+	}
+	return "", fmt.Errorf("%w; %q is no kind known here, these are: %s", err, r.Kind, strings.Join(names, " "))
+}
+
+func (p *program) printID(id string, asJSON bool) error {
+	if !asJSON {
+		_, err := fmt.Fprintln(p.stdout, id)
+		return err
+	}
+	return json.NewEncoder(p.stdout).Encode(map[string]string{"request_id": id})
+}
+
+// await follows one request to its end. It reads the events from the first on, for the id may be that of a request
+// which was sent before.
+func (p *program) await(ctx context.Context, client *events.Client, id string, s submission) error {
+	start := time.Now()
+	fmt.Fprintf(p.stderr, "request %s is stored, waiting for its end\n", id)
+	for m, err := range client.Watch(ctx, events.Filter{ID: id, Since: time.Unix(1, 0)}) {
+		if err != nil && m.Subject == "" {
+			return p.awaitError(ctx, err, id)
+		}
+		if err != nil {
+			fmt.Fprintln(p.stderr, printable(err.Error()))
+			continue
+		}
+		fmt.Fprintf(p.stderr, "%7s  %s\n", time.Since(start).Round(100*time.Millisecond), p.status(p.stderr, m.Event.Status))
+		if m.Type == events.TypeCompletion {
+			return p.finish(ctx, m, s)
+		}
+	}
+	return p.awaitError(ctx, context.Cause(ctx), id)
+}
+
+func (p *program) awaitError(ctx context.Context, err error, id string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted; the request goes on, see: klingbridge watch --since 24h --id %s", id)
+	}
+	return fmt.Errorf("wait for request %s: %w", id, err)
+}
+
+// finish prints what came out, saves its files and turns the status into the exit code.
+func (p *program) finish(ctx context.Context, m events.Message, s submission) error {
+	if s.asJSON {
+		fmt.Fprintf(p.stdout, "%s\n", m.Raw)
+	}
+	if m.Event.Status != events.StatusSucceed {
+		if m.Event.Error == nil {
+			return fmt.Errorf("request %s: %s", m.Event.RequestID, m.Event.Status)
+		}
+		return fmt.Errorf("request %s: %s: %w", m.Event.RequestID, m.Event.Status, m.Event.Error)
+	}
+	files := resultFiles(m.Event.Result)
+	if !s.asJSON {
+		for _, file := range files {
+			fmt.Fprintln(p.stdout, file.url)
+		}
+	}
+	if len(files) == 0 {
+		fmt.Fprintln(p.stderr, "the result has no files; --json shows what Kling answered")
+	}
+	if s.download == "" {
+		return nil
+	}
+	return p.download(ctx, s.download, events.Token(m.Event.RequestID), files)
+}

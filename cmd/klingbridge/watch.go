@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/config"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// watching is what the flags of watch say.
+type watching struct {
+	kind, status, id string
+	since            string
+	asJSON           bool
+}
+
+func (p *program) watchCommand() *cobra.Command {
+	var w watching
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Print events as they come",
+		Long: `Print progress, completion and late events as they are stored, until interrupted: one line each, or with --json the
+event as it is, one JSON object per line.`,
+		Example: `  klingbridge watch --status failed --since 24h
+  klingbridge watch --kind text2video --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.watch(cmd.Context(), w) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&w.kind, "kind", "", "only events of this `kind`")
+	f.StringVar(&w.status, "status", "", "only events with this `status`")
+	f.StringVar(&w.id, "id", "", "only events of this request `id`")
+	f.StringVar(&w.since, "since", "", "also past events: a `duration` such as 24h, or a time such as 2026-11-01T12:00:00Z")
+	f.BoolVar(&w.asJSON, "json", false, "print the events themselves, one JSON object per line")
+	return cmd
+}
+
+func (p *program) watch(ctx context.Context, w watching) error {
+	filter, err := w.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	settings, err := p.settings(false)
+	if err != nil {
+		return err
+	}
+	nc, err := connect(ctx, settings)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	client, err := events.NewClient(nc, settings.subjects)
+	if err != nil {
+		return err
+	}
+	for m, err := range client.Watch(ctx, filter) {
+		if ctx.Err() != nil {
+			return nil // an interrupt is how watching ends
+		}
+		if err != nil && m.Subject == "" {
+			return err
+		}
+		if err != nil { // one event that nobody can read
+			fmt.Fprintln(p.stderr, printable(err.Error()))
+			continue
+		}
+		if err := p.printEvent(m, w.asJSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w watching) filter(now time.Time) (events.Filter, error) {
+	f := events.Filter{Kind: w.kind, Status: events.Status(w.status), ID: w.id}
+	if w.status != "" && !f.Status.Terminal() &&
+		f.Status != events.StatusSubmitted && f.Status != events.StatusProcessing {
+		return f, usagef("--status %q is not one of submitted, processing, succeed, failed, rejected, expired, cancelled",
+			w.status)
+	}
+	if w.since == "" {
+		return f, nil
+	}
+	if d, err := config.ParseDuration(w.since); err == nil {
+		f.Since = now.Add(-d)
+		return f, nil
+	}
+	var err error
+	if f.Since, err = time.Parse(time.RFC3339, w.since); err != nil {
+		return f, usagef("--since %q is neither a duration (24h) nor a time (2026-11-01T12:00:00Z)", w.since)
+	}
+	return f, nil
+}
+
+func (p *program) printEvent(m events.Message, asJSON bool) error {
+	if asJSON {
+		_, err := fmt.Fprintf(p.stdout, "%s\n", m.Raw)
+		return err
+	}
+	e := m.Event
+	columns := []string{e.PublishedAt.String(), p.status(p.stdout, e.Status), e.Kind, printable(e.RequestID)}
+	if m.Type == events.TypeLate {
+		columns = append(columns, "(late)")
+	}
+	switch {
+	case e.Error != nil:
+		columns = append(columns, printable(e.Error.Error()))
+	case e.Result != nil:
+		for _, file := range resultFiles(e.Result) {
+			columns = append(columns, printable(file.url))
+		}
+	}
+	_, err := fmt.Fprintln(p.stdout, strings.Join(columns, "  "))
+	return err
+}
+
+// status returns a status padded to a column, in colour where w shows it.
+func (p *program) status(w io.Writer, s events.Status) string {
+	padded := fmt.Sprintf("%-10s", printable(string(s)))
+	if !p.colours(w) {
+		return padded
+	}
+	const green, red, yellow = 32, 31, 33
+	colour := red
+	switch {
+	case s == events.StatusSucceed:
+		colour = green
+	case !s.Terminal():
+		colour = yellow
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", colour, padded)
+}
+
+// printable keeps what users and Kling wrote from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}
