@@ -2,8 +2,8 @@ package bridge
 
 import (
 	"context"
-	"maps"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,6 +18,14 @@ type deadLetters struct {
 	subjects events.Subjects
 }
 
+// forServer tells headers that told the server what to do with the request. They would do the same to the dead letter:
+// replace others, expire, or have it refused.
+func forServer(name string) bool {
+	return len(name) >= len(serverPrefix) && strings.EqualFold(name[:len(serverPrefix)], serverPrefix)
+}
+
+const serverPrefix = "Nats-"
+
 // maxReason keeps a dead letter's headers well within what a server takes.
 const maxReason = 512
 
@@ -26,10 +34,10 @@ func (d *deadLetters) bury(ctx context.Context, j *job, why *events.Error) error
 	subject := d.subjects.Dead(j.req.kind.Name, events.StatusRejected, j.req.token)
 	msg := nats.NewMsg(subject)
 	msg.Data = j.msg.Data()
-	maps.Copy(msg.Header, j.msg.Headers())
-	for _, own := range []string{jetstream.ExpectedLastSubjSeqHeader, jetstream.ExpectedLastSubjSeqSubjHeader,
-		jetstream.ExpectedStreamHeader, jetstream.ExpectedLastSeqHeader, jetstream.ExpectedLastMsgIDHeader} {
-		msg.Header.Del(own) // they spoke of the requests stream
+	for name, values := range j.msg.Headers() {
+		if !forServer(name) {
+			msg.Header[name] = values
+		}
 	}
 	msg.Header.Set(jetstream.MsgIDHeader, j.req.token+".dead")
 	msg.Header.Set(events.HeaderRequestID, headerSafe(j.req.id))

@@ -230,6 +230,14 @@ func (w *world) submit(id, prompt string) string {
 	return w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": prompt})})
 }
 
+// message is a text2video request with a body of one prompt, as any NATS client would publish it.
+func (w *world) message(id, prompt string) *nats.Msg {
+	msg := nats.NewMsg("kling.request.text2video")
+	msg.Header.Set(events.HeaderRequestID, id)
+	msg.Data = body(map[string]any{"prompt": prompt})
+	return msg
+}
+
 func (w *world) request(r events.Request) string {
 	w.t.Helper()
 	id, err := w.client.Submit(w.ctx, r)

@@ -47,6 +47,7 @@ type rawRequest struct {
 const (
 	maxExternalTaskID = 64
 	maxImages         = 9
+	maxMetadata       = 16 << 10 // bytes of names and values
 )
 
 var (
@@ -73,7 +74,20 @@ func parseRequest(raw rawRequest, defaultTimeout time.Duration) (*request, error
 	}
 	idErr := r.identify(raw)
 	timeoutErr := r.readTimeout(raw.header)
-	return r, errors.Join(idErr, timeoutErr, bodyErr)
+	return r, errors.Join(idErr, timeoutErr, r.limitMetadata(), bodyErr)
+}
+
+// limitMetadata keeps records and events, which repeat the metadata, far from the server's largest message.
+func (r *request) limitMetadata() error {
+	size := 0
+	for name, value := range r.metadata {
+		size += len(name) + len(value)
+	}
+	if size <= maxMetadata {
+		return nil
+	}
+	r.metadata = map[string]string{}
+	return fmt.Errorf("%s* headers: want at most %d bytes of names and values, got %d", events.HeaderMetaPrefix, maxMetadata, size)
 }
 
 // identify finds the request id: header, message id, the body's own external_task_id, or one made from the message's

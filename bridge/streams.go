@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,7 +24,7 @@ func provision(ctx context.Context, b *bus.Bus, o Options) error {
 		config jetstream.StreamConfig
 		prefix string // of subjects that may change from release to release
 	}{
-		{requestsStream(s, o.Kinds), own},
+		{requestsStream(s, o.Kinds, b.MaxPayload()), own},
 		{eventsStream(s, o.EventRetention), ""},
 		{deadStream(s, o.EventRetention), ""},
 		{settingsStream(s), ""},
@@ -37,8 +38,12 @@ func provision(ctx context.Context, b *bus.Bus, o Options) error {
 	return nil
 }
 
-// requestsStream takes requests of the known kinds only, so that a publish to an unknown kind fails at its publisher.
-func requestsStream(s events.Subjects, kinds kling.Kinds) jetstream.StreamConfig {
+// requestRoom is what a request must leave of the largest message: its dead letter has more headers than itself.
+const requestRoom = 8 << 10
+
+// requestsStream takes requests of the known kinds only, and none so large that it could not become a dead letter, so
+// that what can't be handled fails at its publisher.
+func requestsStream(s events.Subjects, kinds kling.Kinds, maxPayload int64) jetstream.StreamConfig {
 	var subjects []string
 	for _, k := range kinds.All() {
 		for _, p := range events.Priorities() {
@@ -50,6 +55,7 @@ func requestsStream(s events.Subjects, kinds kling.Kinds) jetstream.StreamConfig
 		Description: "klingbridge: requests that wait to become Kling tasks",
 		Subjects:    subjects,
 		Retention:   jetstream.WorkQueuePolicy,
+		MaxMsgSize:  int32(min(max(maxPayload-requestRoom, requestRoom), math.MaxInt32)),
 		Duplicates:  duplicateWindow,
 		AllowDirect: true,
 	}

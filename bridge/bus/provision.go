@@ -28,7 +28,7 @@ func (e *ConflictError) Error() string {
 const apiLevel = "4"
 
 // EnsureStream creates the stream, or updates on an existing one the settings that are the bridge's to change: subjects
-// below its own prefix, age, duplicate window, description, and more replicas. Any other difference that matters is a
+// below its own prefix, age, duplicate window, largest message, description, and more replicas. Any other difference that matters is a
 // [*ConflictError].
 func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, ownPrefix string) error {
 	current, err := b.streamConfig(ctx, want.Name)
@@ -48,6 +48,9 @@ func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, own
 	next := current
 	next.Subjects, next.MaxAge, next.Duplicates = want.Subjects, want.MaxAge, want.Duplicates
 	next.Description, next.AllowDirect = want.Description, want.AllowDirect
+	if want.MaxMsgSize > 0 {
+		next.MaxMsgSize = want.MaxMsgSize
+	}
 	next.Replicas = max(current.Replicas, want.Replicas)
 	if reflect.DeepEqual(current, next) {
 		return nil

@@ -24,10 +24,13 @@ type Server struct {
 	srv  *server.Server
 }
 
-// Start runs a server on a free port of the loopback interface until the test ends.
-func Start(tb testing.TB) *Server {
+// Start runs a server on a free port of the loopback interface until the test ends. Its options may be changed first.
+func Start(tb testing.TB, change ...func(*server.Options)) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, opts: options(tb, "single")}
+	for _, f := range change {
+		f(s.opts)
+	}
 	s.run()
 	tb.Cleanup(s.Stop)
 	return s
