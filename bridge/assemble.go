@@ -40,6 +40,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.PollAfter, 300*time.Second)
 	orDefault(&o.PollMinInterval, 10*time.Second)
 	orDefault(&o.PollMaxInterval, max(5*time.Minute, o.PollMinInterval))
+	orDefault(&o.ReconcileInterval, 10*time.Minute)
 	orDefault(&o.MaxInlineBytes, 15<<20)
 	orDefault(&o.ShutdownTimeout, 20*time.Second)
 	orDefault(&o.AckWait, 20*time.Second)
@@ -118,6 +119,11 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 		waiting: &waiting{
 			bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, log: b.log, taskTimeout: o.TaskTimeout,
 		},
+	}
+	p.reconciler = &reconciler{
+		bus: conn, client: o.Kling, ledger: ledger, namer: p.creator.namer, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
+		interval: o.ReconcileInterval, settled: o.LookupWindow, lookback: min(24*time.Hour, o.EventRetention/2),
+		taskTimeout: o.TaskTimeout,
 	}
 	for _, name := range o.Kinds.Pools() {
 		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), b.pauses, p.hands, b.log)

@@ -143,6 +143,8 @@ type parts struct {
 	polls     jetstream.Consumer
 	waiting   *waiting
 	inFlight  *inFlight
+
+	reconciler *reconciler
 }
 
 // run starts the parts, and when ctx ends stops them in the order of the flow.
@@ -171,6 +173,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	pulling.Go(func() { p.poller.run(ctx, p.polls) })
 	pulling.Go(func() { p.waiting.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
+	pulling.Go(func() { p.reconciler.run(ctx) })
 	b.admin.ready.Store(true)
 
 	<-ctx.Done()

@@ -14,7 +14,7 @@
 //  7. complete.go publishes the completion: one message that is event, guard and timer removal at once.
 //
 // A request that can't become a task is completed as rejected and kept by dead.go; one that waits too long is expired
-// by create.go, poll.go or waiting.go, whichever has it.
+// by create.go, poll.go or waiting.go, whichever has it. What JetStream itself has lost is searched for by reconcile.go.
 //
 // # The promise
 //

@@ -43,6 +43,8 @@ type world struct {
 	js     jetstream.JetStream
 	client *events.Client
 	urls   string
+
+	replicas []*running
 }
 
 // setup is what a test changes about its world.
@@ -65,7 +67,7 @@ func start(t *testing.T, s setup) *world {
 	w.connect()
 	s.replicas = max(s.replicas, 1)
 	for range s.replicas {
-		w.startBridge(s)
+		w.replicas = append(w.replicas, w.startBridge(s))
 	}
 	return w
 }

@@ -42,16 +42,18 @@ type Options struct {
 	CallbackTrust    Trust        // empty: TrustURL
 	Adopt            bool         // take in callbacks of tasks created elsewhere
 
-	TaskTimeout     time.Duration      // default deadline of a request from when it was stored; zero: 24h
-	LookupWindow    time.Duration      // how long a task of unknown fate is looked up before it is sent again; zero: 2m
-	ProbeInterval   time.Duration      // between probes while credentials or account fail; zero: 30s
-	PollAfter       time.Duration      // from submission to the first poll; zero: 300s
-	PollMinInterval time.Duration      // second poll interval, doubling from here; zero: 10s
-	PollMaxInterval time.Duration      // to here; zero: 5m
-	Concurrency     map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
-	MaxInlineBytes  int64              // of a nats-object:// input; zero: 15 MiB
-	ShutdownTimeout time.Duration      // to finish what is in hand; zero: 20s
-	AckWait         time.Duration      // silence after which another replica takes a request over; zero: 20s
+	TaskTimeout     time.Duration // default deadline of a request from when it was stored; zero: 24h
+	LookupWindow    time.Duration // how long a task of unknown fate is looked up before it is sent again; zero: 2m
+	ProbeInterval   time.Duration // between probes while credentials or account fail; zero: 30s
+	PollAfter       time.Duration // from submission to the first poll; zero: 300s
+	PollMinInterval time.Duration // second poll interval, doubling from here; zero: 10s
+	PollMaxInterval time.Duration // to here; zero: 5m
+	// ReconcileInterval is the time between searches for tasks and timers that JetStream has lost; zero: 10m.
+	ReconcileInterval time.Duration
+	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
+	MaxInlineBytes    int64              // of a nats-object:// input; zero: 15 MiB
+	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
+	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
 
 	Logger         *slog.Logger         // nil: slog.Default
 	TracerProvider trace.TracerProvider // nil: the global one

@@ -62,9 +62,10 @@ type Config struct {
 	TLSKey         string  `env:"BRIDGE_TLS_KEY" help:"PEM file of its key"`
 	TLSAutocert    string  `env:"BRIDGE_TLS_AUTOCERT" help:"host name to get a certificate for by ACME (TLS-ALPN-01: the listener must be reachable on port 443)"`
 
-	PollAfter       time.Duration `env:"BRIDGE_POLL_AFTER" envDefault:"300s" help:"from submission to the first poll of a task without a final callback"`
-	PollMinInterval time.Duration `env:"BRIDGE_POLL_MIN_INTERVAL" envDefault:"10s" help:"wait after the first poll; doubles with each; without BRIDGE_PUBLIC_URL also the wait before it"`
-	PollMaxInterval time.Duration `env:"BRIDGE_POLL_MAX_INTERVAL" envDefault:"5m" help:"longest wait between polls"`
+	PollAfter         time.Duration `env:"BRIDGE_POLL_AFTER" envDefault:"300s" help:"from submission to the first poll of a task without a final callback"`
+	PollMinInterval   time.Duration `env:"BRIDGE_POLL_MIN_INTERVAL" envDefault:"10s" help:"wait after the first poll; doubles with each; without BRIDGE_PUBLIC_URL also the wait before it"`
+	PollMaxInterval   time.Duration `env:"BRIDGE_POLL_MAX_INTERVAL" envDefault:"5m" help:"longest wait between polls"`
+	ReconcileInterval time.Duration `env:"BRIDGE_RECONCILE_INTERVAL" envDefault:"10m" help:"between searches for tasks and timers that JetStream has lost"`
 
 	AdminAddr       string        `env:"BRIDGE_ADMIN_ADDR" envDefault:"127.0.0.1:8081" help:"health, readiness, metrics, console; never on the callback listener"`
 	LogLevel        string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`

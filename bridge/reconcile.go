@@ -1,0 +1,197 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// reconciler is for what should not happen: state that JetStream has lost, by a power failure or a restored backup. Now
+// and then one replica looks for tasks of ours at Kling that nothing is known of, and for records whose timer is long
+// past, and hands both to the poller.
+//
+// Tasks of the newer API are not found this way: Kling's list of them does not tell their kind.
+type reconciler struct {
+	bus      *bus.Bus
+	client   *kling.Client
+	ledger   *ledger
+	namer    namer
+	subjects events.Subjects
+	kinds    kling.Kinds
+	log      *slog.Logger
+
+	interval    time.Duration // between sweeps of all replicas together
+	settled     time.Duration // what is younger is still in the hands of the flow
+	lookback    time.Duration // what has changed longer ago is not asked about: its completion may have aged out
+	taskTimeout time.Duration
+}
+
+const (
+	settingReconciled = "reconciled"
+	// maxListPages bounds the pages of 500 tasks that one sweep reads of one kind.
+	maxListPages = 10
+	// maxRecords bounds the records that one sweep reads; the next one goes on from there.
+	maxRecords = 10_000
+)
+
+// run sweeps until ctx ends.
+func (rc *reconciler) run(ctx context.Context) {
+	cursor := ""
+	for sleep(ctx, nil, rc.interval/2+rand.N(rc.interval/2+1)) {
+		mine, err := rc.takeTurn(ctx)
+		if err == nil && mine {
+			err = rc.sweepKling(ctx)
+			if err == nil {
+				cursor, err = rc.sweepRecords(ctx, cursor)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			rc.log.WarnContext(ctx, "reconciliation", slog.Any("err", err))
+		}
+	}
+}
+
+// takeTurn reports whether this replica is the one to sweep now: the one that notes it first.
+func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
+	subject := rc.subjects.Setting(settingReconciled)
+	last, err := rc.bus.Last(ctx, rc.subjects.SettingsStream(), subject)
+	var seq uint64
+	switch {
+	case errors.Is(err, bus.ErrNoMessage):
+	case err != nil:
+		return false, err
+	case time.Since(last.Time) < rc.interval:
+		return false, nil
+	default:
+		seq = last.Seq
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	msg := nats.NewMsg(subject)
+	msg.Data = strconv.AppendInt(nil, time.Now().UnixMilli(), 10)
+	bus.GuardSequence(msg, subject, seq)
+	ack, err := rc.bus.Publish(ctx, msg)
+	return ack.Stored, err
+}
+
+// sweepKling looks at what Kling lists.
+func (rc *reconciler) sweepKling(ctx context.Context) error {
+	for _, k := range rc.kinds.All() {
+		if k.Generation != kling.V1 {
+			continue
+		}
+		for page := 1; page <= maxListPages; page++ {
+			tasks, err := rc.client.List(ctx, k, page, pageSize)
+			if err != nil {
+				return err
+			}
+			if err := rc.adoptLost(ctx, k, tasks); err != nil {
+				return err
+			}
+			if len(tasks) < pageSize {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (rc *reconciler) adoptLost(ctx context.Context, k kling.Kind, tasks []kling.Task) error {
+	now := time.Now()
+	for _, t := range tasks {
+		token, ours := strings.CutPrefix(t.ExternalID, rc.namer.prefix+"-")
+		if !ours || !events.IsToken(token) || now.Sub(t.CreatedAt) < rc.settled || now.Sub(t.UpdatedAt) > rc.lookback {
+			continue
+		}
+		lost, err := rc.isLost(ctx, token)
+		if err != nil {
+			return err
+		}
+		if !lost {
+			continue
+		}
+		rc.log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
+			slog.String("kind", k.Name), slog.String("task_id", t.ID))
+		rec := &record{
+			Version: recordVersion, RequestID: token, Kind: k.Name, State: stateSubmitted, TaskID: t.ID,
+			ExternalTaskID: t.ExternalID, Slots: 1, RequestedAt: t.CreatedAt, SubmittedAt: t.CreatedAt,
+			Deadline: now.Add(rc.taskTimeout),
+		}
+		if err := rc.ledger.dueNow(ctx, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rc *reconciler) isLost(ctx context.Context, token string) (bool, error) {
+	_, err := rc.ledger.load(ctx, token)
+	if !errors.Is(err, bus.ErrNoMessage) {
+		return false, err
+	}
+	_, _, err = rc.ledger.completion(ctx, token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return true, nil
+	}
+	return false, err
+}
+
+// sweepRecords looks at pending records after cursor, in the order of their subjects, and returns where to go on.
+func (rc *reconciler) sweepRecords(ctx context.Context, cursor string) (next string, err error) {
+	var subjects []string
+	err = rc.bus.Subjects(ctx, rc.subjects.EventsStream(), rc.subjects.AllPending(), func(subject string) {
+		if subject > cursor {
+			subjects = append(subjects, subject)
+		}
+	})
+	if err != nil {
+		return cursor, err
+	}
+	slices.Sort(subjects)
+	for i, subject := range subjects {
+		if i == maxRecords {
+			return subjects[i-1], nil
+		}
+		if err := rc.rearmOverdue(ctx, subject); err != nil {
+			return cursor, err
+		}
+	}
+	return "", nil
+}
+
+// rearmOverdue gives a record whose timer should have fired long ago a new one.
+func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
+	m, err := rc.bus.Last(ctx, rc.subjects.EventsStream(), subject)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := decodeRecord(m.Data)
+	if err != nil {
+		rc.log.ErrorContext(ctx, "not a record", slog.String("subject", subject), slog.Any("err", err))
+		return nil
+	}
+	due := rec.NextPollAt
+	if due.IsZero() {
+		due = earlier(rec.ClaimedAt.Add(creatingTimer), rec.Deadline)
+	}
+	if time.Since(due) < rc.settled {
+		return nil
+	}
+	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.Time("due", due))
+	_, _, err = rc.ledger.claim(ctx, rec, time.Now(), m.Seq)
+	return err
+}
