@@ -3,7 +3,9 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -11,39 +13,82 @@ import (
 )
 
 // adopter takes in callbacks of tasks that some other program created with this bridge as their callback URL. They
-// prove themselves by Kling's signature; without one Kling is asked.
+// prove themselves by Kling's signature; without one Kling is asked, and what it answers counts instead of the body.
+// Nothing is stored before that.
 type adopter struct {
+	client      *kling.Client
+	own         namer // of tasks the bridge has created, which are called back on URLs of their own
 	taskTimeout time.Duration
+	asking      chan struct{} // bounds the calls to Kling that anybody can cause
+}
+
+const (
+	maxAsking = 16
+	// askTime bounds such a call: the answer to the callback waits for it.
+	askTime = 1500 * time.Millisecond
+	// Longer ids are nobody's: Kling's task ids have 18 to 22 characters.
+	maxTaskID = 128
+)
+
+func newAdopter(client *kling.Client, own namer, taskTimeout time.Duration) *adopter {
+	return &adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
 
 func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task kling.Task, signed bool) (int, error) {
-	if task.ID == "" {
-		return http.StatusBadRequest, errors.New("the body names no task id")
+	if task.ID == "" || len(task.ID) > maxTaskID || len(task.ExternalID) > events.MaxRequestID {
+		return http.StatusBadRequest, errors.New("the body names no task that could be Kling's")
+	}
+	source := events.SourceCallback
+	if !signed {
+		var status int
+		var err error
+		if task, status, err = a.ask(ctx, cb.kind, task.ID); status != http.StatusOK {
+			return status, err
+		}
+		source = events.SourcePoll
+	}
+	if strings.HasPrefix(task.ExternalID, a.own.prefix+"-") || strings.HasPrefix(task.ExternalID, a.own.prefix+"_") {
+		return http.StatusOK, nil // ours: it has a callback URL of its own
 	}
 	id := task.ExternalID
 	if id == "" {
 		id = "task-" + task.ID
 	}
 	cb.token = events.Token(id)
-	rec, ended, err := lr.ledger.find(ctx, cb.kind.Name, cb.token)
+	rec, err := lr.ledger.find(ctx, cb.kind.Name, cb.token)
 	if err != nil {
 		return http.StatusServiceUnavailable, err
 	}
-	unknown := rec.State == ""
-	if unknown {
+	if rec.State == "" { // nothing is known of it: this is the first we hear of this task
 		rec = a.record(id, cb.kind.Name, task)
+		if _, err := lr.ledger.arm(ctx, rec, rec.NextPollAt); err != nil {
+			return http.StatusServiceUnavailable, err
+		}
 	}
 	if err := contradiction(rec, cb, task); err != nil {
 		return http.StatusConflict, err
 	}
-	if signed {
-		return lr.apply(ctx, cb, rec, task, ended)
+	return lr.publish(ctx, cb, rec, task, source)
+}
+
+// ask returns the task as Kling knows it.
+func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.Task, int, error) {
+	select {
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
+	default:
+		return kling.Task{}, http.StatusServiceUnavailable, errors.New("too many unproven callbacks at once")
 	}
-	if ended {
-		return http.StatusOK, nil
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	task, err := a.client.Query(ctx, k, taskID)
+	if failure, ok := errors.AsType[*kling.Error](err); ok && failure.NotFound {
+		return task, http.StatusNotFound, fmt.Errorf("prove task: %w", err)
 	}
-	rec.Unproven = unknown
-	return storedOr503(lr.ledger.dueNow(ctx, rec))
+	if err != nil {
+		return task, http.StatusServiceUnavailable, fmt.Errorf("prove task: %w", err)
+	}
+	return task, http.StatusOK, nil
 }
 
 func (a *adopter) record(id, kind string, task kling.Task) *record {
@@ -63,5 +108,9 @@ func (a *adopter) record(id, kind string, task kling.Task) *record {
 		RequestedAt:    createdAt,
 		SubmittedAt:    createdAt,
 		Deadline:       now.Add(a.taskTimeout),
+		NextPollAt:     now.Add(adoptedPoll),
 	}
 }
+
+// adoptedPoll is when an adopted task is polled first, should it have no further callback.
+const adoptedPoll = 5 * time.Minute

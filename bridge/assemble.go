@@ -95,15 +95,17 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
 	}
 	cache := newRecordCache(cacheSize)
+	hands := newHands()
+	dead := &deadLetters{bus: conn, subjects: o.Subjects}
 	signer := newSigner(o.PublicURL, o.CallbackSecrets)
 	p := &parts{
-		hands:     newHands(),
+		hands:     hands,
 		pools:     map[kling.Pool]*pool{},
 		consumers: map[laneKey]jetstream.Consumer{},
 		creator: &creator{
 			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
-			dead:   &deadLetters{bus: conn, subjects: o.Subjects},
-			inputs: &inputs{js: conn.JetStream(), maxBytes: o.MaxInlineBytes},
+			dead:   dead,
+			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes),
 			pauses: b.pauses, telemetry: b.telemetry, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
 		},
@@ -112,12 +114,13 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 			taskTimeout: o.TaskTimeout, ackWait: o.AckWait,
 		},
 		poller: &poller{
-			bus: conn, client: o.Kling, ledger: ledger, cache: cache, subjects: o.Subjects, kinds: o.Kinds,
-			telemetry: b.telemetry, log: b.log,
+			bus: conn, client: o.Kling, ledger: ledger, cache: cache, hands: hands, queue: newDueQueue(),
+			subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, log: b.log,
 			minInterval: o.PollMinInterval, maxInterval: o.PollMaxInterval, ackWait: o.AckWait,
 		},
 		waiting: &waiting{
-			bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, log: b.log, taskTimeout: o.TaskTimeout,
+			bus: conn, ledger: ledger, dead: dead, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
+			taskTimeout: o.TaskTimeout,
 		},
 	}
 	p.reconciler = &reconciler{
@@ -142,7 +145,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveReceiver, error) {
 	lr := &liveReceiver{ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache}
 	if o.Adopt {
-		lr.adopter = &adopter{taskTimeout: o.TaskTimeout}
+		lr.adopter = newAdopter(o.Kling, newNamer(o.Namespace), o.TaskTimeout)
 	}
 	if len(o.WebhookSecrets) == 0 {
 		return lr, nil

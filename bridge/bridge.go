@@ -92,7 +92,7 @@ func (b *Bridge) assemble(ctx context.Context, conn *bus.Bus) (*parts, error) {
 			return parts, err
 		}
 		b.log.WarnContext(ctx, "JetStream is not ready", slog.Any("err", err))
-		if !sleep(ctx, nil, time.Second) {
+		if !sleep(ctx, time.Second) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -152,7 +152,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	hard, cancelHard := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelHard()
 	for _, pool := range p.pools {
-		pool.work = func(j *job) verdict { return p.creator.create(hard, ctx.Done(), j) }
+		pool.work = func(j *job) verdict { return p.creator.create(hard, j) }
 	}
 	subs, err := p.inFlight.subscribe()
 	if err != nil {
@@ -170,7 +170,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	for key, c := range p.consumers {
 		pulling.Go(func() { p.intake.pull(ctx, key, c, p.pools[key.pool]) })
 	}
-	pulling.Go(func() { p.poller.run(ctx, p.polls) })
+	pulling.Go(func() { p.poller.run(ctx, hard, p.polls) })
 	pulling.Go(func() { p.waiting.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })

@@ -60,6 +60,11 @@ type callback struct {
 // follow.
 func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
+	// Before anything else: what is left of a body is read to its end even after a refusal.
+	if err := http.NewResponseController(w).SetReadDeadline(began.Add(callbackBodyTime)); err != nil {
+		answer(w, http.StatusInternalServerError)
+		return
+	}
 	live := rc.live.Load()
 	if live == nil {
 		answer(w, http.StatusServiceUnavailable)
@@ -68,6 +73,10 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, token, status := live.route(r, rc.pathPrefix)
 	if status != http.StatusOK {
 		answer(w, status)
+		return
+	}
+	if token == "" && live.adopter == nil && r.Header.Get(kling.HeaderWebhookSignature) == "" {
+		answer(w, http.StatusNotFound) // not worth reading
 		return
 	}
 	body, status := readCallback(w, r)
@@ -99,6 +108,7 @@ func answer(w http.ResponseWriter, status int) {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
 	}
+	w.Header().Set("Connection", "close") // what a refused caller has yet to send is not read
 	http.Error(w, http.StatusText(status), status)
 }
 
@@ -135,9 +145,6 @@ func (lr *liveReceiver) route(r *http.Request, prefix string) (kind kling.Kind, 
 
 // readCallback reads a body within its limits of size and time.
 func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, int) {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(callbackBodyTime)); err != nil {
-		return nil, http.StatusInternalServerError
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallbackBytes))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, http.StatusRequestEntityTooLarge
@@ -174,27 +181,35 @@ func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback)
 	if cb.token == "" {
 		return lr.adopter.adopt(ctx, lr, cb, task, signed)
 	}
-	rec, ended, status, err := lr.find(ctx, cb, task)
+	rec, status, err := lr.find(ctx, cb, task)
 	if status != http.StatusOK {
 		return status, err
 	}
-	return lr.apply(ctx, cb, rec, task, ended)
+	return lr.apply(ctx, cb, rec, task)
 }
 
 // apply publishes what a callback says about a known request, or has it polled.
-func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task, ended bool) (status int, err error) {
+func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task) (status int, err error) {
 	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
 	defer func() { endCallback(span, status) }()
 	if lr.trust == TrustQuery {
-		if ended {
-			return http.StatusOK, nil
-		}
 		return storedOr503(lr.ledger.dueNow(ctx, rec))
 	}
+	return lr.observe(ctx, cb, rec, task, events.SourceCallback)
+}
+
+// publish is apply for what Kling itself has confirmed.
+func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (status int, err error) {
+	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
+	defer func() { endCallback(span, status) }()
+	return lr.observe(ctx, cb, rec, task, source)
+}
+
+func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (int, error) {
 	if task.Status.Terminal() {
 		lr.cache.remove(cb.token)
 	}
-	_, err = lr.ledger.observe(ctx, rec, task, events.SourceCallback)
+	_, err := lr.ledger.observe(ctx, rec, task, source)
 	return storedOr503(err)
 }
 
@@ -207,26 +222,26 @@ func storedOr503(err error) (int, error) {
 
 // find returns what is known of a request, and refuses a body that contradicts it. A request that has ended is
 // described by its completion.
-func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *record, ended bool, status int, err error) {
+func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *record, status int, err error) {
 	rec = lr.cache.get(cb.token)
 	if rec == nil {
-		rec, ended, err = lr.ledger.find(ctx, cb.kind.Name, cb.token)
+		rec, err = lr.ledger.find(ctx, cb.kind.Name, cb.token)
 		if err != nil {
-			return nil, false, http.StatusServiceUnavailable, err
+			return nil, http.StatusServiceUnavailable, err
 		}
 	}
 	if err := contradiction(rec, cb, task); err != nil {
-		return nil, false, http.StatusConflict, err
+		return nil, http.StatusConflict, err
 	}
-	return rec, ended, http.StatusOK, nil
+	return rec, http.StatusOK, nil
 }
 
 func contradiction(rec *record, cb callback, task kling.Task) error {
 	switch {
 	case rec.Kind != cb.kind.Name:
 		return errors.New("the URL names another kind than the request")
-	case task.ExternalID != "" && rec.ExternalTaskID != "" && task.ExternalID != rec.ExternalTaskID:
-		return errors.New("the body names another external task id")
+	case mismatch(rec, task) != nil:
+		return mismatch(rec, task)
 	case task.ID != "" && rec.TaskID != "" && task.ID != rec.TaskID:
 		return errors.New("the body names another task id")
 	default:
@@ -236,32 +251,19 @@ func contradiction(rec *record, cb callback, task kling.Task) error {
 
 // find returns the record of a request, or one made of its completion, or the little that its URL says: a callback
 // needs no more than that to complete.
-func (l *ledger) find(ctx context.Context, kind, token string) (rec *record, ended bool, err error) {
+func (l *ledger) find(ctx context.Context, kind, token string) (*record, error) {
 	e, err := l.load(ctx, token)
-	if err == nil {
-		return e.rec, l.ended(ctx, token, e.due), nil
-	}
-	if !errors.Is(err, bus.ErrNoMessage) {
-		return nil, false, err
+	if err == nil || !errors.Is(err, bus.ErrNoMessage) {
+		return e.rec, err
 	}
 	m, ev, err := l.completion(ctx, token)
 	switch {
 	case errors.Is(err, bus.ErrNoMessage):
-		return &record{Version: recordVersion, RequestID: token, Kind: kind, RequestedAt: time.Now()}, false, nil
+		return &record{Version: recordVersion, RequestID: token, Kind: kind, RequestedAt: time.Now()}, nil
 	case err != nil:
-		return nil, false, err
+		return nil, err
 	}
-	return endedRecord(l.telemetry, m, ev), true, nil
-}
-
-// ended reports whether a request has a completion although a record of it is still there: the poller has not yet
-// deleted one that was due.
-func (l *ledger) ended(ctx context.Context, token string, due bool) bool {
-	if !due {
-		return false
-	}
-	_, _, err := l.completion(ctx, token)
-	return err == nil
+	return endedRecord(l.telemetry, m, ev), nil
 }
 
 func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {

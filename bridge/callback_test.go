@@ -326,12 +326,23 @@ func TestAdoption(t *testing.T) {
 			t.Errorf("%s: %+v", id, ev)
 		}
 	}
-	if got := w.post(url, `{"task_id":"871000000000000999","task_status":"succeed"}`); got != http.StatusOK {
+	if got := w.post(url, `{"task_id":"871000000000000999","task_status":"succeed","task_info":{"external_task_id":"victim"}}`); got != http.StatusNotFound {
 		t.Errorf("a made-up task: %d", got)
 	}
-	w.eventually("the made-up task is forgotten", func() bool { return w.count("KLING_EVENTS", "kling-state.due.>") == 0 })
-	if n := w.count("KLING_EVENTS", "kling.*.*.*.task-871000000000000999"); n != 0 {
-		t.Errorf("a made-up task has %d events", n)
+	for _, token := range []string{"task-871000000000000999", "victim"} {
+		if n := w.count("KLING_EVENTS", "*.*.*.*."+token); n != 0 {
+			t.Errorf("a made-up task has left %d messages about %s", n, token)
+		}
+	}
+	// A body that gives a real task another's name: what Kling says counts.
+	if got := w.post(url, fmt.Sprintf(`{"task_id":%q,"task_status":"succeed","task_info":{"external_task_id":"victim"}}`, named.ID)); got != http.StatusOK {
+		t.Errorf("a repeated callback with another external id: %d", got)
+	}
+	if got := w.post(url, v1Body(own, "succeed")); got != http.StatusOK {
+		t.Errorf("a task of the bridge on the wrong URL: %d", got)
+	}
+	if n := w.count("KLING_EVENTS", "kling.completion.>"); n != 2 {
+		t.Errorf("%d completions, want only those of the two foreign tasks", n)
 	}
 	if got := w.do(http.MethodGet, url, "", nil).status; got != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d, want 405", got)

@@ -94,6 +94,17 @@ func (s *slots) accepted(token string) {
 	s.raise()
 }
 
+// suspect turns a reservation into a held slot for a task that may exist: it counts as in flight, but does not hold up
+// other calls as one under way does.
+func (s *slots) suspect(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u, ok := s.used[token]; ok && !u.held {
+		u.held = true
+		s.put(token, u)
+	}
+}
+
 // raise corrects a limit that turned out to be too low; the caller holds the mutex.
 func (s *slots) raise() {
 	if s.limit != unknownLimit && s.held > s.limit {

@@ -35,7 +35,7 @@ func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, sour
 		return true, err
 	case kling.StatusFailed:
 		_, err = l.complete(ctx, rec, ending{
-			status: events.StatusFailed, source: source, task: &task, message: task.Message, err: failure(task),
+			status: events.StatusFailed, source: source, task: &task, message: clipTo(task.Message, maxMessage), err: failure(task),
 		})
 		return true, err
 	case kling.StatusProcessing:
@@ -50,8 +50,11 @@ func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, sour
 // failure says why Kling failed a task. The same content would fail again; another failure may not.
 func failure(task kling.Task) *events.Error {
 	class := events.ErrorClass(kling.ClassifyFailure(task))
-	return &events.Error{Class: class, Message: task.Message, Retryable: class == events.ErrorKling}
+	return &events.Error{Class: class, Message: clipTo(task.Message, maxMessage), Retryable: class == events.ErrorKling}
 }
+
+// maxMessage bounds what an event repeats of Kling's explanation outside the task object.
+const maxMessage = 4 << 10
 
 // complete ends a request with one message, which does three things at once: it is the event, its guard refuses any
 // other end of the same request for as long as this one is kept, and it removes the poll timer. Callbacks, polls,
@@ -104,7 +107,7 @@ func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) error 
 	if err != nil {
 		return err
 	}
-	if known.Status != events.StatusExpired && known.Status != events.StatusCancelled {
+	if !mayBeLate(known.Status) {
 		return nil
 	}
 	ev.Metadata, ev.RequestedAt = known.Metadata, known.RequestedAt
@@ -200,7 +203,7 @@ func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID 
 	h.Set(events.HeaderStatus, string(ev.Status))
 	h.Set(events.HeaderSource, string(ev.Source))
 	if ev.TaskID != "" {
-		h.Set(events.HeaderTaskID, headerSafe(ev.TaskID))
+		h.Set(events.HeaderTaskID, clipTo(headerSafe(ev.TaskID), maxTaskID))
 	}
 	for name, value := range ev.Metadata {
 		h.Set(events.HeaderMetaPrefix+name, headerSafe(value))

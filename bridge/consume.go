@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,7 +102,8 @@ func (in *intake) pull(ctx context.Context, key laneKey, c jetstream.Consumer, p
 		err := in.fetch(ctx, c, room, p)
 		if err != nil && ctx.Err() == nil {
 			in.log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.durable()), slog.Any("err", err))
-			sleep(ctx, nil, fetchPause)
+			sleep(ctx, fetchPause)
+			c = renewed(ctx, c, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
 		}
 	}
 }
@@ -123,6 +126,20 @@ func (in *intake) fetch(ctx context.Context, c jetstream.Consumer, n int, p *poo
 	return nil
 }
 
+// renewed makes a consumer again that may have been deleted, and returns the old one while that can't be done.
+func renewed(
+	ctx context.Context, old jetstream.Consumer, log *slog.Logger, ensure func() (jetstream.Consumer, error),
+) jetstream.Consumer {
+	c, err := ensure()
+	if err != nil {
+		if ctx.Err() == nil {
+			log.WarnContext(ctx, "consumer", slog.Any("err", err))
+		}
+		return old
+	}
+	return c
+}
+
 // newJob reads a delivered message. One that is no request at all can't be answered and is only reported: no subject of
 // the stream leads here.
 func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
@@ -142,44 +159,41 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 		storedAt: meta.Timestamp,
 	}, in.taskTimeout)
 	ctx, span := in.telemetry.startRequest(ctx, in.subjects, msg.Headers(), req)
-	return &job{
-		msg: msg, req: req, invalid: invalid, span: span, baggage: baggage.FromContext(ctx), again: meta.NumDelivered > 1,
-	}
+	return &job{msg: msg, req: req, invalid: invalid, span: span, baggage: baggage.FromContext(ctx)}
 }
 
-// hands keeps the requests that this replica holds from being taken for lost.
+// hands keeps the messages that this replica holds from being taken for lost.
 //
 // Safe for concurrent use.
 type hands struct {
 	mu   sync.Mutex
-	jobs map[*job]struct{}
+	held map[inHand]struct{}
 }
 
-func newHands() *hands { return &hands{jobs: map[*job]struct{}{}} }
+// inHand is a delivered message.
+type inHand interface{ InProgress() error }
 
-func (h *hands) take(j *job) {
+func newHands() *hands { return &hands{held: map[inHand]struct{}{}} }
+
+func (h *hands) take(m inHand) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.jobs[j] = struct{}{}
+	h.held[m] = struct{}{}
 }
 
-func (h *hands) drop(j *job) {
+func (h *hands) drop(m inHand) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.jobs, j)
+	delete(h.held, m)
 }
 
-func (h *hands) all() []*job {
+func (h *hands) all() []inHand {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := make([]*job, 0, len(h.jobs))
-	for j := range h.jobs {
-		out = append(out, j)
-	}
-	return out
+	return slices.Collect(maps.Keys(h.held))
 }
 
-// signal tells the server every interval that the held requests are being worked on, until ctx ends.
+// signal tells the server every interval that the held messages are being worked on, until ctx ends.
 func (h *hands) signal(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -188,8 +202,8 @@ func (h *hands) signal(ctx context.Context, interval time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for _, j := range h.all() {
-				_ = j.msg.InProgress() // while NATS is away there is nobody to take the request over
+			for _, m := range h.all() {
+				_ = m.InProgress() // while NATS is away there is nobody to take the message over
 			}
 		}
 	}

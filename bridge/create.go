@@ -45,11 +45,10 @@ const (
 	maxLookupWait   = 20 * time.Second
 )
 
-// create works on a job until its request is settled or has to wait. stop ends waiting but no call under way; ctx ends
-// everything.
-func (c *creator) create(ctx context.Context, stop <-chan struct{}, j *job) verdict {
+// create works on a job until its request is settled or has to wait, which it leaves to the pool.
+func (c *creator) create(ctx context.Context, j *job) verdict {
 	ctx = j.context(ctx)
-	v, err := c.step(ctx, stop, j)
+	v, err := c.step(ctx, j)
 	if err != nil {
 		c.log.WarnContext(ctx, "request put off", append(j.attrs(), slog.Any("err", err))...)
 		return tryAgain(conflictWait)
@@ -57,14 +56,20 @@ func (c *creator) create(ctx context.Context, stop <-chan struct{}, j *job) verd
 	return v
 }
 
-func (c *creator) step(ctx context.Context, stop <-chan struct{}, j *job) (verdict, error) {
+func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	switch {
 	case j.invalid != nil:
 		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.invalid.Error()})
 	case !time.Now().Before(j.req.deadline):
 		return c.expire(ctx, j)
-	case j.rec != nil:
-		return c.resume(ctx, stop, j, "")
+	}
+	done, err := c.inputs.take(ctx, j.req)
+	if err != nil {
+		return verdict{}, err
+	}
+	defer done()
+	if j.rec != nil {
+		return c.resume(ctx, j, "")
 	}
 	body, inputErr, err := c.inputs.resolve(ctx, j.req)
 	if err != nil {
@@ -79,10 +84,10 @@ func (c *creator) step(ctx context.Context, stop <-chan struct{}, j *job) (verdi
 		return verdict{}, err
 	}
 	if !first {
-		return c.resume(ctx, stop, j, rec.Claim)
+		return c.resume(ctx, j, rec.Claim)
 	}
 	j.rec, j.recSeq = rec, seq
-	return c.send(ctx, stop, j, body)
+	return c.send(ctx, j, body)
 }
 
 func (c *creator) newRecord(ctx context.Context, j *job) *record {
@@ -121,7 +126,7 @@ func earlier(a, b time.Time) time.Time {
 
 // resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
 // with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
-func (c *creator) resume(ctx context.Context, stop <-chan struct{}, j *job, mine string) (verdict, error) {
+func (c *creator) resume(ctx context.Context, j *job, mine string) (verdict, error) {
 	e, err := c.ledger.load(ctx, j.req.token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
@@ -146,9 +151,9 @@ func (c *creator) resume(ctx context.Context, stop <-chan struct{}, j *job, mine
 		if err != nil || inputErr != nil {
 			return verdict{}, errors.Join(err, inputError(inputErr))
 		}
-		return c.send(ctx, stop, j, body)
+		return c.send(ctx, j, body)
 	}
-	return c.lookUp(ctx, stop, j)
+	return c.lookUp(ctx, j)
 }
 
 // resumeEnded settles a request whose record is gone: because it has ended, or was withdrawn a moment ago.
@@ -161,9 +166,9 @@ func (c *creator) resumeEnded(ctx context.Context, j *job) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	if j.again && ended.Status == events.StatusRejected {
-		// A crash between completion and dead letter left the letter out. It is stored once whoever writes it.
-		if err := c.dead.bury(ctx, j, ended.Error); err != nil {
+	if ended.Status == events.StatusRejected {
+		// A failure between completion and dead letter may have left the letter out. It is stored once.
+		if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
 			return verdict{}, err
 		}
 	}
@@ -176,7 +181,7 @@ func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {
 }
 
 // send makes the create call. The claim in the record precedes it.
-func (c *creator) send(ctx context.Context, stop <-chan struct{}, j *job, body object) (verdict, error) {
+func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error) {
 	callback := c.signer.url(j.rec.Kind, j.req.token)
 	task, err := c.client.Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback))
 	if err == nil {
@@ -190,16 +195,25 @@ func (c *creator) send(ctx context.Context, stop <-chan struct{}, j *job, body o
 	trace.SpanFromContext(ctx).RecordError(failure)
 	switch failure.Action {
 	case kling.ActionReject:
+		c.authenticated(j, failure)
 		if j.rec.Attempt > 1 && failure.Code == codeBadValue {
 			// Kling refuses an external id it has seen: an earlier send may have made the task after all.
-			return c.lookUpOr(ctx, stop, j, func() (verdict, error) { return c.reject(ctx, j, eventError(failure)) })
+			j.refusal = eventError(failure)
+			return c.unknown(ctx, j)
 		}
 		return c.reject(ctx, j, eventError(failure))
 	case kling.ActionLookup:
 		c.log.WarnContext(ctx, "outcome of the create call is unknown", append(j.attrs(), slog.Any("err", failure))...)
-		return c.lookUp(ctx, stop, j)
+		return c.unknown(ctx, j)
 	default:
 		return c.putOff(ctx, j, failure)
+	}
+}
+
+// authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
+func (c *creator) authenticated(j *job, failure *kling.Error) {
+	if failure.Code != 0 {
+		c.pauses.authenticated(j.req.kind.Generation)
 	}
 }
 
@@ -208,7 +222,9 @@ const codeBadValue = 1201
 
 // putOff lets a request wait that Kling certainly made no task of.
 func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
-	if j.rec.Attempt == 1 { // after an unknown outcome the record stays: an earlier send may yet appear
+	if j.rec.Attempt > 1 { // the record stays: an earlier send, of unknown outcome, may yet appear
+		j.refusedClaim = j.rec.Claim
+	} else {
 		if err := c.ledger.withdraw(ctx, j.recSeq); err != nil {
 			return verdict{}, err
 		}
@@ -216,11 +232,13 @@ func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (ver
 	}
 	switch failure.Action {
 	case kling.ActionWait:
+		c.authenticated(j, failure)
 		return noCapacity(), nil
 	case kling.ActionPause:
 		c.pauses.failed(j.req.kind.Generation, j.req.kind.Pool, failure, time.Now())
 		return tryAgain(0), nil
 	default:
+		c.authenticated(j, failure)
 		j.tries++
 		wait := backoff(j.tries)
 		c.log.WarnContext(ctx, "create call put off", append(j.attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
@@ -275,7 +293,7 @@ func (c *creator) reject(ctx context.Context, j *job, why *events.Error) (verdic
 	if !first {
 		return c.resumeKnown(ctx, j)
 	}
-	if err := c.dead.bury(ctx, j, why); err != nil {
+	if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), why); err != nil {
 		return verdict{}, err
 	}
 	return c.ack(ctx, j)

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +20,32 @@ type deadLetters struct {
 	subjects events.Subjects
 }
 
+// copyHeaders keeps the request's headers, as far as a message has room for them and for the reason.
+func copyHeaders(to, from nats.Header) {
+	room, omitted := maxHeaders, 0
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		if forServer(name) {
+			continue
+		}
+		size := 0
+		for _, value := range from[name] {
+			size += len(name) + len(value) + len(": \r\n")
+		}
+		if size > room {
+			omitted++
+			continue
+		}
+		room -= size
+		to[name] = from[name]
+	}
+	if omitted > 0 {
+		to.Set(events.HeaderErrorOmitted, strconv.Itoa(omitted))
+	}
+}
+
+// maxHeaders is what a dead letter keeps of headers, in bytes: JetStream takes 64 KiB of them.
+const maxHeaders = 48 << 10
+
 // forServer tells headers that told the server what to do with the request. They would do the same to the dead letter:
 // replace others, expire, or have it refused.
 func forServer(name string) bool {
@@ -29,18 +57,14 @@ const serverPrefix = "Nats-"
 // maxReason keeps a dead letter's headers well within what a server takes.
 const maxReason = 512
 
-// bury stores the dead letter of a job, once.
-func (d *deadLetters) bury(ctx context.Context, j *job, why *events.Error) error {
-	subject := d.subjects.Dead(j.req.kind.Name, events.StatusRejected, j.req.token)
+// bury stores the dead letter of a request, once. header and data are the request as it came.
+func (d *deadLetters) bury(ctx context.Context, r *request, header nats.Header, data []byte, why *events.Error) error {
+	subject := d.subjects.Dead(r.kind.Name, events.StatusRejected, r.token)
 	msg := nats.NewMsg(subject)
-	msg.Data = j.msg.Data()
-	for name, values := range j.msg.Headers() {
-		if !forServer(name) {
-			msg.Header[name] = values
-		}
-	}
-	msg.Header.Set(jetstream.MsgIDHeader, j.req.token+".dead")
-	msg.Header.Set(events.HeaderRequestID, headerSafe(j.req.id))
+	msg.Data = data
+	copyHeaders(msg.Header, header)
+	msg.Header.Set(jetstream.MsgIDHeader, r.token+".dead")
+	msg.Header.Set(events.HeaderRequestID, headerSafe(r.id))
 	msg.Header.Set(events.HeaderErrorClass, string(why.Class))
 	msg.Header.Set(events.HeaderErrorCode, strconv.Itoa(why.Code))
 	msg.Header.Set(events.HeaderErrorHTTPStatus, strconv.Itoa(why.HTTPStatus))

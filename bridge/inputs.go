@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,20 +19,48 @@ import (
 // inputs replaces references to NATS Object Store entries in a request by their base64.
 type inputs struct {
 	js       jetstream.JetStream
-	maxBytes int64 // of one object
+	maxBytes int64         // of one object
+	turns    chan struct{} // bounds the requests whose objects are in memory
 }
 
-const objectScheme = "nats-object://"
+const (
+	objectScheme = "nats-object://"
+	// maxObjects bounds the objects of one request: masks and frames together are fewer.
+	maxObjects = 8
+	// maxResolving bounds the requests with objects that are on their way to Kling at a time.
+	maxResolving = 4
+)
+
+func newInputs(js jetstream.JetStream, maxBytes int64) *inputs {
+	return &inputs{js: js, maxBytes: maxBytes, turns: make(chan struct{}, maxResolving)}
+}
+
+// hasReferences reports whether a value may hold a reference.
+func hasReferences(value json.RawMessage) bool { return bytes.Contains(value, []byte("nats-object:")) }
+
+// take waits for a turn if the request has references; done ends it, once its body was sent.
+func (in *inputs) take(ctx context.Context, r *request) (done func(), err error) {
+	if !slices.ContainsFunc(r.body.fields, func(f field) bool { return hasReferences(f.value) }) {
+		return func() {}, nil
+	}
+	select {
+	case in.turns <- struct{}{}:
+		return func() { <-in.turns }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
 
 // resolve returns the body with every reference replaced. why is set when an object can't be had, which is the
 // request's fault; err when NATS could not be asked.
 func (in *inputs) resolve(ctx context.Context, r *request) (body object, why *events.Error, err error) {
 	body = object{fields: append([]field(nil), r.body.fields...)}
+	left := maxObjects
 	for i, f := range body.fields {
-		if !bytes.Contains(f.value, []byte("nats-object:")) {
+		if !hasReferences(f.value) {
 			continue
 		}
-		value, err := in.replace(ctx, f.value)
+		value, err := in.replace(ctx, f.value, &left)
 		if refused, ok := errors.AsType[*inputFault](err); ok {
 			return object{}, &events.Error{Class: events.ErrorInput, Message: f.name + ": " + refused.Error()}, nil
 		}
@@ -57,7 +86,7 @@ func inputError(why *events.Error) error {
 }
 
 // replace copies a JSON value with its references replaced, everything else as it was spelled.
-func (in *inputs) replace(ctx context.Context, value json.RawMessage) (json.RawMessage, error) {
+func (in *inputs) replace(ctx context.Context, value json.RawMessage, left *int) (json.RawMessage, error) {
 	var out bytes.Buffer
 	for len(value) > 0 {
 		start := bytes.IndexByte(value, '"')
@@ -67,7 +96,7 @@ func (in *inputs) replace(ctx context.Context, value json.RawMessage) (json.RawM
 		}
 		end := start + stringLength(value[start:])
 		out.Write(value[:start])
-		if err := in.replaceString(ctx, &out, value[start:end]); err != nil {
+		if err := in.replaceString(ctx, &out, value[start:end], left); err != nil {
 			return nil, err
 		}
 		value = value[end:]
@@ -88,7 +117,7 @@ func stringLength(b []byte) int {
 	return len(b)
 }
 
-func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted []byte) error {
+func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted []byte, left *int) error {
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
 		return err
@@ -98,6 +127,10 @@ func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted [
 		out.Write(quoted)
 		return nil
 	}
+	if *left == 0 {
+		return &inputFault{fmt.Sprintf("more than %d objects in one request", maxObjects)}
+	}
+	*left--
 	out.WriteByte('"')
 	if err := in.copyObject(ctx, out, ref); err != nil {
 		return err
@@ -129,12 +162,15 @@ func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string)
 		return err
 	}
 	defer func() { _ = obj.Close() }()
-	if info, err := obj.Info(); err == nil && info.Size > uint64(in.maxBytes) {
-		return fault("%d bytes are more than the limit of %d", info.Size, in.maxBytes)
-	}
 	enc := base64.NewEncoder(base64.StdEncoding, out)
-	if _, err := io.Copy(enc, obj); err != nil {
+	n, err := io.Copy(enc, io.LimitReader(obj, in.maxBytes+1)) // its size is what its uploader says
+	switch {
+	case errors.Is(err, jetstream.ErrDigestMismatch):
+		return fault("its content does not match its digest")
+	case err != nil:
 		return fmt.Errorf("object %s of bucket %s: %w", name, bucket, err)
+	case n > in.maxBytes:
+		return fault("more than the limit of %d bytes", in.maxBytes)
 	}
 	return enc.Close()
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // job is one delivered request in the hands of this replica, from the stream to its ack.
@@ -17,7 +19,6 @@ type job struct {
 	invalid error      // why the request can't become a task; nil for most
 	span    trace.Span // of this delivery
 	baggage baggage.Baggage
-	again   bool // delivered before: somebody may have begun
 
 	slots    *slots // of its pool
 	reserved bool   // holds some of them
@@ -25,6 +26,26 @@ type job struct {
 	tries    int    // sends that certainly made no task, for the backoff
 	rec      *record
 	recSeq   uint64 // of rec in the stream; zero while nothing is stored
+
+	refusedClaim string        // the claim of a send that certainly made no task, after one of unknown outcome
+	unknownAt    time.Time     // when a send ended with an unknown outcome
+	lookups      int           // since then
+	refusal      *events.Error // why the request is rejected should Kling not know its task
+}
+
+// InProgress implements inHand.
+func (j *job) InProgress() error { return j.msg.InProgress() }
+
+// lastSend is the last send of a job's record that may have reached Kling.
+func (j *job) lastSend() time.Time {
+	at := j.rec.ClaimedAt
+	if j.rec.Claim == j.refusedClaim {
+		at = j.rec.EarlierAt
+	}
+	if j.unknownAt.After(at) {
+		return j.unknownAt
+	}
+	return at
 }
 
 // verdict is what becomes of a job after it was worked on.

@@ -89,11 +89,24 @@ func (p *pauses) succeeded(k kling.Generation, pool kling.Pool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, scope := range scopes(k, pool) {
-		if p.active[scope] != nil {
-			delete(p.active, scope)
-			p.log.Info("resumed", slog.String("component", scope.component()), slog.String("generation", string(k)))
-		}
+		p.end(scope)
 	}
+}
+
+// authenticated ends the pause of a whole generation: an answer has shown that its credentials are good.
+func (p *pauses) authenticated(k kling.Generation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end(pauseScope{generation: k})
+}
+
+// end removes a pause, if there is one; the caller holds the mutex.
+func (p *pauses) end(scope pauseScope) {
+	if p.active[scope] == nil {
+		return
+	}
+	delete(p.active, scope)
+	p.log.Info("resumed", slog.String("component", scope.component()), slog.String("generation", string(scope.generation)))
 }
 
 // reason is one entry of the readiness answer.

@@ -33,7 +33,8 @@ type record struct {
 	Owner          uint64            `json:"owner"` // sequence of the request message that may create the task
 	Claim          string            `json:"claim"` // changes with every send, so that a lost ack is told from a lost race
 	Attempt        int               `json:"attempt"`
-	ClaimedAt      time.Time         `json:"claimed_at"` // before the last send
+	ClaimedAt      time.Time         `json:"claimed_at"`          // before the last send
+	EarlierAt      time.Time         `json:"earlier_at,omitzero"` // the last send before that which may have reached Kling
 	ExternalTaskID string            `json:"external_task_id"`
 	TaskID         string            `json:"task_id,omitempty"`
 	Slots          int               `json:"slots"`
@@ -43,8 +44,7 @@ type record struct {
 	Polls          int               `json:"polls,omitempty"`
 	NextPollAt     time.Time         `json:"next_poll_at,omitzero"`
 	Metadata       map[string]string `json:"metadata,omitempty"`
-	Trace          map[string]string `json:"trace,omitempty"`    // W3C context of the request
-	Unproven       bool              `json:"unproven,omitempty"` // a foreign task that Kling has not confirmed yet
+	Trace          map[string]string `json:"trace,omitempty"` // W3C context of the request
 }
 
 const recordVersion = 1
@@ -118,22 +118,40 @@ func (l *ledger) arm(ctx context.Context, rec *record, fireAt time.Time) (stored
 	return stored, err
 }
 
-// dueNow hands the record to the poller at once, beside the timer, unless the request has been completed.
+// dueNow hands the record to the poller at once, beside the timer, unless Kling can have nothing to say of it that
+// matters: the request has ended, and not by expiry or cancellation, or its late result is known.
 func (l *ledger) dueNow(ctx context.Context, rec *record) error {
+	stored, err := l.putDue(ctx, rec, l.subjects.CompletionOf(rec.token()))
+	if stored || err != nil {
+		return err
+	}
+	_, ended, err := l.completion(ctx, rec.token())
+	if err != nil || !mayBeLate(ended.Status) {
+		return err
+	}
+	_, err = l.putDue(ctx, rec, l.subjects.LateOf(rec.token()))
+	return err
+}
+
+// putDue stores the record as one whose timer has fired, unless there is a message on the guarded subjects.
+func (l *ledger) putDue(ctx context.Context, rec *record, guard string) (stored bool, err error) {
 	data, err := json.Marshal(rec)
 	if err != nil {
-		return err
+		return false, err
 	}
 	pool, err := l.pool(rec.Kind)
 	if err != nil {
-		return err
+		return false, err
 	}
 	msg := nats.NewMsg(l.subjects.Put(l.subjects.Due(rec.Kind, string(pool), rec.token())))
 	msg.Data = data
-	bus.GuardSequence(msg, l.subjects.CompletionOf(rec.token()), 0)
-	_, _, err = l.put(ctx, msg)
-	return err
+	bus.GuardSequence(msg, guard, 0)
+	_, stored, err = l.put(ctx, msg)
+	return stored, err
 }
+
+// mayBeLate tells the ends after which a task's own end is still news.
+func mayBeLate(s events.Status) bool { return s == events.StatusExpired || s == events.StatusCancelled }
 
 // withdraw forgets a record whose create call certainly made no task: the request waits as if it had never been tried.
 func (l *ledger) withdraw(ctx context.Context, seq uint64) error {

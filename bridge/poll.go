@@ -23,6 +23,8 @@ type poller struct {
 	client    *kling.Client
 	ledger    *ledger
 	cache     *recordCache
+	hands     *hands
+	queue     *dueQueue
 	subjects  events.Subjects
 	kinds     kling.Kinds
 	telemetry *telemetry
@@ -32,6 +34,9 @@ type poller struct {
 	maxInterval time.Duration
 	ackWait     time.Duration
 }
+
+// InProgress implements inHand.
+func (d *dueTask) InProgress() error { return d.msg.InProgress() }
 
 // dueTask is one fired record in the hands of this replica.
 type dueTask struct {
@@ -44,6 +49,8 @@ type dueTask struct {
 const (
 	// maxDue is how many fired records one replica takes at a time.
 	maxDue = 2000
+	// maxDuePending is how many may be unacked over all replicas.
+	maxDuePending = 20_000
 	// linger lets fired records gather, because one call can serve many.
 	linger = 300 * time.Millisecond
 	// pollWorkers bounds the calls under way for one batch and kind.
@@ -60,24 +67,71 @@ func (p *poller) consumer(ctx context.Context) (jetstream.Consumer, error) {
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       p.ackWait,
 		MaxDeliver:    -1,
-		MaxAckPending: 100_000,
+		MaxAckPending: maxDuePending,
 	})
 }
 
-// run polls until ctx ends.
-func (p *poller) run(ctx context.Context, c jetstream.Consumer) {
+// run polls until ctx ends; hard, which lives longer, bounds what is under way then. Each kind is polled beside the
+// others, so that one that Kling is slow to answer for delays no other.
+func (p *poller) run(ctx, hard context.Context, c jetstream.Consumer) {
+	var kinds sync.WaitGroup
+	defer kinds.Wait()
 	for ctx.Err() == nil {
 		due, err := p.gather(ctx, c)
+		for kind, tasks := range due {
+			if p.queue.add(kind, tasks) {
+				kinds.Go(func() { p.drain(ctx, hard, kind) })
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			p.log.DebugContext(ctx, "fetch due records", slog.Any("err", err))
-			sleep(ctx, nil, fetchPause)
-			continue
+			sleep(ctx, fetchPause)
+			c = renewed(ctx, c, p.log, func() (jetstream.Consumer, error) { return p.consumer(ctx) })
 		}
-		p.pollAll(ctx, due)
 	}
 }
 
-// gather waits for one fired record and then a moment for others.
+// drain polls one kind until nothing of it is queued.
+func (p *poller) drain(ctx, hard context.Context, kind kling.Kind) {
+	for tasks := p.queue.take(kind); len(tasks) > 0; tasks = p.queue.take(kind) {
+		p.pollKind(ctx, hard, kind, tasks)
+	}
+}
+
+// dueQueue holds fired records until their kind is polled.
+//
+// Safe for concurrent use.
+type dueQueue struct {
+	mu     sync.Mutex
+	queued map[kling.Kind][]*dueTask
+	busy   map[kling.Kind]bool // somebody drains it
+}
+
+func newDueQueue() *dueQueue {
+	return &dueQueue{queued: map[kling.Kind][]*dueTask{}, busy: map[kling.Kind]bool{}}
+}
+
+// add queues tasks and reports whether the caller has to see to it that they are drained.
+func (q *dueQueue) add(kind kling.Kind, tasks []*dueTask) (idle bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queued[kind] = append(q.queued[kind], tasks...)
+	idle = !q.busy[kind]
+	q.busy[kind] = true
+	return idle
+}
+
+// take returns all that is queued of a kind. When that is nothing, its drain has ended.
+func (q *dueQueue) take(kind kling.Kind) []*dueTask {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	tasks := q.queued[kind]
+	delete(q.queued, kind)
+	q.busy[kind] = len(tasks) > 0
+	return tasks
+}
+
+// gather waits for one fired record and then a moment for others. What it has got it returns also with an error.
 func (p *poller) gather(ctx context.Context, c jetstream.Consumer) (map[kling.Kind][]*dueTask, error) {
 	due := map[kling.Kind][]*dueTask{}
 	if err := p.fetch(ctx, c, 1, fetchWait, due); err != nil || len(due) == 0 {
@@ -99,6 +153,7 @@ func (p *poller) fetch(ctx context.Context, c jetstream.Consumer, n int, wait ti
 			p.log.ErrorContext(ctx, "not a due record", slog.String("subject", msg.Subject()), slog.Any("err", err))
 			continue // it comes back; a bridge that knows the kind may be running beside this one
 		}
+		p.hands.take(d)
 		due[d.kind] = append(due[d.kind], d)
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -123,74 +178,51 @@ func (p *poller) read(msg jetstream.Msg) (*dueTask, error) {
 	return &dueTask{msg: msg, rec: rec, kind: kind, seq: meta.Sequence.Stream}, nil
 }
 
-// pollAll polls each kind beside the others and keeps the records from being taken for lost meanwhile.
-func (p *poller) pollAll(ctx context.Context, due map[kling.Kind][]*dueTask) {
-	done := make(chan struct{})
-	var signal, kinds sync.WaitGroup
-	signal.Go(func() { p.signal(done, due) })
-	for kind, tasks := range due {
-		kinds.Go(func() { p.pollKind(ctx, kind, tasks) })
-	}
-	kinds.Wait()
-	close(done)
-	signal.Wait()
-}
-
-func (p *poller) signal(done <-chan struct{}, due map[kling.Kind][]*dueTask) {
-	ticker := time.NewTicker(p.ackWait / 4)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-ticker.C:
-			for _, tasks := range due {
-				for _, d := range tasks {
-					_ = d.msg.InProgress() // one that is already acked takes no notice
-				}
-			}
-		}
-	}
-}
-
 // settle acts on what Kling said of one due task, or on why it said nothing, and then deletes the fired record.
-func (p *poller) settle(ctx context.Context, d *dueTask, task kling.Task, queryErr error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTime)
+func (p *poller) settle(hard context.Context, d *dueTask, task kling.Task, queryErr error) {
+	defer p.hands.drop(d)
+	ctx, cancel := context.WithTimeout(hard, pollTime)
 	defer cancel()
 	ctx, span := p.telemetry.startPoll(ctx, p.subjects, d.rec)
 	err := p.step(ctx, d, task, queryErr)
 	endSpan(span, err)
-	if err != nil {
-		p.log.WarnContext(ctx, "poll", slog.String("request_id", d.rec.RequestID), slog.Any("err", err))
-		return // it comes back after the ack wait
+	if err == nil {
+		err = p.bus.Delete(ctx, p.subjects.EventsStream(), d.seq)
 	}
-	if err := p.bus.Delete(ctx, p.subjects.EventsStream(), d.seq); err != nil {
+	if err != nil { // it comes back after the ack wait
 		p.log.WarnContext(ctx, "poll", slog.String("request_id", d.rec.RequestID), slog.Any("err", err))
 		return
 	}
 	_ = d.msg.Ack() // the message is gone; an ack that is lost brings nothing back
 }
 
+// giveBack leaves a due task to another replica.
+func (p *poller) giveBack(d *dueTask) {
+	p.hands.drop(d)
+	_ = d.msg.Nak() // without it the task comes back after the ack wait
+}
+
 func (p *poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr error) error {
+	if queryErr == nil {
+		queryErr = mismatch(d.rec, task)
+	}
 	if queryErr == nil {
 		p.cache.remove(d.rec.token())
 		ended, err := p.found(ctx, d, task)
-		if ended || err != nil {
+		if ended && err == nil {
+			return nil
+		}
+		if err != nil && (errors.Is(err, bus.ErrUnavailable) || time.Now().Before(d.rec.Deadline)) {
 			return err
 		}
 	} else {
 		p.note(ctx, d, queryErr)
-	}
-	failure, ok := errors.AsType[*kling.Error](queryErr)
-	if d.rec.Unproven && ok && failure.NotFound {
-		return nil // somebody made it up
 	}
 	return p.again(ctx, d)
 }
 
 // found publishes what Kling says, and completes a record that the create call never did.
 func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (ended bool, err error) {
-	d.rec.Unproven = false
 	if d.rec.TaskID == "" {
 		d.rec.State, d.rec.TaskID = stateSubmitted, task.ID
 		d.rec.SubmittedAt = task.CreatedAt
@@ -201,10 +233,20 @@ func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (ended 
 	return p.ledger.observe(ctx, d.rec, task, events.SourcePoll)
 }
 
+// mismatch refuses another task under the same id: one request must not get another's result.
+func mismatch(rec *record, task kling.Task) error {
+	if task.ExternalID != "" && rec.ExternalTaskID != "" && task.ExternalID != rec.ExternalTaskID {
+		return fmt.Errorf("task %s has the external id %q, want %q", task.ID, clip(task.ExternalID), rec.ExternalTaskID)
+	}
+	return nil
+}
+
+// note logs why nothing was learned. That Kling is slow or away for one query is no news; that it does not know a task,
+// knows another, or refuses to answer is.
 func (p *poller) note(ctx context.Context, d *dueTask, queryErr error) {
-	level := slog.LevelDebug
-	if failure, ok := errors.AsType[*kling.Error](queryErr); ok && failure.Action == kling.ActionPause {
-		level = slog.LevelWarn
+	level := slog.LevelWarn
+	if failure, ok := errors.AsType[*kling.Error](queryErr); ok && failure.Action == kling.ActionRetry {
+		level = slog.LevelDebug
 	}
 	p.log.Log(ctx, level, "query", slog.String("request_id", d.rec.RequestID), slog.String("kind", d.rec.Kind),
 		slog.String("task_id", d.rec.TaskID), slog.Any("err", queryErr))

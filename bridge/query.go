@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
@@ -18,17 +20,23 @@ const (
 )
 
 // pollKind asks about all due tasks of one kind in as few calls as it can.
-func (p *poller) pollKind(ctx context.Context, kind kling.Kind, due []*dueTask) {
+// ctx ends the asking and hard the work on answers.
+func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
 	ctx, span := p.telemetry.startQuery(ctx, kind.Name, len(due))
 	defer span.End()
+	hard = trace.ContextWithSpan(hard, span)
+	settle := func(d *dueTask, task kling.Task, err error) { p.settle(hard, d, task, err) }
 	known, nameless := split(due)
 	if kind.Generation == kling.V2 {
-		p.pollV2(ctx, known)
+		p.pollV2(ctx, known, settle)
 	} else {
-		p.pollSingly(ctx, p.pollPages(ctx, kind, known))
+		p.pollSingly(ctx, p.pollPages(ctx, kind, known, settle), settle)
 	}
-	p.pollSingly(ctx, nameless)
+	p.pollSingly(ctx, nameless, settle)
 }
+
+// settler acts on what Kling said of one due task, or on why it said nothing.
+type settler func(d *dueTask, task kling.Task, err error)
 
 // split sets apart tasks whose id is not known yet: they are asked for one by one, by external id.
 func split(due []*dueTask) (known, nameless []*dueTask) {
@@ -43,10 +51,10 @@ func split(due []*dueTask) (known, nameless []*dueTask) {
 }
 
 // pollSingly asks for each task by itself, a few at a time.
-func (p *poller) pollSingly(ctx context.Context, due []*dueTask) {
-	p.each(due, func(d *dueTask) {
+func (p *poller) pollSingly(ctx context.Context, due []*dueTask, settle settler) {
+	p.each(ctx, due, func(d *dueTask) {
 		task, err := p.queryOne(ctx, d)
-		p.settle(ctx, d, task, err)
+		settle(d, task, err)
 	})
 }
 
@@ -57,13 +65,17 @@ func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
 	return p.client.QueryExternal(ctx, d.kind, d.rec.ExternalTaskID)
 }
 
-// each calls f for every task, a few at a time, and waits for all.
-func (p *poller) each(due []*dueTask, f func(*dueTask)) {
+// each calls f for every task, a few at a time, and waits for all. Once ctx has ended, the rest is given back.
+func (p *poller) each(ctx context.Context, due []*dueTask, f func(*dueTask)) {
 	var wg sync.WaitGroup
 	next := make(chan *dueTask)
 	for range min(pollWorkers, len(due)) {
 		wg.Go(func() {
 			for d := range next {
+				if ctx.Err() != nil {
+					p.giveBack(d)
+					continue
+				}
 				f(d)
 			}
 		})
@@ -76,7 +88,7 @@ func (p *poller) each(due []*dueTask, f func(*dueTask)) {
 }
 
 // pollV2 asks by lists of ids.
-func (p *poller) pollV2(ctx context.Context, due []*dueTask) {
+func (p *poller) pollV2(ctx context.Context, due []*dueTask, settle settler) {
 	for len(due) > 0 {
 		n := min(len(due), idsPerQuery)
 		chunk := due[:n]
@@ -87,13 +99,13 @@ func (p *poller) pollV2(ctx context.Context, due []*dueTask) {
 		}
 		tasks, err := p.client.QueryTasks(ctx, ids)
 		found := byID(tasks)
-		p.each(chunk, func(d *dueTask) {
+		p.each(ctx, chunk, func(d *dueTask) {
 			task, ok := found[d.rec.TaskID]
 			if err == nil && !ok {
-				p.settle(ctx, d, kling.Task{}, errNotListed)
+				settle(d, kling.Task{}, errNotListed)
 				return
 			}
-			p.settle(ctx, d, task, err)
+			settle(d, task, err)
 		})
 	}
 }
@@ -111,14 +123,14 @@ func byID(tasks []kling.Task) map[string]kling.Task {
 
 // pollPages reads list pages while they cost less than single queries, and returns the tasks they did not hold. The
 // order of a list is not documented, so pages are read to the last.
-func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask) (left []*dueTask) {
+func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) (left []*dueTask) {
 	left = due
 	for page := 1; len(left) >= bulkFrom && page <= max(1, len(due)/2); page++ {
 		tasks, err := p.client.List(ctx, kind, page, pageSize)
 		if err != nil {
-			return p.postpone(ctx, left, err)
+			return p.postpone(ctx, left, err, settle)
 		}
-		left = p.settleListed(ctx, left, byID(tasks))
+		left = p.settleListed(ctx, left, byID(tasks), settle)
 		if len(tasks) < pageSize {
 			break
 		}
@@ -127,12 +139,14 @@ func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask)
 }
 
 // postpone settles tasks that could not be asked about: single queries would fare no better.
-func (p *poller) postpone(ctx context.Context, due []*dueTask, err error) []*dueTask {
-	p.each(due, func(d *dueTask) { p.settle(ctx, d, kling.Task{}, err) })
+func (p *poller) postpone(ctx context.Context, due []*dueTask, err error, settle settler) []*dueTask {
+	p.each(ctx, due, func(d *dueTask) { settle(d, kling.Task{}, err) })
 	return nil
 }
 
-func (p *poller) settleListed(ctx context.Context, due []*dueTask, listed map[string]kling.Task) (left []*dueTask) {
+func (p *poller) settleListed(
+	ctx context.Context, due []*dueTask, listed map[string]kling.Task, settle settler,
+) (left []*dueTask) {
 	var found []*dueTask
 	for _, d := range due {
 		if _, ok := listed[d.rec.TaskID]; ok {
@@ -141,6 +155,6 @@ func (p *poller) settleListed(ctx context.Context, due []*dueTask, listed map[st
 			left = append(left, d)
 		}
 	}
-	p.each(found, func(d *dueTask) { p.settle(ctx, d, listed[d.rec.TaskID], nil) })
+	p.each(ctx, found, func(d *dueTask) { settle(d, listed[d.rec.TaskID], nil) })
 	return left
 }

@@ -48,7 +48,7 @@ const (
 // run sweeps until ctx ends.
 func (rc *reconciler) run(ctx context.Context) {
 	cursor := ""
-	for sleep(ctx, nil, rc.interval/2+rand.N(rc.interval/2+1)) {
+	for sleep(ctx, rc.interval/2+rand.N(rc.interval/2+1)) {
 		mine, err := rc.takeTurn(ctx)
 		if err == nil && mine {
 			err = rc.sweepKling(ctx)

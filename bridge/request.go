@@ -103,13 +103,22 @@ func (r *request) identify(raw rawRequest) error {
 	if r.id == "" {
 		r.id = fmt.Sprintf("seq-%d-%s", raw.sequence, strconv.FormatInt(raw.storedAt.UnixMilli(), 36))
 	}
-	r.token = events.Token(r.id)
-	if utf8.ValidString(r.id) && len(r.id) <= events.MaxRequestID {
-		return nil
+	given := r.id
+	valid := utf8.ValidString(given) && len(given) <= events.MaxRequestID
+	if !valid {
+		r.id = presentable(given)
 	}
-	given := len(r.id)
-	r.id = strings.ToValidUTF8(r.id[:min(given, events.MaxRequestID)], "\uFFFD")
-	return fmt.Errorf("request id: want 1 to %d bytes of UTF-8, got %d bytes", events.MaxRequestID, given)
+	r.token = events.Token(r.id)
+	if !valid {
+		return fmt.Errorf("request id: want 1 to %d bytes of UTF-8, got %d bytes", events.MaxRequestID, len(given))
+	}
+	return nil
+}
+
+// presentable makes an id that can't be used into one that can, and keeps different ones different.
+func presentable(id string) string {
+	const readable = 64
+	return strings.ToValidUTF8(id[:min(len(id), readable)], "_") + "-" + hash(id, 32)
 }
 
 func (r *request) readTimeout(h nats.Header) error {

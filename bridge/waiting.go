@@ -19,6 +19,7 @@ import (
 type waiting struct {
 	bus         *bus.Bus
 	ledger      *ledger
+	dead        *deadLetters
 	subjects    events.Subjects
 	kinds       kling.Kinds
 	log         *slog.Logger
@@ -42,7 +43,7 @@ type deadline struct {
 
 // run sweeps until ctx ends.
 func (w *waiting) run(ctx context.Context) {
-	for sleep(ctx, nil, waitingSweep) {
+	for sleep(ctx, waitingSweep) {
 		if err := w.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
 		}
@@ -50,16 +51,14 @@ func (w *waiting) run(ctx context.Context) {
 }
 
 func (w *waiting) sweep(ctx context.Context, now time.Time) error {
-	if err := w.read(ctx, now.Add(-patience)); err != nil {
-		return err
-	}
+	readErr := w.read(ctx, now.Add(-patience))
 	for len(w.deadlines) > 0 && !now.Before(w.deadlines[0].at) {
 		if err := w.expire(ctx, w.deadlines[0].seq); err != nil {
-			return err
+			return errors.Join(readErr, err)
 		}
 		heap.Pop(&w.deadlines)
 	}
-	return nil
+	return readErr
 }
 
 // read notes the deadlines of messages stored before the given time.
@@ -76,7 +75,9 @@ func (w *waiting) read(ctx context.Context, before time.Time) error {
 			return nil
 		}
 		w.next = m.Seq + 1
-		if req, _ := w.request(m); req != nil {
+		if req, invalid := w.request(m); invalid != nil {
+			heap.Push(&w.deadlines, deadline{at: m.Time, seq: m.Seq})
+		} else if req != nil {
 			heap.Push(&w.deadlines, deadline{at: req.deadline, seq: m.Seq})
 		}
 	}
@@ -104,17 +105,37 @@ func (w *waiting) expire(ctx context.Context, seq uint64) error {
 		return err
 	}
 	req, invalid := w.request(m)
-	if req == nil || invalid != nil {
-		return nil // the creator says so better
+	switch {
+	case req == nil:
+		return nil
+	case invalid != nil:
+		return w.reject(ctx, m, req, &events.Error{Class: events.ErrorInvalid, Message: invalid.Error()})
 	}
+	_, err = w.end(ctx, m, req, expired())
+	return err
+}
+
+// reject ends an invalid request that should have been rejected long ago: the client library takes an empty message
+// with a header Status for an answer of the server's and never delivers it.
+func (w *waiting) reject(ctx context.Context, m *bus.Message, req *request, why *events.Error) error {
+	if _, err := w.end(ctx, m, req, ending{
+		status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why,
+	}); err != nil {
+		return err
+	}
+	if err := w.dead.bury(ctx, req, m.Header, m.Data, why); err != nil {
+		return err
+	}
+	return w.bus.Delete(ctx, w.subjects.RequestsStream(), m.Seq)
+}
+
+func (w *waiting) end(ctx context.Context, m *bus.Message, req *request, e ending) (first bool, err error) {
 	rec := &record{
-		Version: recordVersion, RequestID: req.id, Kind: req.kind.Name, Owner: seq, RequestedAt: req.requestedAt,
+		Version: recordVersion, RequestID: req.id, Kind: req.kind.Name, Owner: m.Seq, RequestedAt: req.requestedAt,
 		Deadline: req.deadline, Metadata: req.metadata, Trace: w.ledger.telemetry.carryHeaders(m.Header),
 	}
-	end := expired()
-	end.untouched = true
-	_, err = w.ledger.complete(w.ledger.telemetry.resume(ctx, rec), rec, end)
-	return err
+	e.untouched = true
+	return w.ledger.complete(w.ledger.telemetry.resume(ctx, rec), rec, e)
 }
 
 // deadlineHeap is a heap of deadlines, the earliest first.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // web runs the two HTTP servers.
@@ -21,7 +23,9 @@ type web struct {
 // Limits of a connection on either listener.
 const (
 	headerTime     = 2 * time.Second
+	exchangeTime   = 10 * time.Second // for a whole request, and for its answer
 	idleTime       = 90 * time.Second
+	maxConnections = 4096 // on the callback listener
 	maxHeaderBytes = 16 << 10
 )
 
@@ -45,6 +49,7 @@ func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 }
 
 func (w *web) serveCallbacks(l net.Listener) error {
+	l = netutil.LimitListener(l, maxConnections)
 	if w.callbacks.TLSConfig != nil {
 		return w.callbacks.ServeTLS(l, "", "")
 	}
@@ -55,6 +60,8 @@ func (b *Bridge) newServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       exchangeTime,
+		WriteTimeout:      exchangeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),

@@ -28,6 +28,7 @@ const (
 	HeaderErrorCode       = "Kling-Error-Code"        // Kling's code, 0 where Kling was not asked
 	HeaderErrorHTTPStatus = "Kling-Error-Http-Status" // 0 where Kling was not asked
 	HeaderErrorMessage    = "Kling-Error-Message"     // one line
+	HeaderErrorOmitted    = "Kling-Error-Omitted"     // how many headers of the request did not fit, if any
 )
 
 // CloudEvents 1.0 attributes in the NATS binding's binary mode.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/jsm.go/natscontext"
@@ -21,6 +22,9 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if !nc.IsConnected() {
+		o.logger().Info("waiting for NATS")
 	}
 	if err := waitConnected(ctx, nc); err != nil {
 		nc.Close()
@@ -79,6 +83,7 @@ func commonOptions(o Options) []nats.Option {
 		nats.ReconnectBufSize(-1),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // credentials are rotated, and the second refusal would close for good
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
 		nats.PingInterval(10 * time.Second),
@@ -91,6 +96,9 @@ func commonOptions(o Options) []nats.Option {
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			log.Info("NATS reconnected", slog.String("server", nc.ConnectedServerName()))
 		}),
+		nats.ReconnectErrHandler(rarely(func(_ *nats.Conn, err error) {
+			log.Warn("NATS can't be reached", slog.Any("err", err))
+		})),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			attrs := []any{slog.Any("err", err)}
 			if sub != nil {
@@ -98,6 +106,18 @@ func commonOptions(o Options) []nats.Option {
 			}
 			log.Warn("NATS connection error", attrs...)
 		}),
+	}
+}
+
+// rarely passes on the first call, and then one every while: a server may be away for hours.
+func rarely(f func(*nats.Conn, error)) func(*nats.Conn, error) {
+	const while = 30 * time.Second
+	var last atomic.Int64
+	return func(nc *nats.Conn, err error) {
+		now := time.Now().UnixNano()
+		if before := last.Load(); (before == 0 || now-before >= int64(while)) && last.CompareAndSwap(before, now) {
+			f(nc, err)
+		}
 	}
 }
 

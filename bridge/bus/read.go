@@ -71,10 +71,8 @@ func decodeMessage(subject string, seq uint64, header, data string, at time.Time
 	if err != nil {
 		return nil, fmt.Errorf("headers of message %d: %w", seq, err)
 	}
-	if len(raw) > 0 {
-		if m.Header, err = nats.DecodeHeadersMsg(raw); err != nil {
-			return nil, fmt.Errorf("headers of message %d: %w", seq, err)
-		}
+	if header, err := nats.DecodeHeadersMsg(raw); err == nil { // else they are left out, as from a delivery
+		m.Header = header
 	}
 	if m.Data, err = base64.StdEncoding.DecodeString(data); err != nil {
 		return nil, fmt.Errorf("data of message %d: %w", seq, err)

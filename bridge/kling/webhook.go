@@ -24,6 +24,9 @@ type Webhook struct {
 	keys []*standardwebhooks.Webhook
 }
 
+// HeaderWebhookSignature is the header that a signed callback has.
+const HeaderWebhookSignature = standardwebhooks.HeaderWebhookSignature
+
 // NewWebhook takes secrets of the form whsec_<base64>, at least one. The first signs, all verify.
 func NewWebhook(secrets []string) (*Webhook, error) {
 	if len(secrets) == 0 {
