@@ -122,8 +122,8 @@ func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) error 
 	return err
 }
 
-// progress publishes a status that does not end the request, unless one as new is already known. It reports whether the
-// request was found to have ended.
+// progress publishes a status that does not end the request, unless one as new is already known, and submitted before
+// any other. It reports whether the request was found to have ended.
 func (l *ledger) progress(
 	ctx context.Context, rec *record, status events.Status, source events.Source, task *kling.Task,
 ) (ended bool, err error) {
@@ -132,6 +132,13 @@ func (l *ledger) progress(
 		known, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.EventsOf(token))
 		var last uint64
 		switch {
+		case errors.Is(err, bus.ErrNoMessage) && status != events.StatusSubmitted:
+			// Kling was faster than the announcement, which would now be refused as old news.
+			first := &kling.Task{ID: task.ID, ExternalID: task.ExternalID, CreatedAt: task.CreatedAt}
+			if _, err := l.publishProgress(ctx, rec, events.StatusSubmitted, source, first, 0); err != nil {
+				return false, err
+			}
+			continue
 		case errors.Is(err, bus.ErrNoMessage):
 		case err != nil:
 			return false, err

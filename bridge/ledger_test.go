@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -312,5 +313,30 @@ func transitions(t *testing.T, url string, replicas int) {
 	}
 	if _, err := l.load(ctx, rec.token()); err == nil {
 		t.Error("a record is left after the completion")
+	}
+}
+
+// TestProcessingBeforeSubmitted has Kling report on a task before the replica that created it has announced it.
+func TestProcessingBeforeSubmitted(t *testing.T) {
+	l := newLedger(t, bustest.Start(t).URL(), 1)
+	ctx := t.Context()
+	rec := newTestRecord("quick")
+	task := kling.Task{ID: rec.TaskID, Status: kling.StatusProcessing}
+	if ended, err := l.observe(ctx, rec, task, events.SourceCallback); ended || err != nil {
+		t.Fatal(ended, err)
+	}
+	if err := l.announce(ctx, rec, &task); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := l.bus.Subjects(ctx, l.subjects.EventsStream(), l.subjects.EventsOf("quick"), func(s string) { got = append(got, s) })
+	slices.Sort(got)
+	want := []string{"kling.progress.text2video.processing.quick", "kling.progress.text2video.submitted.quick"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	first, err := l.bus.Next(ctx, l.subjects.EventsStream(), l.subjects.EventsOf("quick"), 1)
+	if err != nil || first.Subject != want[1] {
+		t.Errorf("first is %+v, %v", first, err)
 	}
 }

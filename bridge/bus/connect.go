@@ -24,7 +24,7 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	if !nc.IsConnected() {
-		o.logger().Info("waiting for NATS")
+		o.logger().InfoContext(ctx, "waiting for NATS")
 	}
 	if err := waitConnected(ctx, nc); err != nil {
 		nc.Close()
