@@ -44,7 +44,10 @@ func New(o Options) (*Bridge, error) {
 		telemetry: newTelemetry(o.Logger, o.TracerProvider),
 		pauses:    p,
 		admin:     &admin{pauses: p},
-		receiver:  &receiver{pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger},
+		receiver: &receiver{
+			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger,
+			unproven: make(chan struct{}, maxUnproven),
+		},
 	}, nil
 }
 

@@ -35,7 +35,12 @@ type receiver struct {
 	pathPrefix string // of the public URL, for proxies that pass it on
 	log        *slog.Logger
 	live       atomic.Pointer[liveReceiver] // nil until JetStream is there
+	unproven   chan struct{}                // bounds the bodies in memory that anybody can send
 }
+
+// maxUnproven is how many callbacks on the adoption route are read at a time: each may send 256 KiB before it proves
+// anything.
+const maxUnproven = 32
 
 // liveReceiver is what a receiver needs of the running bridge.
 type liveReceiver struct {
@@ -78,6 +83,15 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if token == "" && live.adopter == nil && r.Header.Get(kling.HeaderWebhookSignature) == "" {
 		answer(w, http.StatusNotFound) // not worth reading
 		return
+	}
+	if token == "" {
+		select {
+		case rc.unproven <- struct{}{}:
+			defer func() { <-rc.unproven }()
+		default:
+			answer(w, http.StatusServiceUnavailable)
+			return
+		}
 	}
 	body, status := readCallback(w, r)
 	if status != http.StatusOK {

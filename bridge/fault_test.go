@@ -254,3 +254,24 @@ func TestBodyOfAWrongURLIsNotWaitedFor(t *testing.T) {
 		t.Errorf("the connection was held for %s", took)
 	}
 }
+
+// TestUnprovenBodiesAreBounded stalls many bodies on the route that anybody may use. Tasks' own callbacks are taken.
+func TestUnprovenBodiesAreBounded(t *testing.T) {
+	w := start(t, setup{sim: silent(), bridge: bridge.Options{Adopt: true}})
+	task := w.task("text2video", "mine")
+	addr := strings.TrimPrefix(w.replicas[0].callbackURL, "http://")
+	for range 64 {
+		conn, err := new(net.Dialer).DialContext(w.ctx, "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		fmt.Fprint(conn, "POST /callbacks/text2video HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n{")
+	}
+	w.eventually("the route is busy", func() bool {
+		return w.post(bare(task.CallbackURL), v1Body(task, "succeed")) == http.StatusServiceUnavailable
+	})
+	if got := w.post(task.CallbackURL, v1Body(task, "succeed")); got != http.StatusOK {
+		t.Errorf("a task's own callback: %d", got)
+	}
+}

@@ -25,7 +25,7 @@ const (
 	headerTime     = 2 * time.Second
 	exchangeTime   = 10 * time.Second // for a whole request, and for its answer
 	idleTime       = 90 * time.Second
-	maxConnections = 4096 // on the callback listener
+	maxConnections = 2048 // on the callback listener
 	maxHeaderBytes = 16 << 10
 )
 
