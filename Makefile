@@ -34,6 +34,12 @@ test: ## Run all tests
 race: ## Run all tests under the race detector
 	CGO_ENABLED=1 go test -race ./...
 
+# The same tests as in "make race", for minutes: see bridge/chaos.
+CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.outage 10s
+.PHONY: chaos
+chaos: ## Kill the program at every point under load, and NATS too; CHAOS=<flags> changes how much
+	go test ./bridge/chaos -count=1 -v -timeout 40m $(CHAOS)
+
 .PHONY: check
 check: fmt-check vet lint build generated race fuzz ## Everything that must hold before a merge
 
@@ -82,5 +88,5 @@ cover: ## Test with coverage of all packages, summed up by function
 	go tool cover -func=cover.out | tail -1
 
 .PHONY: clean
-clean: ## Remove what the other targets made
+clean: ## Remove what the other targets made, but not ./data, the store of dev
 	rm -rf bin cover.out

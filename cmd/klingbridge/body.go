@@ -18,15 +18,15 @@ func (p *program) readBody(file, prompt string, sets []string) (json.RawMessage,
 		return nil, err
 	}
 	untouched := prompt == "" && len(sets) == 0
-	switch {
-	case untouched && len(raw) == 0:
+	if untouched && len(raw) == 0 {
 		return nil, usagef("the request has no body: name a file, or use --prompt or --set")
-	case untouched:
-		return raw, nil
 	}
 	body, err := decodeObject(raw)
 	if err != nil {
-		return nil, usagef("the body is not a JSON object, so --prompt and --set have nothing to change: %w", err)
+		return nil, usagef("%s is not a JSON object: %w", bodyName(file), err)
+	}
+	if untouched {
+		return raw, nil
 	}
 	if prompt != "" {
 		body["prompt"] = prompt
@@ -58,13 +58,24 @@ func (p *program) readFile(name string) ([]byte, error) {
 	}
 }
 
+func bodyName(file string) string {
+	if file == "-" {
+		return "what came from stdin"
+	}
+	return file
+}
+
 // decodeObject keeps numbers as they are spelled. No bytes are an empty object.
 func decodeObject(raw []byte) (map[string]any, error) {
 	body := map[string]any{}
 	if len(raw) == 0 {
 		return body, nil
 	}
-	if err := decodeJSON(raw, &body); err != nil {
+	err := decodeJSON(raw, &body)
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, fmt.Errorf("it is of type %s", other.Value)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if body == nil {

@@ -26,9 +26,10 @@ func (p *program) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Show requests, callbacks, losses and completions, then exit",
 		Long: `Run a bridge with an embedded NATS server and a simulated Kling on free ports, publish one request of each core kind,
-and print what happens. One callback is lost and one is sent three times: each request still ends in one completion.
+and print what happens. The callbacks of one request are lost, those of another are sent three times: each request still
+ends in one completion.
 Nothing is kept, no account is needed and nothing is paid.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context()) },
 	}
 }
@@ -60,7 +61,7 @@ func demoRequests() ([]events.Request, error) {
 	return requests, errors.Join(errs...)
 }
 
-// demoFaults loses one callback and repeats another, by the names of their requests.
+// demoFaults loses the callbacks of one request and repeats those of another, by the names of the requests.
 func demoFaults(v klingtest.CallbackView) klingtest.CallbackFault {
 	var fault klingtest.CallbackFault
 	switch {
@@ -73,8 +74,6 @@ func demoFaults(v klingtest.CallbackView) klingtest.CallbackFault {
 }
 
 func (p *program) demo(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demonstration took longer than %s", demoTimeout))
-	defer cancel()
 	dir, err := os.MkdirTemp("", "klingbridge-demo-")
 	if err != nil {
 		return err
@@ -82,11 +81,24 @@ func (p *program) demo(ctx context.Context) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 
 	story := &story{out: p.stdout, began: time.Now()}
+	limited, cancel := context.WithTimeoutCause(ctx, demoTimeout,
+		fmt.Errorf("the demonstration took longer than %s", demoTimeout))
+	defer cancel()
+	err = p.tell(limited, dir, story)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// tell runs the demonstration from its start to its stop.
+func (p *program) tell(ctx context.Context, dir string, story *story) error {
 	d, err := p.startDemo(ctx, dir, story)
 	if err != nil {
 		return err
 	}
 	err = d.play(ctx, story)
+	story.mute() // the calls that break off now are no part of it
 	return errors.Join(err, d.stop())
 }
 
@@ -116,12 +128,19 @@ func (p *program) startDemo(ctx context.Context, dir string, story *story) (*dem
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
-	go func() { done <- bridge.serve(runCtx, s, l) }()
+	starting, ended := context.WithCancel(ctx)
+	go func() {
+		defer ended()
+		done <- bridge.serve(runCtx, s, l)
+	}()
 	stop := func() error {
 		cancel()
 		err := <-done
 		stopSim()
 		return err
+	}
+	if !waitReady(starting, l) {
+		return nil, errors.Join(stop(), context.Cause(ctx))
 	}
 	nc, err := connect(ctx, s)
 	if err != nil {
@@ -196,9 +215,16 @@ func (d *demonstration) follow(
 
 // story prints what happens, from any goroutine.
 type story struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards out
 	out   io.Writer
 	began time.Time
+}
+
+// mute ends the story where it is.
+func (s *story) mute() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = io.Discard
 }
 
 func (s *story) say(who, format string, args ...any) {
@@ -233,7 +259,8 @@ func (s *story) conclude(requests []events.Request, completions map[string][]eve
 		ev := got[0]
 		fmt.Fprintf(s.out, "%-38s %-13s %-8s %-8s %.60s…\n", ev.RequestID, ev.Kind, ev.Status, ev.Source, ev.Result.Videos[0].URL)
 	}
-	fmt.Fprintf(s.out, "\n%d requests, %d completions: one each, though a callback was lost and another sent three times.\n",
+	fmt.Fprintf(s.out, "\n%d requests, %d completions: one each, "+
+		"though the callbacks of one were lost and those of another sent three times.\n",
 		len(requests), len(completions))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,8 +31,11 @@ only if it is on this machine, such as that of "klingbridge sim".
 
 The flags are the simulation's: faults are probabilities from 0 to 1.`,
 		Example: "  klingbridge dev\n  klingbridge dev --lose-callback 0.3 --slots video=2",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), sim) },
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			sim.submittedGiven = cmd.Flags().Changed("submitted-time")
+			return p.dev(cmd.Context(), sim)
+		},
 	}
 	sim.flags(cmd.Flags())
 	for name, value := range map[string]string{
@@ -45,10 +49,6 @@ The flags are the simulation's: faults are probabilities from 0 to 1.`,
 }
 
 func (p *program) dev(ctx context.Context, sim simulation) error {
-	options, err := sim.complete()
-	if err != nil {
-		return err
-	}
 	environ := maps.Clone(p.environ)
 	if environ["KLING_API_KEY"] == "" {
 		environ["KLING_API_KEY"] = simAPIKey
@@ -66,6 +66,10 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 	if err != nil {
 		return err
 	}
+	options, err := sim.complete(s)
+	if err != nil {
+		return err
+	}
 	l, err := listen(ctx, s)
 	if err != nil {
 		return err
@@ -76,7 +80,6 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 	}
 	if simulate {
 		options.APIKeys = append(options.APIKeys, s.KlingAPIKey.Reveal())
-		options.Kinds, options.Logger = s.kinds, s.log
 		if secrets := s.KlingWebhookSecret.Reveal(); options.WebhookSecret == "" && len(secrets) > 0 {
 			options.WebhookSecret = secrets[0]
 		}
@@ -87,8 +90,22 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 		defer stop()
 		s.KlingBaseURL = simURL
 	}
-	p.greet(s, l)
-	return dev.serve(ctx, s, l)
+	return dev.serveAndGreet(ctx, s, l, simulate)
+}
+
+// serveAndGreet greets once the bridge takes requests: what can't start says why, and nothing to try.
+func (p *program) serveAndGreet(ctx context.Context, s settings, l listeners, simulate bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var greeting sync.WaitGroup
+	greeting.Go(func() {
+		if waitReady(ctx, l) {
+			p.greet(s, l, simulate)
+		}
+	})
+	err := p.serve(ctx, s, l)
+	cancel()
+	greeting.Wait()
+	return err
 }
 
 // startSim serves a simulated Kling and returns its URL and what stops it and waits for it.
@@ -134,11 +151,21 @@ func localURL(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-func (p *program) greet(s settings, l listeners) {
-	nats := "nats://" + s.EmbeddedAddr
-	if !s.Embedded() {
-		nats = withoutLogins(s.NATSURL.Reveal())
+// lifetimes says what outlives the process and what does not.
+func lifetimes(s settings, simulate bool) string {
+	var text string
+	if simulate {
+		text += `Simulated tasks end with this process: those in flight expire, and the URLs of results lead nowhere.
+--addr fixes the simulation's port, which is another one each time.
+`
 	}
+	if busOptions(s).Embedded() {
+		text += "Requests and events are kept; to begin anew: rm -r " + shellQuote(s.DataDir) + "\n"
+	}
+	return text
+}
+
+func (p *program) greet(s settings, l listeners, simulate bool) {
 	fmt.Fprintf(p.stderr, `klingbridge dev: Kling is SIMULATED, results are sample files, nothing is paid.
 
   NATS       %s
@@ -146,6 +173,7 @@ func (p *program) greet(s settings, l listeners) {
   callbacks  %s
   health     %s/readyz
 
+%s
 Try in a second terminal:
 
   klingbridge submit text2video --prompt "a lighthouse in a storm" --wait
@@ -153,5 +181,5 @@ Try in a second terminal:
   nats sub 'kling.completion.>'
   nats req kling.request.text2video '{"prompt":"a lighthouse in a storm"}'
 
-`, nats, s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()))
+`, whereNATS(natsOptions(s)), s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()), lifetimes(s, simulate))
 }

@@ -52,11 +52,20 @@ func (f resultFile) name(token string, n int) string {
 	return fmt.Sprintf("%s-%d%s", token, n, ext)
 }
 
-// download saves the files in dir, one after the other, and says so on stderr.
-func (p *program) download(ctx context.Context, dir, token string, files []resultFile) error {
+// writable makes the directory and tries it, before anything is paid for what it shall hold.
+func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the download directory: %w", err)
 	}
+	probe, err := os.CreateTemp(dir, ".klingbridge-*")
+	if err != nil {
+		return fmt.Errorf("write in the download directory: %w", err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// download saves the files in dir, which exists, one after the other, and says so on stderr.
+func (p *program) download(ctx context.Context, dir, token string, files []resultFile) error {
 	for i, file := range files {
 		name := filepath.Join(dir, file.name(token, i+1))
 		size, err := save(ctx, file.url, name)

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/config"
 )
 
 // connectTimeout is how long a command other than serve waits for NATS: a person is waiting with it.
@@ -33,27 +39,91 @@ func busOptions(s settings) bus.Options {
 	}
 }
 
-// connect reaches the NATS system that the bridge uses. Where none is named, that is the server embedded in a bridge on
-// this machine.
-func connect(ctx context.Context, s settings) (*nats.Conn, error) {
+// natsOptions say how clients reach the NATS system that the bridge uses. Where none is named, that is the server
+// embedded in a bridge on this machine.
+func natsOptions(s settings) bus.Options {
 	opts := busOptions(s)
 	if opts.Embedded() {
 		opts.URL = "nats://" + s.EmbeddedAddr
 	}
+	return opts
+}
+
+// whereNATS names the system without a secret.
+func whereNATS(o bus.Options) string {
+	if o.URL == "" {
+		return "context " + o.Context
+	}
+	return withoutLogins(o.URL)
+}
+
+// connect reaches the NATS system that the bridge uses. It does not wait for a server that is not up.
+func connect(ctx context.Context, s settings) (*nats.Conn, error) {
+	embedded := busOptions(s).Embedded()
+	if embedded && portUnknown(s.EmbeddedAddr) {
+		return nil, config.Faults{{
+			Variable: "BRIDGE_EMBEDDED_ADDR", Problem: "the embedded server's port is not known; set NATS_URL",
+		}}
+	}
+	opts := natsOptions(s)
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %s", connectTimeout))
 	defer cancel()
-	nc, err := bus.Connect(ctx, opts)
+	err := refusal(ctx, opts.URL)
 	if err == nil {
-		return nc, nil
+		var nc *nats.Conn
+		if nc, err = bus.Connect(ctx, opts); err == nil {
+			return nc, nil
+		}
 	}
-	where := "context " + opts.Context
-	if opts.URL != "" {
-		where = withoutLogins(opts.URL)
+	if embedded {
+		return nil, fmt.Errorf("no NATS at %s; start a bridge with \"klingbridge dev\" or set NATS_URL: %w",
+			whereNATS(opts), err)
 	}
-	if s.Embedded() {
-		return nil, fmt.Errorf("no NATS at %s; start a bridge with \"klingbridge dev\" or set NATS_URL: %w", where, err)
+	return nil, fmt.Errorf("no NATS at %s; is the server up, and are the NATS_* variables right? %w",
+		whereNATS(opts), err)
+}
+
+// portUnknown reports whether an address leaves the port to the system.
+func portUnknown(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return err == nil && (port == "0" || port == "-1")
+}
+
+// refusal returns an error when every server of the list refuses connections: the NATS client would try them again and
+// again, which is right for a bridge and makes a person wait. Any other trouble is left to the client.
+func refusal(ctx context.Context, servers string) error {
+	var errs []error
+	for server := range strings.SplitSeq(servers, ",") {
+		addr, ok := dialAddr(strings.TrimSpace(server))
+		if !ok {
+			return nil
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		errs = append(errs, err)
 	}
-	return nil, fmt.Errorf("no NATS at %s; is the server up, and are the NATS_* variables right? %w", where, err)
+	return errors.Join(errs...)
+}
+
+// dialAddr returns the host and port of a server URL, whose scheme and port may be left out.
+func dialAddr(server string) (addr string, ok bool) {
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
+	u, err := url.Parse(server)
+	if err != nil || u.Hostname() == "" {
+		return "", false
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(port, strconv.Itoa(nats.DefaultPort))), true
 }
 
 // withoutLogins removes users, passwords and tokens from a list of server URLs.

@@ -57,6 +57,7 @@ func (p *program) rootCommand() *cobra.Command {
 		Long: "klingbridge turns messages on NATS subjects into tasks of the Kling AI video API, and what becomes of each\n" +
 			"task into exactly one completion event.",
 		RunE:              p.needsCommand,
+		Version:           thisBuild().Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRun:  func(*cobra.Command, []string) { p.started = true },
@@ -65,6 +66,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
+	root.SetVersionTemplate(thisBuild().String())
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.watchCommand(), p.simCommand(), p.versionCommand(),
@@ -82,10 +84,12 @@ func (p *program) needsCommand(cmd *cobra.Command, _ []string) error {
 	return usageError{errSilent}
 }
 
+const helpName = "help"
+
 // helpCommand is cobra's, except that an unknown topic is wrong usage.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [command]",
+		Use:   helpName + " [command]",
 		Short: "Help about any command",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			topic, rest, err := cmd.Root().Find(args)
@@ -114,6 +118,14 @@ func environmentTopic() *cobra.Command {
 	return &cobra.Command{Use: "environment", Short: "The variables and their defaults", Long: b.String()}
 }
 
+// helpfulCommand is the one whose help tells more: not that of help itself.
+func helpfulCommand(cmd *cobra.Command) *cobra.Command {
+	if cmd.Name() == helpName {
+		return cmd.Root()
+	}
+	return cmd
+}
+
 func (p *program) exitCode(cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitDone
@@ -125,7 +137,7 @@ func (p *program) exitCode(cmd *cobra.Command, err error) int {
 	case misconfigured:
 		fmt.Fprintf(p.stderr, "%v\ntry: klingbridge help environment\n", faults)
 	case usage || !p.started:
-		fmt.Fprintf(p.stderr, "klingbridge: %v\ntry: %s --help\n", err, cmd.CommandPath())
+		fmt.Fprintf(p.stderr, "klingbridge: %v\ntry: %s --help\n", err, helpfulCommand(cmd).CommandPath())
 	default:
 		fmt.Fprintf(p.stderr, "klingbridge: %v\n", err)
 	}

@@ -43,8 +43,12 @@ func TestWrongUsage(t *testing.T) {
 		"unknown command":       {"srve", `unknown command "srve"`, "klingbridge"},
 		"unknown flag":          {"version --jsn", "unknown flag: --jsn", "klingbridge version"},
 		"argument too many":     {"version x", `"x"`, "klingbridge version"},
-		"unknown topic":         {"help srve", `"srve"`, "klingbridge help"},
-		"submit nothing":        {"submit", "arg(s)", "klingbridge submit"},
+		"unknown topic":         {"help srve", `"srve"`, "klingbridge"},
+		"submit nothing":        {"submit", "name a kind, for example text2video", "klingbridge submit"},
+		"submit three things":   {"submit text2video a.json b.json", `unexpected argument "b.json"`, "klingbridge submit"},
+		"submit no id":          {"submit text2video --prompt x --id=", "--id is empty", "klingbridge submit"},
+		"submit for nothing":    {"submit text2video --prompt x --timeout=", "--timeout is empty", "klingbridge submit"},
+		"submit to nowhere":     {"submit text2video --prompt x --download=", "--download is empty", "klingbridge submit"},
 		"submit without body":   {"submit text2video", "no body", "klingbridge submit"},
 		"submit without key":    {"submit text2video --set =5", "key=value", "klingbridge submit"},
 		"submit into a string":  {"submit text2video --prompt x --set prompt.a=1", `"prompt" is not an object`, "klingbridge submit"},
@@ -53,15 +57,23 @@ func TestWrongUsage(t *testing.T) {
 		"submit odd metadata":   {"submit text2video --prompt x --meta Tenant", `"Tenant"`, "klingbridge submit"},
 		"submit a wild kind":    {"submit text* --prompt x", `text*`, "klingbridge submit"},
 		"watch a wrong status":  {"watch --status succeeded", `"succeeded"`, "klingbridge watch"},
+		"watch something":       {"watch extra", `unexpected argument "extra"`, "klingbridge watch"},
+		"watch no id":           {"watch --id=", "--id is empty", "klingbridge watch"},
+		"watch since now":       {"watch --since 0", "--since 0 is not above zero", "klingbridge watch"},
+		"watch since tomorrow":  {"watch --since -24h", "--since -24h is not above zero", "klingbridge watch"},
 		"watch since never":     {"watch --since yesterday", `"yesterday"`, "klingbridge watch"},
 		"sim with odd slots":    {"sim --slots video", `"video"`, "klingbridge sim"},
+		"sim of no such pool":   {"sim --slots vidoe=1", "no pool vidoe (there are video, image, try-on)", "klingbridge sim"},
+		"dev of no such pool":   {"dev --slots vidoe=1", "no pool vidoe", "klingbridge dev"},
+		"sim submitted forever": {"sim --task-time 1s --submitted-time 2s", "--submitted-time 2s is above", "klingbridge sim"},
+		"dev submitted forever": {"dev --submitted-time 5s", "--submitted-time 5s is above", "klingbridge dev"},
 		"sim with half a pair":  {"sim --access-key a", "go together", "klingbridge sim"},
 		"sim that calls oddly":  {"sim --callbacks never", `"never"`, "klingbridge sim"},
 		"sim with odd chances":  {"sim --lose-callback 2", "lose callback", "klingbridge sim"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := execute(t.Context(), nil, "", strings.Fields(test.args)...)
+			got := execute(t.Context(), map[string]string{}, "", strings.Fields(test.args)...)
 			if got.code != 2 || got.stdout != "" {
 				t.Errorf("exit %d with stdout %q, want 2 with none", got.code, got.stdout)
 			}
@@ -129,6 +141,9 @@ func TestVersion(t *testing.T) {
 	t.Parallel()
 	if got := execute(t.Context(), nil, "", "version"); got.code != 0 || !strings.Contains(got.stdout, runtime.Version()) {
 		t.Errorf("exit %d: %q", got.code, got.stdout)
+	}
+	if flag := execute(t.Context(), nil, "", "--version"); flag != execute(t.Context(), nil, "", "version") {
+		t.Errorf("--version gives %+v, version something else", flag)
 	}
 	got := execute(t.Context(), nil, "", "version", "--json")
 	var b build

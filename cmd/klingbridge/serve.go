@@ -2,13 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/klingbridge/klingbridge/bridge"
 )
+
+// readyInterval is how often a starting bridge is asked whether it is ready.
+const readyInterval = 50 * time.Millisecond
 
 func (p *program) serveCommand() *cobra.Command {
 	return &cobra.Command{
@@ -17,7 +24,7 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Run the bridge until SIGINT or SIGTERM. It is configured by its environment alone: see "klingbridge help environment".
 Without NATS_URL it runs a NATS server of its own and keeps everything in BRIDGE_DATA_DIR.`,
 		Example: "  KLING_API_KEY=… BRIDGE_PUBLIC_URL=https://bridge.example.com klingbridge serve",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := p.settings(true)
 			if err != nil {
@@ -32,27 +39,34 @@ Without NATS_URL it runs a NATS server of its own and keeps everything in BRIDGE
 	}
 }
 
-// listeners are the bridge's two, opened before anything else, so that an address in use is known at once.
+// listeners are the bridge's two, opened before anything else, so that addresses in use are known at once.
 type listeners struct {
 	callback, admin net.Listener
 }
 
 func listen(ctx context.Context, s settings) (listeners, error) {
-	var l listeners
-	var err error
-	if l.callback, err = new(net.ListenConfig).Listen(ctx, "tcp", s.CallbackAddr); err != nil {
-		return l, fmt.Errorf("callback listener (BRIDGE_CALLBACK_ADDR): %w", err)
+	callback, err := new(net.ListenConfig).Listen(ctx, "tcp", s.CallbackAddr)
+	if err != nil {
+		err = fmt.Errorf("callback listener (BRIDGE_CALLBACK_ADDR): %w", err)
 	}
-	if l.admin, err = new(net.ListenConfig).Listen(ctx, "tcp", s.AdminAddr); err != nil {
-		_ = l.callback.Close()
-		return l, fmt.Errorf("admin listener (BRIDGE_ADMIN_ADDR): %w", err)
+	admin, adminErr := new(net.ListenConfig).Listen(ctx, "tcp", s.AdminAddr)
+	if adminErr != nil {
+		adminErr = fmt.Errorf("admin listener (BRIDGE_ADMIN_ADDR): %w", adminErr)
+	}
+	l := listeners{callback: callback, admin: admin}
+	if err := errors.Join(err, adminErr); err != nil {
+		l.close()
+		return listeners{}, err
 	}
 	return l, nil
 }
 
 func (l listeners) close() {
-	_ = l.callback.Close() // the bridge has usually closed them
-	_ = l.admin.Close()
+	for _, listener := range []net.Listener{l.callback, l.admin} {
+		if listener != nil {
+			_ = listener.Close() // the bridge has usually closed it
+		}
+	}
 }
 
 // serve runs a bridge on these listeners until ctx ends.
@@ -73,7 +87,42 @@ func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 	if err != nil {
 		return err
 	}
-	return b.Run(ctx)
+	err = b.Run(ctx)
+	if err != nil && strings.Contains(err.Error(), dirInUse) {
+		return fmt.Errorf("%w (BRIDGE_DATA_DIR; a second one also needs BRIDGE_EMBEDDED_ADDR)", err)
+	}
+	return err
+}
+
+// dirInUse is how the embedded server says that its store belongs to a running process. That error has no type.
+const dirInUse = "is in use by another klingbridge"
+
+// waitReady returns true once the bridge answers that it is ready, false when ctx ends first.
+func waitReady(ctx context.Context, l listeners) bool {
+	tick := time.NewTicker(readyInterval)
+	defer tick.Stop()
+	for !isReady(ctx, l) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+func isReady(ctx context.Context, l listeners) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, localURL(l.admin.Addr())+"/readyz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	request.Close = true // there is nobody to end an idle connection
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // freeAddr is a loopback address that nobody listened on a moment ago.

@@ -38,6 +38,21 @@ func (t *terminal) String() string {
 	return t.text.String()
 }
 
+// until waits for a text.
+func (t *terminal) until(tb testing.TB, text string) {
+	tb.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(t.String(), text) {
+		select {
+		case <-deadline:
+			tb.Fatalf("no %q in\n%s", text, t)
+		case <-tick.C:
+		}
+	}
+}
+
 // freePorts is an environment in which nothing meets another test.
 func freePorts(t *testing.T) map[string]string {
 	t.Helper()
@@ -64,11 +79,11 @@ func open(t *testing.T, environ map[string]string, args ...string) *terminal {
 		return <-done
 	})
 	t.Cleanup(func() { term.stop() })
-	waitReady(t, environ["BRIDGE_ADMIN_ADDR"], term)
+	untilReady(t, environ["BRIDGE_ADMIN_ADDR"], term)
 	return term
 }
 
-func waitReady(t *testing.T, admin string, term *terminal) {
+func untilReady(t *testing.T, admin string, term *terminal) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -96,8 +111,14 @@ func waitReady(t *testing.T, admin string, term *terminal) {
 func TestDevAndSubmit(t *testing.T) {
 	environ := freePorts(t)
 	dev := open(t, environ, "dev", "--task-time", "300ms", "--submitted-time", "50ms")
-	if !strings.Contains(dev.String(), "SIMULATED") || !strings.Contains(dev.String(), "klingbridge submit text2video") {
-		t.Errorf("dev does not say what it is and what to try:\n%s", dev)
+	dev.until(t, "nats req kling.request.text2video")
+	for _, want := range []string{
+		"SIMULATED", "klingbridge submit text2video", "end with this process", "--addr",
+		"rm -r " + environ["BRIDGE_DATA_DIR"],
+	} {
+		if !strings.Contains(dev.String(), want) {
+			t.Errorf("dev does not say %q:\n%s", want, dev)
+		}
 	}
 	got := execute(t.Context(), environ, "", "submit", "text2video", "--prompt", "a lighthouse", "--wait", "--json", "--id", "one")
 	if got.code != 0 {
@@ -216,8 +237,16 @@ func TestServeOnATakenAddress(t *testing.T) {
 	environ["KLING_API_KEY"], environ["KLING_BASE_URL"] = "k", "http://127.0.0.1:1"
 	open(t, environ, "serve")
 	got := execute(t.Context(), environ, "", "serve")
-	if got.code != 1 || !strings.Contains(got.stderr, "BRIDGE_CALLBACK_ADDR") {
+	if got.code != 1 || !strings.Contains(got.stderr, "BRIDGE_CALLBACK_ADDR") ||
+		!strings.Contains(got.stderr, "BRIDGE_ADMIN_ADDR") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+
+	elsewhere := freePorts(t)
+	elsewhere["BRIDGE_DATA_DIR"] = environ["BRIDGE_DATA_DIR"]
+	got = execute(t.Context(), elsewhere, "", "dev")
+	if got.code != 1 || !strings.Contains(got.stderr, "BRIDGE_DATA_DIR") || strings.Contains(got.stderr, "SIMULATED") {
+		t.Errorf("a data directory in use: exit %d: %s", got.code, got.stderr)
 	}
 }
 
@@ -230,5 +259,23 @@ func TestDemo(t *testing.T) {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("the story lacks %q:\n%s", want, got.stdout)
 		}
+	}
+}
+
+func TestDemoInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	stdout, stderr := newSignalBuffer(" created, "), &terminal{}
+	done := make(chan int)
+	go func() { done <- run(ctx, []string{"demo"}, map[string]string{}, strings.NewReader(""), stdout, stderr) }()
+	<-stdout.seen
+	interrupt()
+	code := <-done
+	if lines := strings.Split(strings.TrimSpace(stderr.String()), "\n"); code != 1 ||
+		lines[len(lines)-1] != "klingbridge: interrupted" {
+		t.Errorf("exit %d, stderr:\n%s", code, stderr)
+	}
+	if strings.Contains(stdout.String(), "canceled") {
+		t.Errorf("the story tells its own end:\n%s", stdout)
 	}
 }

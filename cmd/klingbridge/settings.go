@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/nats-io/jsm.go/natscontext"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/config"
@@ -35,6 +38,12 @@ func (p *program) settings(needKling bool) (settings, error) {
 	if s.kinds, err = kling.DefaultKinds().With(c.ExtraKinds); err != nil {
 		faults = append(faults, config.Fault{Variable: "BRIDGE_EXTRA_KINDS", Problem: err.Error()})
 		s.kinds = kling.DefaultKinds()
+	}
+	if c.NATSContext != "" && !natscontext.IsKnown(c.NATSContext) {
+		faults = append(faults, config.Fault{
+			Variable: "NATS_CONTEXT",
+			Problem:  fmt.Sprintf("there is no context %q (nats context ls lists them)", c.NATSContext),
+		})
 	}
 	faults = append(faults, unknownPools(c, s.kinds.Pools())...)
 	if err := faults.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,8 @@ type simulation struct {
 	callbacks string
 	wrapped   bool
 	options   klingtest.Options
+
+	submittedGiven bool // --submitted-time was given: its default yields to a short --task-time
 }
 
 func (p *program) simCommand() *cobra.Command {
@@ -41,8 +44,11 @@ prompt with "fail: <why>" makes a task that fails; one with "[policy]" is refuse
 Prints the variables with which a bridge uses it.`,
 		Example: `  klingbridge sim --speed 10
   klingbridge sim --lose-callback 0.3 --lose-reply 0.05 --slots video=3`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), s) },
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.submittedGiven = cmd.Flags().Changed("submitted-time")
+			return p.simulate(cmd.Context(), s)
+		},
 	}
 	s.flags(cmd.Flags())
 	return cmd
@@ -83,15 +89,14 @@ func (s *simulation) flags(f *pflag.FlagSet) {
 }
 
 func (p *program) simulate(ctx context.Context, s simulation) error {
-	options, err := s.complete()
-	if err != nil {
-		return err
-	}
 	settings, err := p.settings(false)
 	if err != nil {
 		return err
 	}
-	options.Kinds, options.Logger = settings.kinds, settings.log
+	options, err := s.complete(settings)
+	if err != nil {
+		return err
+	}
 	sim, err := klingtest.New(options)
 	if err != nil {
 		return usageError{err}
@@ -109,18 +114,18 @@ func (p *program) simulate(ctx context.Context, s simulation) error {
 }
 
 // complete reads the flags that the flag library can't.
-func (s simulation) complete() (klingtest.Options, error) {
+func (s simulation) complete(settings settings) (klingtest.Options, error) {
 	o := s.options
+	o.Kinds, o.Logger = settings.kinds, settings.log
 	if len(o.APIKeys) == 0 && o.AccessKey == "" {
 		o.APIKeys = []string{simAPIKey}
 	}
-	var slots config.Concurrency
-	if err := slots.UnmarshalText([]byte(s.slots)); err != nil {
-		return o, usagef("--slots: %w", err)
+	if s.submittedGiven && o.SubmittedFor > o.Duration {
+		return o, usagef("--submitted-time %s is above --task-time %s", o.SubmittedFor, o.Duration)
 	}
-	o.Slots = map[kling.Pool]int{}
-	for pool, n := range slots {
-		o.Slots[kling.Pool(pool)] = n
+	var err error
+	if o.Slots, err = parseSlots(s.slots, o.Kinds.Pools()); err != nil {
+		return o, err
 	}
 	if s.wrapped {
 		o.CallbackShape = klingtest.Wrapped
@@ -137,6 +142,21 @@ func (s simulation) complete() (klingtest.Options, error) {
 	}
 	o.Callbacks = mode
 	return o, nil
+}
+
+func parseSlots(list string, known []kling.Pool) (map[kling.Pool]int, error) {
+	var numbers config.Concurrency
+	if err := numbers.UnmarshalText([]byte(list)); err != nil {
+		return nil, usagef("--slots: %w", err)
+	}
+	slots := map[kling.Pool]int{}
+	for pool, n := range numbers {
+		if !slices.Contains(known, kling.Pool(pool)) {
+			return nil, usagef("--slots: there is no pool %s (there are %s)", pool, joinPools(known))
+		}
+		slots[kling.Pool(pool)] = n
+	}
+	return slots, nil
 }
 
 // serveUntilDone serves HTTP until ctx ends and the answers on their way are out.

@@ -44,8 +44,11 @@ when the task succeeded, else 1.`,
 		Example: `  klingbridge submit text2video --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
   klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: submitArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notEmpty(cmd.Flags(), "id", "timeout", "download"); err != nil {
+				return err
+			}
 			s.kind = args[0]
 			if len(args) == 2 {
 				s.file = args[1]
@@ -66,6 +69,17 @@ when the task succeeded, else 1.`,
 	return cmd
 }
 
+func submitArgs(_ *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return usagef("name a kind, for example text2video")
+	case len(args) > 2:
+		return usagef("unexpected argument %q after kind and file", args[2])
+	default:
+		return nil
+	}
+}
+
 func (p *program) submit(ctx context.Context, s submission) error {
 	request, err := p.request(s)
 	if err != nil {
@@ -78,6 +92,11 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if _, err := request.Msg(settings.subjects); err != nil {
 		return usageError{err}
 	}
+	if s.download != "" {
+		if err := writable(s.download); err != nil {
+			return err
+		}
+	}
 	nc, err := connect(ctx, settings)
 	if err != nil {
 		return err
@@ -87,12 +106,19 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
+	known, err := p.findKnown(ctx, nc, request, settings)
+	if err != nil {
+		return err
+	}
 	id, err := p.publish(ctx, client, request, settings)
 	if err != nil {
 		return err
 	}
 	if !s.wait && s.download == "" {
 		return p.printID(id, s.asJSON)
+	}
+	if !known {
+		fmt.Fprintf(p.stderr, "request %s is stored, waiting for its end\n", printable(id))
 	}
 	return p.await(ctx, client, id, s)
 }
@@ -143,11 +169,7 @@ func (p *program) publish(
 	if _, known := s.kinds.Lookup(r.Kind); known {
 		return "", fmt.Errorf("%w; start one with \"klingbridge dev\"", err)
 	}
-	var names []string
-	for _, kind := range s.kinds.All() {
-		names = append(names, kind.Name)
-	}
-	return "", fmt.Errorf("%w; %q is no kind known here, these are: %s", err, r.Kind, strings.Join(names, " "))
+	return "", fmt.Errorf("%s: %w", unknownKind(r.Kind, s.kinds), err)
 }
 
 func (p *program) printID(id string, asJSON bool) error {
@@ -162,7 +184,6 @@ func (p *program) printID(id string, asJSON bool) error {
 // which was sent before.
 func (p *program) await(ctx context.Context, client *events.Client, id string, s submission) error {
 	start := time.Now()
-	fmt.Fprintf(p.stderr, "request %s is stored, waiting for its end\n", id)
 	for m, err := range client.Watch(ctx, events.Filter{ID: id, Since: time.Unix(1, 0)}) {
 		if err != nil && m.Subject == "" {
 			return p.awaitError(ctx, err, id)
@@ -170,6 +191,9 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 		if err != nil {
 			fmt.Fprintln(p.stderr, printable(err.Error()))
 			continue
+		}
+		if m.Event.Kind != s.kind { // it waited unseen when we asked
+			return otherKind(m.Event)
 		}
 		fmt.Fprintf(p.stderr, "%7s  %s\n", time.Since(start).Round(100*time.Millisecond), p.status(p.stderr, m.Event.Status))
 		if m.Type == events.TypeCompletion {
@@ -181,7 +205,7 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 
 func (p *program) awaitError(ctx context.Context, err error, id string) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the request goes on, see: klingbridge watch --since 24h --id %s", id)
+		return fmt.Errorf("interrupted; the request goes on, see: klingbridge watch --since 24h --id %s", shellQuote(id))
 	}
 	return fmt.Errorf("wait for request %s: %w", id, err)
 }
@@ -195,7 +219,7 @@ func (p *program) finish(ctx context.Context, m events.Message, s submission) er
 		if m.Event.Error == nil {
 			return fmt.Errorf("request %s: %s", m.Event.RequestID, m.Event.Status)
 		}
-		return fmt.Errorf("request %s: %s: %w", m.Event.RequestID, m.Event.Status, m.Event.Error)
+		return fmt.Errorf("request %s: %s: %s", m.Event.RequestID, m.Event.Status, reason(m.Event))
 	}
 	files := resultFiles(m.Event.Result)
 	if !s.asJSON {

@@ -54,13 +54,22 @@ func startFakeBridge(t *testing.T) *fakeBridge {
 
 func (b *fakeBridge) environ() map[string]string { return map[string]string{"NATS_URL": b.url} }
 
-// request returns the one request that was published.
-func (b *fakeBridge) request() *jetstream.RawStreamMsg {
+// requests returns how many were published.
+func (b *fakeBridge) requests() uint64 { return b.requestStream().CachedInfo().State.Msgs }
+
+func (b *fakeBridge) requestStream() jetstream.Stream {
 	b.t.Helper()
 	stream, err := b.js.Stream(b.t.Context(), "KLING_REQUESTS")
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	return stream
+}
+
+// request returns the one request that was published.
+func (b *fakeBridge) request() *jetstream.RawStreamMsg {
+	b.t.Helper()
+	stream := b.requestStream()
 	if n := stream.CachedInfo().State.Msgs; n != 1 {
 		b.t.Fatalf("%d requests, want 1", n)
 	}
@@ -290,32 +299,57 @@ func TestSubmitAnUnknownKind(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	got := execute(ctx, b.environ(), "", "submit", "text3video", "--prompt", "x")
-	if got.code != 1 || !strings.Contains(got.stderr, "text2video") {
-		t.Errorf("exit %d, stderr %q", got.code, got.stderr)
+	want := `klingbridge: "text3video" is no kind known here; did you mean text2video? (known are: text2video `
+	if got.code != 1 || !strings.HasPrefix(got.stderr, want) {
+		t.Errorf("exit %d, stderr %q, want %q…", got.code, got.stderr, want)
 	}
 }
 
-func TestNoNATS(t *testing.T) {
+func TestSubmitTellsAnExpiryOnce(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		environ map[string]string
-		says    string
-	}{
-		"embedded": {map[string]string{"BRIDGE_EMBEDDED_ADDR": "127.0.0.1:1"}, "klingbridge dev"},
-		"named":    {map[string]string{"NATS_URL": "nats://user:hunter2@127.0.0.1:1"}, "nats://127.0.0.1:1"},
+	b := startFakeBridge(t)
+	e := event("x1", events.StatusExpired)
+	e.Error = &events.Error{Class: events.ErrorExpired, Message: "the deadline passed"}
+	b.complete(e)
+	got := execute(t.Context(), b.environ(), "", "submit", "text2video", "--prompt", "x", "--id", "x1", "--wait")
+	if want := "klingbridge: request x1: expired: the deadline passed"; got.code != 1 || got.lastLine() != want {
+		t.Errorf("exit %d, last line %q, want %q", got.code, got.lastLine(), want)
+	}
+}
+
+func TestSubmitTriesTheDownloadDirectoryFirst(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	got := execute(ctx, b.environ(), "", "submit", "text2video", "--prompt", "x", "--download", filepath.Join(file, "dir"))
+	if got.code != 1 || !strings.Contains(got.stderr, "download directory") {
+		t.Errorf("exit %d, stderr %q", got.code, got.stderr)
+	}
+	if n := b.requests(); n != 0 {
+		t.Errorf("%d requests were sent, want none", n)
+	}
+}
+
+func TestSubmitNamesWhatIsNoJSON(t *testing.T) {
+	t.Parallel()
+	for body, says := range map[string]string{
+		`{"prompt": }`: "invalid character '}'",
+		`["prompt"]`:   "it is of type array",
+		`{"a":1} {}`:   "something follows",
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			got := execute(ctx, test.environ, "", "submit", "text2video", "--prompt", "x")
-			if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, test.says) {
-				t.Errorf("exit %d, stderr %q", got.code, got.stderr)
-			}
-			if strings.Contains(got.stderr, "hunter2") {
-				t.Errorf("the password shows: %q", got.stderr)
-			}
-		})
+		file := filepath.Join(t.TempDir(), "request.json")
+		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := execute(t.Context(), nil, "", "submit", "text2video", file)
+		if got.code != 2 || !strings.Contains(got.stderr, file+" is not a JSON object: "+says) {
+			t.Errorf("%s: exit %d, stderr %q", body, got.code, got.stderr)
+		}
 	}
 }
 

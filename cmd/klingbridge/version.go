@@ -36,18 +36,23 @@ func thisBuild() build {
 	return b
 }
 
+// String returns one line, with its end.
+func (b build) String() string {
+	return fmt.Sprintf("klingbridge %s (commit %s, %s)\n", b.Version, b.Commit, b.Go)
+}
+
 func (p *program) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b := thisBuild()
 			if asJSON {
 				return json.NewEncoder(p.stdout).Encode(b)
 			}
-			_, err := fmt.Fprintf(p.stdout, "klingbridge %s (commit %s, %s)\n", b.Version, b.Commit, b.Go)
+			_, err := fmt.Fprint(p.stdout, b)
 			return err
 		},
 	}

@@ -30,8 +30,13 @@ func (p *program) watchCommand() *cobra.Command {
 event as it is, one JSON object per line.`,
 		Example: `  klingbridge watch --status failed --since 24h
   klingbridge watch --kind text2video --json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.watch(cmd.Context(), w) },
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := notEmpty(cmd.Flags(), "kind", "status", "id", "since"); err != nil {
+				return err
+			}
+			return p.watch(cmd.Context(), w)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&w.kind, "kind", "", "only events of this `kind`")
@@ -89,6 +94,9 @@ func (w watching) filter(now time.Time) (events.Filter, error) {
 		return f, nil
 	}
 	if d, err := config.ParseDuration(w.since); err == nil {
+		if d <= 0 {
+			return f, usagef("--since %s is not above zero", w.since)
+		}
 		f.Since = now.Add(-d)
 		return f, nil
 	}
@@ -111,7 +119,7 @@ func (p *program) printEvent(m events.Message, asJSON bool) error {
 	}
 	switch {
 	case e.Error != nil:
-		columns = append(columns, printable(e.Error.Error()))
+		columns = append(columns, printable(reason(e)))
 	case e.Result != nil:
 		for _, file := range resultFiles(e.Result) {
 			columns = append(columns, printable(file.url))
@@ -119,6 +127,11 @@ func (p *program) printEvent(m events.Message, asJSON bool) error {
 	}
 	_, err := fmt.Fprintln(p.stdout, strings.Join(columns, "  "))
 	return err
+}
+
+// reason says why a request did not succeed, after its status: without the class where that is the same word.
+func reason(e events.Event) string {
+	return strings.TrimPrefix(e.Error.Error(), string(e.Status)+": ")
 }
 
 // status returns a status padded to a column, in colour where w shows it.

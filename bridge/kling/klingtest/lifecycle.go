@@ -12,8 +12,18 @@ import (
 const (
 	firstID       = 871_000_000_000_000_000
 	firstIDSpread = 1_000_000_000_000_000
-	idStep        = 997 // at most, from one id to the next
+	idStep        = 997    // at most, from one id to the next
+	idPerMilli    = 10_000 // room for some twenty ids a millisecond, and for 18 digits until the year 2375
 )
+
+// startID returns what the first id follows. Without a seed it grows with the clock, as Kling's own ids do: a bridge that
+// outlives the simulation must never see an id twice.
+func (o Options) startID(ids *dice) int64 {
+	if o.Seed != 0 {
+		return ids.between(firstID, firstID+firstIDSpread)
+	}
+	return firstID + o.Now().UnixMilli()*idPerMilli
+}
 
 // task is what the account knows of one. The server's mutex guards it.
 type task struct {

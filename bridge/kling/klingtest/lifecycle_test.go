@@ -303,3 +303,23 @@ func finish(t testing.TB, sim *klingtest.Server, id string) {
 		t.Fatal(err)
 	}
 }
+
+func TestTaskIDsAfterARestart(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	firstID := func(seed uint64, now time.Time) int64 {
+		sim := newAPI(t, klingtest.Options{Seed: seed, Now: func() time.Time { return now }})
+		id := sim.create(textToVideo, `{"prompt":"p"}`)
+		n, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || len(id) != 18 || n <= 1<<53 {
+			t.Errorf("id %s, want 18 digits beyond 2^53", id)
+		}
+		return n
+	}
+	if before, after := firstID(0, began), firstID(0, began.Add(time.Second)); after-before < 1e6 {
+		t.Errorf("ids %d, then %d: the second run would soon repeat the first one's", before, after)
+	}
+	if before, after := firstID(7, began), firstID(7, began.Add(time.Second)); before != after {
+		t.Errorf("ids %d and %d with the same seed", before, after)
+	}
+}

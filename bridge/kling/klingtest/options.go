@@ -50,7 +50,9 @@ type Options struct {
 	Fail func(TaskView) (message string, fail bool)
 
 	Faults Faults
-	Seed   uint64 // the same seed throws the same dice, as long as calls come in the same order
+	// Seed makes the same dice and ids as any other run with that seed, as long as calls come in the same order.
+	// Zero: the dice are always the same ones, but ids begin where the clock is.
+	Seed uint64
 
 	PublicURL string           // where result files are served; empty: the host that the task's create call named
 	Now       func() time.Time // of timestamps and token checks; timers run on the real clock; nil: time.Now

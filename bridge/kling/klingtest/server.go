@@ -82,7 +82,7 @@ func New(o Options) (*Server, error) {
 		ctx:        ctx,
 		cancel:     cancel,
 		work:       background{pending: map[*time.Timer]struct{}{}},
-		lastID:     ids.between(firstID, firstID+firstIDSpread),
+		lastID:     o.startID(ids),
 		byID:       map[string]*task{},
 		byExternal: map[string]*task{},
 		byKind:     map[string][]*task{},
