@@ -117,6 +117,9 @@ func (s *slots) refused(token string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(token)
+	if s.removed != nil {
+		s.removed[token] = true
+	}
 	if s.held == s.limit {
 		s.probeWait = min(2*s.probeWait, maxProbeWait)
 	} else {

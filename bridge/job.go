@@ -23,6 +23,7 @@ type job struct {
 	slots    *slots // of its pool
 	reserved bool   // holds some of them
 	accepted bool   // as a task at Kling
+	passed   int    // creates of others before its turn, to be restored if the turn comes to nothing
 	tries    int    // sends that certainly made no task, for the backoff
 	rec      *record
 	recSeq   uint64 // of rec in the stream; zero while nothing is stored

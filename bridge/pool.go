@@ -27,6 +27,7 @@ type pool struct {
 	count   map[laneKey]int // jobs of a lane in hand, wherever they are
 	running int
 	passed  map[events.Priority]int // creates of others since this priority had its turn
+	turn    int                     // of the API generations, which alternate
 	room    chan struct{}           // closed and replaced when count falls or slots free
 	closed  bool
 }
@@ -228,7 +229,7 @@ func (p *pool) nextSlotless(now time.Time) *job {
 func (p *pool) order() []events.Priority {
 	order := make([]events.Priority, 0, 5)
 	for _, low := range []events.Priority{events.PriorityLow, events.PriorityNormal} {
-		if p.passed[low] >= share-1 {
+		if p.passed[low] >= share-2 { // one less than its share: both lower ones may be due at once
 			order = append(order, low)
 		}
 	}
@@ -238,7 +239,9 @@ func (p *pool) order() []events.Priority {
 // nextOf picks the first job of a priority. The head of a lane that does not fit is not overtaken within its lane, or
 // requests for many images would never start.
 func (p *pool) nextOf(priority events.Priority, now time.Time) *job {
-	for _, g := range []kling.Generation{kling.V1, kling.V2} {
+	generations := []kling.Generation{kling.V1, kling.V2}
+	for i := range generations {
+		g := generations[(p.turn+i)%len(generations)]
 		key := laneKey{pool: p.name, generation: g, priority: priority}
 		jobs := p.ready[key]
 		if len(jobs) == 0 {
@@ -258,6 +261,8 @@ func (p *pool) nextOf(priority events.Priority, now time.Time) *job {
 		}
 		p.ready[key] = jobs[1:]
 		p.running++
+		p.turn += i + 1 // the other generation is next
+		j.passed = p.passed[priority]
 		p.countTurn(priority)
 		return j
 	}
@@ -274,10 +279,14 @@ func (p *pool) giveBack(j *job) {
 
 // countTurn notes which waiting priorities were passed over.
 func (p *pool) countTurn(taken events.Priority) {
+	waiting := map[events.Priority]bool{}
 	for key, jobs := range p.ready {
 		if key.priority != taken && len(jobs) > 0 {
-			p.passed[key.priority]++
+			waiting[key.priority] = true
 		}
+	}
+	for priority := range waiting {
+		p.passed[priority]++
 	}
 	p.passed[taken] = 0
 }
@@ -294,11 +303,9 @@ func (p *pool) run(j *job) {
 	case v.settled:
 		p.settle(j, key)
 	case v.full:
-		if j.reserved {
-			p.slots.refused(j.req.token, now)
-			j.reserved = false
-		}
-		p.passed[j.req.priority] = share // it has not had its turn
+		p.slots.refused(j.req.token, now)
+		j.reserved = false
+		p.passed[j.req.priority] = j.passed // it has not had its turn
 		p.ready[key] = slices.Insert(p.ready[key], 0, j)
 	default:
 		p.giveBack(j)

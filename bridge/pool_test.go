@@ -1,0 +1,160 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// testPool is a video pool whose jobs end as work says.
+func testPool(work func(*job) verdict) *pool {
+	log := slog.New(slog.DiscardHandler)
+	p := newPool(kling.PoolVideo, newSlots(0), newPauses(time.Minute, log), newHands(), log)
+	p.work = work
+	return p
+}
+
+func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
+	t.Helper()
+	return &job{
+		span: trace.SpanFromContext(context.Background()),
+		req: &request{
+			id: id, token: id, kind: kind(t, kindName), priority: priority, slots: 1, deadline: time.Now().Add(time.Hour),
+		},
+	}
+}
+
+// accept is the work of a Kling with room: the task exists and ends at once.
+func accept(j *job) verdict {
+	j.accepted = true
+	j.slots.accepted(j.req.token)
+	j.slots.release(j.req.token)
+	return settled()
+}
+
+// step runs the next job, if there is one, and returns it.
+func (p *pool) step() *job {
+	j := p.next(time.Now())
+	if j != nil {
+		p.run(j)
+	}
+	return j
+}
+
+func TestGenerationsAlternate(t *testing.T) {
+	p := testPool(accept)
+	p.add(testJob(t, "v2", "text-to-video", events.PriorityNormal))
+	for i := range 10 {
+		p.add(testJob(t, fmt.Sprintf("v1-%d", i), "text2video", events.PriorityNormal))
+	}
+	for range 2 {
+		if j := p.step(); j != nil && j.req.id == "v2" {
+			return
+		}
+	}
+	t.Error("a request of the newer API waits behind a backlog of the older one")
+}
+
+func TestEveryPriorityHasItsShare(t *testing.T) {
+	p := testPool(accept)
+	priorities := map[string]events.Priority{}
+	for i := range 40 {
+		for _, priority := range events.Priorities() {
+			for _, k := range []string{"text2video", "text-to-video"} {
+				id := fmt.Sprintf("%s-%s-%d", priority, k, i)
+				priorities[id] = priority
+				p.add(testJob(t, id, k, priority))
+			}
+		}
+	}
+	got := map[events.Priority]int{}
+	for range 40 {
+		got[priorities[p.step().req.id]]++
+	}
+	if got[events.PriorityNormal] < 4 || got[events.PriorityLow] < 4 || got[events.PriorityHigh] < 28 {
+		t.Errorf("of 40 creates %v, want one in ten for each of the lower priorities and the rest for high", got)
+	}
+}
+
+// TestRefusedTurnIsNoPrivilege refuses a low request and then has a slot and a high one.
+func TestRefusedTurnIsNoPrivilege(t *testing.T) {
+	full := true
+	p := testPool(func(j *job) verdict {
+		if full {
+			return noCapacity()
+		}
+		return accept(j)
+	})
+	p.slots.hold("elsewhere", 1, time.Now())
+	p.add(testJob(t, "low", "text2video", events.PriorityLow))
+	p.step()
+	full = false
+	p.add(testJob(t, "high", "text2video", events.PriorityHigh))
+	p.slots.probeAt = time.Time{} // it is time to try one more
+	if j := p.step(); j == nil || j.req.id != "high" {
+		t.Errorf("got %+v, want the high request first", j)
+	}
+}
+
+// TestRefusalDuringRecount has a recount see the record of a create call that is then refused.
+func TestRefusalDuringRecount(t *testing.T) {
+	calls := 0
+	p := testPool(func(*job) verdict { calls++; return noCapacity() })
+	p.add(testJob(t, "ghost", "text2video", events.PriorityNormal))
+	began := time.Now()
+	p.slots.beginRecount()
+	p.step()
+	p.slots.endRecount(map[string]int{"ghost": 1}, began)
+	if n, known := p.slots.weight("ghost"); known {
+		t.Errorf("the refused request holds %d slots", n)
+	}
+	for range 100 {
+		p.step()
+	}
+	if calls > 1 {
+		t.Errorf("%d calls in a full pool within a moment, want one until the next probe", calls)
+	}
+}
+
+// TestSlotsFollowEvents walks a slot through what can happen to it.
+func TestSlotsFollowEvents(t *testing.T) {
+	s, now := newSlots(0), time.Now()
+	inUse := func(want int) {
+		t.Helper()
+		if got := s.held + s.reserved; got != want {
+			t.Errorf("%d slots in use, want %d", got, want)
+		}
+	}
+	if ok, owned := s.reserve("a", 2, now); !ok || !owned {
+		t.Fatal("an empty pool has no room")
+	}
+	inUse(2)
+	s.release("a") // its completion came before the create reply
+	s.accepted("a")
+	inUse(0)
+	s.hold("b", 1, now) // by another replica
+	if ok, owned := s.reserve("b", 1, now); !ok || owned {
+		t.Error("a request that is known to hold a slot must pass without taking another")
+	}
+	s.refused("c", now)
+	if ok, _ := s.reserve("d", 1, now); ok {
+		t.Error("more than Kling allows")
+	}
+	if ok, _ := s.reserve("d", 1, now.Add(2*firstProbeWait)); !ok {
+		t.Error("a full pool is never tried again")
+	}
+	s.accepted("d")
+	s.release("b")
+	s.release("d")
+	inUse(0)
+	if ok, _ := s.reserve("e", 2, now); !ok {
+		t.Error("the limit was not raised by the task that Kling took beyond it")
+	}
+}
