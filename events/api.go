@@ -1,0 +1,116 @@
+package events
+
+// The statuses of a request that is no task yet. No event carries them; [Task] does.
+const (
+	StatusWaiting  Status = "waiting"  // in the stream, for capacity or for its turn
+	StatusCreating Status = "creating" // a create call is under way, or its outcome is being looked up
+)
+
+// Endpoint names one question that the bridge answers by NATS request and reply: the subject is [Subjects.API], the
+// service is called "klingbridge" ("nats micro ls" shows it). An error comes in the micro protocol's headers
+// Nats-Service-Error-Code and Nats-Service-Error: 400 wrong input, 404 unknown id, 409 too late, 500 anything else, such
+// as a JetStream that does not answer.
+type Endpoint string
+
+// The endpoints, each with its request body and its answer.
+const (
+	EndpointTaskGet    Endpoint = "task.get"    // a request id; TaskAnswer
+	EndpointTaskList   Endpoint = "task.list"   // TaskQuery or empty; TaskList
+	EndpointTaskCancel Endpoint = "task.cancel" // a request id; Cancelled. Too late once the task exists: Kling has no cancel
+	EndpointDeadList   Endpoint = "dead.list"   // PageQuery or empty; DeadList
+	EndpointDeadReplay Endpoint = "dead.replay" // a request id; Replayed
+	EndpointStatus     Endpoint = "status"      // empty; BridgeStatus
+)
+
+// Task is what is known of one request, whether it waits, is in flight or has ended. All keys are always present; what
+// is not known yet is null or the empty string.
+type Task struct {
+	RequestID      string            `json:"request_id"`
+	Kind           string            `json:"kind"`
+	Pool           string            `json:"pool"`
+	Status         Status            `json:"status"` // waiting, creating, submitted, processing, or how it ended
+	TaskID         string            `json:"task_id"`
+	ExternalTaskID string            `json:"external_task_id"`
+	RequestedAt    Time              `json:"requested_at"`
+	SubmittedAt    *Time             `json:"submitted_at"`
+	CompletedAt    *Time             `json:"completed_at"`
+	NextPollAt     *Time             `json:"next_poll_at"` // of a task in flight
+	Deadline       *Time             `json:"deadline"`     // of a request that has not ended
+	Metadata       map[string]string `json:"metadata"`
+	Error          *Error            `json:"error"` // of one that ended other than succeed
+	ReplayOf       string            `json:"replay_of,omitempty"`
+}
+
+// TaskAnswer answers [EndpointTaskGet].
+type TaskAnswer struct {
+	Task Task `json:"task"`
+}
+
+// PageQuery asks for one page of a list.
+type PageQuery struct {
+	Limit  int    `json:"limit,omitempty"`  // entries at most, 1 to 1000; zero: 100
+	Cursor string `json:"cursor,omitempty"` // of the page before; empty: the first page
+}
+
+// TaskQuery asks [EndpointTaskList] for a page: those that have not ended first, then the others, newest first.
+type TaskQuery struct {
+	Status Status `json:"status,omitempty"` // empty: any
+	Kind   string `json:"kind,omitempty"`   // empty: any
+	PageQuery
+}
+
+// TaskList answers [EndpointTaskList].
+type TaskList struct {
+	Tasks  []Task `json:"tasks"`
+	Cursor string `json:"cursor"` // for the next page; empty: this is the last
+}
+
+// Cancelled answers [EndpointTaskCancel].
+type Cancelled struct {
+	Cancelled bool `json:"cancelled"` // always true: anything else is an error
+}
+
+// DeadLetter is a request that became no task, and why.
+type DeadLetter struct {
+	RequestID string            `json:"request_id"`
+	Kind      string            `json:"kind"`
+	Status    Status            `json:"status"`
+	DiedAt    Time              `json:"died_at"`
+	Error     Error             `json:"error"`
+	Metadata  map[string]string `json:"metadata"`
+	Payload   string            `json:"payload"`  // the body as it came, clipped to 4 KiB; invalid UTF-8 replaced
+	Bytes     int               `json:"bytes"`    // of the whole body
+	Replayed  bool              `json:"replayed"` // at least one replay of it was asked for
+}
+
+// DeadList answers [EndpointDeadList], newest first.
+type DeadList struct {
+	Dead   []DeadLetter `json:"dead"`
+	Cursor string       `json:"cursor"`
+}
+
+// Replayed answers [EndpointDeadReplay].
+type Replayed struct {
+	RequestID string `json:"request_id"` // of the new request: <id>-r<n>
+}
+
+// PoolStatus is the state of one of Kling's concurrency pools, as the replica that answers knows it.
+type PoolStatus struct {
+	Pool     string         `json:"pool"`
+	InFlight int            `json:"in_flight"` // slots taken by tasks at Kling and by create calls under way
+	Limit    *int           `json:"limit"`     // slots that Kling is known to give; null: not yet met
+	Cap      *int           `json:"cap"`       // BRIDGE_CONCURRENCY; null: none
+	Waiting  map[string]int `json:"waiting"`   // requests by priority: high, normal, low
+	Paused   []string       `json:"paused"`    // why nothing is sent; empty: it is
+}
+
+// BridgeStatus answers [EndpointStatus].
+type BridgeStatus struct {
+	Version    string       `json:"version"`
+	Ready      bool         `json:"ready"`
+	Reasons    []string     `json:"reasons"` // why not, as in /readyz
+	Pools      []PoolStatus `json:"pools"`
+	QueueDepth int          `json:"queue_depth"` // requests that are no task yet
+	InFlight   int          `json:"in_flight"`   // requests whose task has not ended
+	Dead       int          `json:"dead"`        // dead letters kept
+}
