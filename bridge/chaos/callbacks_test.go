@@ -1,0 +1,178 @@
+package chaos_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// publicURL is where callbacks are sent to. The phone takes them to the replicas as a load balancer would.
+const publicURL = "http://127.0.0.1:1"
+
+// answerTime is how soon the program promises to answer a callback.
+const answerTime = 5 * time.Second
+
+// phone carries Kling's callbacks to one replica after the other and notes how they were answered.
+type phone struct {
+	w         *world
+	transport *http.Transport
+
+	mu      sync.Mutex
+	turn    int
+	answers []answer
+}
+
+// answer is what came of one callback.
+type answer struct {
+	status int // zero: none came
+	at     time.Time
+	took   time.Duration
+}
+
+func newPhone(w *world) *phone {
+	p := &phone{w: w, transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	w.t.Cleanup(p.transport.CloseIdleConnections)
+	return p
+}
+
+func (p *phone) client() *http.Client { return &http.Client{Transport: p, Timeout: 2 * answerTime} }
+
+// RoundTrip implements [http.RoundTripper].
+func (p *phone) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { p.w.trap.pass(pointReceived) },
+	})
+	r = r.Clone(ctx)
+	r.URL.Host, r.Host = p.next(), ""
+	began := time.Now()
+	resp, err := p.transport.RoundTrip(r)
+	a := answer{at: time.Now(), took: time.Since(began)}
+	if err == nil {
+		a.status = resp.StatusCode
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = append(p.answers, a)
+	return resp, err
+}
+
+func (p *phone) next() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turn++
+	return p.w.replicas[p.turn%len(p.w.replicas)].callback
+}
+
+// answered returns what came of the callbacks so far.
+func (p *phone) answered() []answer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]answer(nil), p.answers...)
+}
+
+// ending is what Kling said of a task's end.
+type ending struct {
+	url  string
+	body []byte
+}
+
+// remember keeps what Kling says of ends, to say it again later.
+func (w *world) remember(e klingtest.Event) {
+	if !e.Task.Ended() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ends[e.Task.ID] = ending{e.Task.CallbackURL, e.Body}
+}
+
+// demandReceipt looks, at the moment of a 2xx, whether the news is stored.
+func (w *world) demandReceipt(e klingtest.Event) {
+	filter := w.subjects.EventsOf(tokenOf(e.Task))
+	if e.Task.Ended() {
+		filter = w.subjects.CompletionOf(tokenOf(e.Task))
+	}
+	for w.ctx.Err() == nil {
+		m, err := w.bus.Last(w.ctx, w.subjects.EventsStream(), filter)
+		if err != nil && !errors.Is(err, bus.ErrNoMessage) {
+			w.wait(tick) // NATS is away
+			continue
+		}
+		if err == nil && w.isNews(m.Subject) {
+			return
+		}
+		w.mu.Lock()
+		w.unstored = append(w.unstored, idOf(e.Task))
+		w.mu.Unlock()
+		return
+	}
+}
+
+// isNews reports whether an event says at least what a callback about processing does.
+func (w *world) isNews(subject string) bool {
+	parsed, ok := w.subjects.Parse(subject)
+	return ok && parsed.Status != events.StatusSubmitted
+}
+
+func tokenOf(t klingtest.TaskView) string { return events.Token(idOf(t)) }
+
+// echo says everything again that was ever said: each end of a task and each request, when JetStream has forgotten the
+// ids of all messages. Nothing may come of it.
+func (w *world) echo() {
+	w.t.Helper()
+	w.forgetMessageIDs()
+	w.mu.Lock()
+	ends := make(map[string]ending, len(w.ends))
+	for id, e := range w.ends {
+		ends[id] = e
+	}
+	w.mu.Unlock()
+	for id, e := range ends {
+		if status, err := w.say(e); err != nil || status != http.StatusOK {
+			w.t.Errorf("the end of task %s again: status %d, %v; want 200", id, status, err)
+		}
+	}
+	for _, a := range w.order {
+		w.askAgain(a)
+	}
+	w.eventually("no request is left", func() bool { return w.count(w.subjects.RequestsStream(), w.subjects.AllRequests()) == 0 })
+}
+
+// say sends the news of an end to a replica.
+func (w *world) say(e ending) (status int, err error) {
+	u, err := url.Parse(e.url)
+	if err != nil {
+		return 0, err
+	}
+	u.Host = w.phone.next()
+	client := http.Client{Transport: w.phone.transport, Timeout: 2 * answerTime}
+	resp, err := client.Post(u.String(), "application/json", bytes.NewReader(e.body))
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
+}
+
+// forgetMessageIDs makes the duplicate window of all that was published pass. No promise may rest on it.
+func (w *world) forgetMessageIDs() {
+	w.t.Helper()
+	const shortest = 100 * time.Millisecond // that JetStream allows
+	stream, err := w.js.Stream(w.ctx, w.subjects.EventsStream())
+	if err != nil {
+		w.fatalf("duplicate window: %v", err)
+	}
+	config := stream.CachedInfo().Config
+	config.Duplicates = shortest
+	if _, err := w.js.UpdateStream(w.ctx, config); err != nil {
+		w.fatalf("duplicate window: %v", err)
+	}
+	w.wait(3 * shortest)
+}

@@ -1,0 +1,185 @@
+package chaos_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	// What the program is made of: a result of this test is not to be reused for another program.
+	_ "github.com/klingbridge/klingbridge/bridge"
+	_ "github.com/klingbridge/klingbridge/config"
+
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+)
+
+var (
+	requests = flag.Int("chaos.requests", 150, "requests on one NATS server; a third of them in the cluster")
+	kills    = flag.Int("chaos.kills", len(points()), "kills on one NATS server; a third of them in the cluster")
+	replicas = flag.Int("chaos.replicas", 3, "replicas of the bridge in the cluster")
+	outage   = flag.Duration("chaos.outage", 3*time.Second, "how long NATS is away")
+	seed     = flag.Uint64("chaos.seed", 0, "of everything thrown by dice; 0: a random one, printed with the result")
+)
+
+const (
+	// patience is how long the test waits for the next thing that must happen.
+	patience = 60 * time.Second
+	// tick is how often a condition without a signal of its own is looked at.
+	tick = 20 * time.Millisecond
+	// longestPause is how long a killed process stays away at most.
+	longestPause = 300 * time.Millisecond
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestPromises holds the program to what it promises first: exactly one completion and at most one task per request,
+// and no 2xx for news that is not stored.
+func TestPromises(t *testing.T) {
+	binary := build(t)
+	t.Run("kills", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1})
+		w.killAtEveryPoint(*requests, *kills)
+		w.settle()
+		w.echo()
+		w.audit()
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		cluster := bustest.StartCluster(t)
+		w := newWorld(t, setup{binary: binary, natsURL: cluster.URL(), replicas: *replicas, streamReplicas: 3})
+		w.killLeadersToo(cluster, *requests/3, *kills/3)
+		w.settle()
+		w.echo()
+		w.audit()
+	})
+	t.Run("outage", func(t *testing.T) {
+		t.Parallel()
+		server := bustest.Start(t)
+		w := newWorld(t, setup{binary: binary, natsURL: server.URL(), replicas: 1, byHand: true})
+		w.takeNATSAway(server, *outage)
+		w.settle()
+		w.audit()
+	})
+}
+
+// build makes the program as "make build" does.
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "klingbridge")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "./cmd/klingbridge")
+	cmd.Dir = filepath.Join("..", "..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// newSeed is the one of the flag, or a random one.
+func newSeed() uint64 {
+	if *seed != 0 {
+		return *seed
+	}
+	return rand.Uint64()
+}
+
+// killAtEveryPoint makes requests in as many batches as there are kills. During each batch the process is killed at the
+// next point and comes back soon after.
+func (w *world) killAtEveryPoint(requests, kills int) {
+	for i := range kills {
+		w.killAt(points()[i%len(points())], share(requests, kills, i))
+	}
+}
+
+// share is the size of the i-th of so many parts of a total.
+func share(total, parts, i int) int { return total*(i+1)/parts - total*i/parts }
+
+// killLeadersToo also stops, after every second kill, the server that leads the stream of events.
+func (w *world) killLeadersToo(cluster *bustest.Cluster, requests, kills int) {
+	rounds := kills + kills/2
+	killed := 0
+	for i := range rounds {
+		n := share(requests, rounds, i)
+		if i%3 == 2 {
+			w.stopLeader(cluster, n)
+			continue
+		}
+		w.killAt(points()[killed%len(points())], n)
+		killed++
+	}
+}
+
+// killAt makes a batch of requests and kills a replica at a point that one of them comes to.
+func (w *world) killAt(p point, batch int) {
+	w.t.Helper()
+	victim := w.replicas[w.rng.IntN(len(w.replicas))]
+	if p == pointAnytime {
+		w.ask(batch, p.needs())
+		w.pause(2 * time.Second)
+		victim.kill()
+	} else {
+		sprung := w.trap.set(p, 1+w.rng.IntN(p.often()), victim.kill)
+		w.ask(batch, p.needs())
+		w.awaitTrap(p, sprung)
+	}
+	w.killed[p]++
+	w.pause(longestPause)
+	victim.start()
+	victim.waitReady()
+}
+
+// awaitTrap makes another request now and then: while there is no leader a moment may pass unseen.
+func (w *world) awaitTrap(p point, sprung <-chan struct{}) {
+	w.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	more := time.NewTicker(patience / 4)
+	defer more.Stop()
+	for {
+		select {
+		case <-sprung:
+			return
+		case <-more.C:
+			w.ask(1, p.needs())
+		case <-deadline.C:
+			w.fatalf("nothing came to the point %q within %s", p, patience)
+		}
+	}
+}
+
+// stopLeader stops the leader of the events stream in the middle of a batch and starts it again.
+func (w *world) stopLeader(cluster *bustest.Cluster, batch int) {
+	w.t.Helper()
+	w.eventually("all servers have caught up", w.caughtUp)
+	leader := cluster.Leader(w.ctx, w.t, w.subjects.EventsStream())
+	w.ask(batch/2, "")
+	leader.Stop()
+	w.leadersStopped++
+	w.ask(batch-batch/2, "")
+	w.pause(2 * time.Second)
+	leader.Restart()
+}
+
+// caughtUp reports whether the events stream has a leader and no follower that lags behind.
+func (w *world) caughtUp() bool {
+	stream, err := w.js.Stream(w.ctx, w.subjects.EventsStream())
+	if err != nil {
+		return false
+	}
+	info := stream.CachedInfo().Cluster
+	if info == nil || info.Leader == "" {
+		return false
+	}
+	for _, r := range info.Replicas {
+		if !r.Current || r.Offline {
+			return false
+		}
+	}
+	return true
+}

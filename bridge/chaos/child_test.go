@@ -1,0 +1,134 @@
+package chaos_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// replica is one process of the program after the other, always with the same environment.
+type replica struct {
+	w        *world
+	binary   string
+	env      []string
+	callback string // host:port
+	admin    string
+	logPath  string
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	gone   chan struct{} // closed when cmd has ended
+	killed bool          // by us
+}
+
+// newReplica runs the program until the test ends.
+func (w *world) newReplica(s setup, n string) *replica {
+	w.t.Helper()
+	r := &replica{
+		w: w, binary: s.binary, callback: freeAddr(w.t), admin: freeAddr(w.t),
+		logPath: filepath.Join(w.t.TempDir(), "replica-"+n+".log"),
+	}
+	r.env = append(w.environment(s), "BRIDGE_CALLBACK_ADDR="+r.callback, "BRIDGE_ADMIN_ADDR="+r.admin)
+	r.start()
+	w.t.Cleanup(r.kill)
+	return r
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// start runs a process, whose log goes on where the last one's ended.
+func (r *replica) start() {
+	r.w.t.Helper()
+	log, err := os.OpenFile(r.logPath, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	defer log.Close() // the process has its own
+	cmd := exec.Command(r.binary, "serve")
+	cmd.Env, cmd.Stdout, cmd.Stderr = r.env, log, log
+	if err := cmd.Start(); err != nil {
+		r.w.t.Fatalf("start the program: %v", err)
+	}
+	gone := make(chan struct{})
+	r.mu.Lock()
+	r.cmd, r.gone, r.killed = cmd, gone, false
+	r.mu.Unlock()
+	go func() {
+		defer close(gone)
+		err := cmd.Wait()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.killed {
+			r.w.t.Errorf("the program ended by itself: %v", err)
+		}
+	}()
+}
+
+// kill ends the process as a power failure would and returns when nothing of it is left. It may be called twice.
+func (r *replica) kill() {
+	r.mu.Lock()
+	cmd, gone := r.cmd, r.gone
+	r.killed = true
+	r.mu.Unlock()
+	_ = cmd.Process.Kill() // one that has ended can't be killed
+	<-gone
+}
+
+// waitReady returns when the process takes requests.
+func (r *replica) waitReady() {
+	r.w.t.Helper()
+	r.w.eventually("the program is ready", func() bool {
+		select {
+		case <-r.gone:
+			r.w.fatalf("the program ended before it was ready")
+		default:
+		}
+		return r.ready()
+	})
+}
+
+func (r *replica) ready() bool {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + r.admin + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode == http.StatusOK
+}
+
+// logged returns the last lines of the log, and the last of those that hold one of the words.
+func (r *replica) logged(lines int, words ...string) string {
+	data, err := os.ReadFile(r.logPath)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(data)), "\n")
+	var about []string
+	for _, line := range all {
+		for _, word := range words {
+			if strings.Contains(line, word) {
+				about = append(about, line)
+				break
+			}
+		}
+	}
+	last := func(l []string) string { return strings.Join(l[max(0, len(l)-lines):], "\n") }
+	return last(about) + "\n…\n" + last(all)
+}

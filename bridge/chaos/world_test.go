@@ -1,0 +1,204 @@
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+const apiKey = "chaos-key"
+
+// setup is what differs from world to world.
+type setup struct {
+	binary         string
+	natsURL        string
+	replicas       int  // of the bridge
+	streamReplicas int  // zero: one
+	byHand         bool // nothing goes wrong at Kling, and tasks end only when the test says so
+}
+
+// world is the program between real NATS servers and a simulated Kling, with everything seen that goes in and out.
+type world struct {
+	t        *testing.T
+	ctx      context.Context
+	began    time.Time
+	seed     uint64
+	subjects events.Subjects
+	bus      *bus.Bus
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	sim      *klingtest.Running
+	phone    *phone
+	replicas []*replica
+	trap     trap
+	calm     atomic.Bool // nothing goes wrong any more
+
+	// The test's own goroutine has these to itself.
+	rng            *rand.Rand
+	deck           []fate
+	asked          map[string]asked // by token
+	order          []asked
+	repeats        int
+	killed         map[point]int
+	leadersStopped int
+
+	mu       sync.Mutex // guards what follows
+	dice     *rand.Rand
+	fired    map[uint64]bool   // sequences of records whose timer has fired
+	seen     map[string]int    // what a plain subscriber got, by subject
+	ends     map[string]ending // what Kling said last of each task, by task id
+	unstored []string          // ids of requests with a callback that was answered 2xx and whose event is not stored
+}
+
+// newWorld starts everything and returns when the program is ready.
+func newWorld(t *testing.T, s setup) *world {
+	t.Helper()
+	w := &world{
+		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: events.DefaultSubjects(),
+		asked: map[string]asked{}, killed: map[point]int{},
+		fired: map[uint64]bool{}, seen: map[string]int{}, ends: map[string]ending{},
+	}
+	t.Logf("seed %d", w.seed)
+	w.rng, w.dice = rand.New(rand.NewPCG(w.seed, 0)), rand.New(rand.NewPCG(w.seed, 1))
+	w.calm.Store(s.byHand)
+	w.phone = newPhone(w)
+	w.sim = klingtest.Start(t, w.kling(s))
+	w.connect(s.natsURL)
+	for _, subject := range []string{w.subjects.AllProgress(), w.subjects.AllCompletions(), w.subjects.Late("*", "*", "*")} {
+		w.subscribe(subject, w.see)
+	}
+	for i := range s.replicas {
+		w.replicas = append(w.replicas, w.newReplica(s, strconv.Itoa(i)))
+	}
+	for _, r := range w.replicas {
+		r.waitReady()
+	}
+	w.watch()
+	return w
+}
+
+// kling is an account with few slots, on which everything goes wrong that can.
+func (w *world) kling(s setup) klingtest.Options {
+	o := klingtest.Options{
+		APIKeys:      []string{apiKey},
+		Seed:         w.seed,
+		Slots:        map[kling.Pool]int{kling.PoolVideo: 8, kling.PoolImage: 5, kling.PoolTryOn: 3},
+		SubmittedFor: 30 * time.Millisecond,
+		Duration:     150 * time.Millisecond,
+		CallbackHTTP: w.phone.client(),
+		Faults:       klingtest.Faults{Create: w.createFault, Query: w.queryFault, Callback: w.callbackFault},
+		Observe:      w.observe,
+	}
+	if s.byHand {
+		o.Slots = map[kling.Pool]int{kling.PoolVideo: 10_000, kling.PoolImage: 10_000, kling.PoolTryOn: 10_000}
+		o.Duration = time.Hour
+	}
+	return o
+}
+
+func (w *world) connect(url string) {
+	w.t.Helper()
+	var err error
+	if w.bus, err = bus.Open(w.ctx, bus.Options{URL: url, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(w.bus.Close)
+	w.nc, w.js = w.bus.Conn(), w.bus.JetStream()
+}
+
+// environment makes recovery fast. The addresses are added by each replica.
+func (w *world) environment(s setup) []string {
+	return []string{
+		"KLING_API_KEY=" + apiKey,
+		"KLING_BASE_URL=" + w.sim.URL,
+		"NATS_URL=" + s.natsURL,
+		"BRIDGE_STREAM_REPLICAS=" + strconv.Itoa(max(s.streamReplicas, 1)),
+		"BRIDGE_PUBLIC_URL=" + publicURL,
+		"BRIDGE_KLING_TIMEOUT=" + klingTimeout.String(),
+		"BRIDGE_ACK_WAIT=2s",
+		"BRIDGE_LOOKUP_WINDOW=1s",
+		"BRIDGE_POLL_AFTER=2s",
+		"BRIDGE_POLL_MIN_INTERVAL=500ms",
+		"BRIDGE_POLL_MAX_INTERVAL=2s",
+		"BRIDGE_PROBE_INTERVAL=500ms",
+		"BRIDGE_RECONCILE_INTERVAL=5s",
+		"BRIDGE_LOG_FORMAT=text",
+	}
+}
+
+// see counts what a plain subscriber gets.
+func (w *world) see(msg *nats.Msg) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen[msg.Subject]++
+}
+
+// observe follows what happens at Kling. Whatever it waits for, Kling's side waits for too.
+func (w *world) observe(e klingtest.Event) {
+	switch e.Type {
+	case klingtest.Created:
+		w.trap.pass(pointCreated)
+	case klingtest.CallbackAnswered:
+		w.remember(e)
+		if e.HTTPStatus/100 == 2 {
+			w.trap.pass(pointAnswered)
+			w.demandReceipt(e)
+		}
+	case klingtest.CallbackFailed:
+		w.remember(e)
+	}
+}
+
+// eventually looks at a condition until it holds, for as long as patience lasts.
+func (w *world) eventually(what string, holds func() bool) {
+	w.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			w.fatalf("waited %s in vain until %s", patience, what)
+		case <-ticker.C:
+		}
+	}
+}
+
+// pause lets things happen for a random time.
+func (w *world) pause(longest time.Duration) {
+	w.wait(time.Duration(w.rng.Int64N(int64(longest))))
+}
+
+// wait lets things happen for d, or until the test ends.
+func (w *world) wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.ctx.Done():
+	}
+}
+
+// logs is the end of each replica's log, and what they hold of some ids.
+func (w *world) logs(ids ...string) string {
+	var text string
+	for i, r := range w.replicas {
+		text += fmt.Sprintf("--- log of replica %d\n%s\n", i, r.logged(40, ids...))
+	}
+	return text
+}
