@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,8 +129,10 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 		interval: o.ReconcileInterval, settled: o.LookupWindow, lookback: min(24*time.Hour, o.EventRetention/2),
 		taskTimeout: o.TaskTimeout,
 	}
+	replica := rand.Text()
 	for _, name := range o.Kinds.Pools() {
-		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), b.pauses, p.hands, b.log)
+		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
+		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), turns, b.pauses, p.hands, b.log)
 	}
 	p.inFlight = &inFlight{
 		bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools, log: b.log,

@@ -157,15 +157,17 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	for _, pool := range p.pools {
 		pool.work = func(j *job) verdict { return p.creator.create(hard, j) }
 	}
-	subs, err := p.inFlight.subscribe()
+	unsubscribe, err := p.inFlight.subscribe()
 	if err != nil {
 		return err
 	}
+	defer unsubscribe()
 	if err := p.inFlight.recount(ctx); err != nil {
 		return err
 	}
 	var background, dispatching sync.WaitGroup
 	background.Go(func() { p.hands.signal(hard, b.opts.AckWait/4) })
+	background.Go(func() { p.inFlight.listen(hard) })
 	for _, pool := range p.pools {
 		dispatching.Go(func() { pool.dispatch(ctx.Done()) })
 	}
@@ -189,8 +191,5 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	dispatching.Wait()
 	cancelHard()
 	background.Wait()
-	for _, sub := range subs {
-		_ = sub.Unsubscribe() // the connection is closed next
-	}
 	return nil
 }

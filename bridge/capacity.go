@@ -1,13 +1,14 @@
 package bridge
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
 
 // slots knows how many tasks of one pool are in flight and how many may be. The truth about capacity is Kling's: its
 // refusal (code 1303) says that as many as are in flight is all there is. Every replica sees every submitted and
-// completed event, so each of them knows what is in flight.
+// completed event, so each of them knows what is in flight; what the others are about to send they tell, see turns.
 //
 // Safe for concurrent use.
 type slots struct {
@@ -16,9 +17,10 @@ type slots struct {
 	used map[string]usage
 	// reserved and held are the sums over used.
 	reserved, held int
-	bound          int // configured upper bound; 0: none
-	limit          int // learned from refusals; unknownLimit until the first
-	window         int // creates that may be unanswered at a time while the limit is unknown
+	resting        []rest // freed, and left to other replicas for a moment
+	bound          int    // configured upper bound; 0: none
+	limit          int    // learned from refusals; unknownLimit until the first
+	window         int    // creates that may be unanswered at a time while the limit is unknown
 	probeAt        time.Time
 	probeWait      time.Duration
 	// removed collects what ended while a recount was reading, see beginRecount. Nil otherwise.
@@ -26,9 +28,16 @@ type slots struct {
 }
 
 type usage struct {
-	n    int
-	held bool // by a task, rather than reserved for a call under way
-	at   time.Time
+	n       int
+	held    bool // by a task, rather than reserved for a call under way
+	foreign bool // reserved by another replica
+	at      time.Time
+}
+
+// rest is a number of slots that another replica may take until then.
+type rest struct {
+	n     int
+	until time.Time
 }
 
 const (
@@ -39,6 +48,8 @@ const (
 	// account end unseen. Each refusal doubles the wait.
 	firstProbeWait = time.Second
 	maxProbeWait   = time.Minute
+	// foreignLife is how long another replica's reservation may be without a record in the stream.
+	foreignLife = 10 * time.Second
 )
 
 func newSlots(bound int) *slots {
@@ -61,21 +72,50 @@ func (s *slots) reserve(token string, n int, now time.Time) (ok, owned bool) {
 }
 
 func (s *slots) fits(n int, now time.Time) bool {
-	total := s.reserved + s.held + n
-	if s.bound > 0 && total > s.bound && s.reserved+s.held > 0 {
+	taken := s.reserved + s.held
+	left := taken + s.restingAt(now)
+	if s.bound > 0 && left+n > s.bound && left > 0 {
 		return false
 	}
-	if s.limit == unknownLimit {
+	switch {
+	case s.limit == unknownLimit:
 		return s.reserved < s.window
-	}
-	if total <= s.limit {
+	case left+n <= s.limit:
 		return true
-	}
-	if now.Before(s.probeAt) || s.reserved > 0 {
+	case taken+n <= s.limit: // it will fit in a moment
+		return false
+	case s.reserved > 0 || now.Before(s.probeAt):
 		return false
 	}
 	s.probeAt = now.Add(s.probeWait)
 	return true
+}
+
+// never reports whether n slots are more than the pool has, as far as is known. Such a request waits for a probe.
+func (s *slots) never(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit != unknownLimit && n > s.limit
+}
+
+// restingAt sums up what is left to other replicas.
+func (s *slots) restingAt(now time.Time) (n int) {
+	s.resting = slices.DeleteFunc(s.resting, func(r rest) bool { return !r.until.After(now) })
+	for _, r := range s.resting {
+		n += r.n
+	}
+	return n
+}
+
+// bounded reports whether there is a configured bound.
+func (s *slots) bounded() bool { return s.bound > 0 }
+
+// overfull reports whether the configured bound has no room for all that is reserved and held, n of it just now.
+func (s *slots) overfull(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total := s.reserved + s.held
+	return s.bound > 0 && total > s.bound && total > n
 }
 
 // accepted turns a reservation into a held slot: Kling has created the task.
@@ -112,30 +152,35 @@ func (s *slots) raise() {
 	}
 }
 
-// refused gives a reservation back after Kling said that there is no capacity, and learns from it.
+// refused gives a reservation back after Kling said that there is no capacity, and learns from it: so many more than
+// are in flight is too many.
 func (s *slots) refused(token string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(token)
-	if s.removed != nil {
-		s.removed[token] = true
+	n := max(s.used[token].n, 1)
+	s.forget(token)
+	limit := s.held + n - 1
+	if s.limit != unknownLimit {
+		limit = min(limit, s.limit)
 	}
-	if s.held == s.limit {
+	if limit == s.limit {
 		s.probeWait = min(2*s.probeWait, maxProbeWait)
 	} else {
 		s.probeWait = firstProbeWait
 	}
-	s.limit = s.held
+	s.limit = limit
 	s.probeAt = now.Add(s.probeWait)
 }
 
-// release gives back what a request takes, whether reserved or held.
-func (s *slots) release(token string) {
+// release gives back what a request takes, whether reserved or held. What it held is left to other replicas until the
+// given time; zero: to none.
+func (s *slots) release(token string, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(token)
-	if s.removed != nil {
-		s.removed[token] = true
+	u, known := s.used[token]
+	s.forget(token)
+	if known && u.held && !until.IsZero() {
+		s.resting = append(s.resting, rest{u.n, until})
 	}
 }
 
@@ -143,9 +188,37 @@ func (s *slots) release(token string) {
 func (s *slots) hold(token string, n int, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.used[token]; !known {
-		s.put(token, usage{n: n, held: true, at: now})
-		s.raise()
+	if u, known := s.used[token]; known && (u.held || !u.foreign) {
+		return
+	}
+	s.put(token, usage{n: n, held: true, at: now})
+	s.raise()
+}
+
+// taken notes that another replica is about to send a create call, in the place of a slot that was left to it.
+func (s *slots) taken(token string, n int, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.used[token]; known {
+		return
+	}
+	s.put(token, usage{n: n, foreign: true, at: now})
+	for n > 0 && len(s.resting) > 0 {
+		n -= s.resting[0].n
+		s.resting = s.resting[1:]
+	}
+}
+
+// given notes that another replica's call made no task. After a refusal of Kling's the pool need not be tried by
+// everybody.
+func (s *slots) given(token string, refused bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u, known := s.used[token]; known && u.foreign && !u.held {
+		s.forget(token)
+	}
+	if refused && s.limit != unknownLimit {
+		s.probeAt = now.Add(s.probeWait)
 	}
 }
 
@@ -173,6 +246,14 @@ func (s *slots) remove(token string) {
 	}
 }
 
+// forget is remove for what has come to an end; the caller holds the mutex.
+func (s *slots) forget(token string) {
+	s.remove(token)
+	if s.removed != nil {
+		s.removed[token] = true
+	}
+}
+
 // beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
 // the stream. What ends while the stream is being read must not come back.
 func (s *slots) beginRecount() {
@@ -181,12 +262,15 @@ func (s *slots) beginRecount() {
 	s.removed = map[string]bool{}
 }
 
-// endRecount takes over what the stream says is in flight, by token. Reservations and what was added since began stay.
+// endRecount takes over what the stream says is in flight, by token. Reservations of this replica and what was added
+// since began stay.
 func (s *slots) endRecount(stored map[string]int, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for token, u := range s.used {
-		if _, ok := stored[token]; !ok && u.held && u.at.Before(began) {
+		_, ok := stored[token]
+		lost := u.held && u.at.Before(began) || u.foreign && u.at.Before(began.Add(-foreignLife))
+		if !ok && lost {
 			s.remove(token)
 		}
 	}
@@ -228,9 +312,19 @@ func (s *slots) room() int {
 	return min(max(free, 0)+ahead, maxWindow)
 }
 
-// nextProbe is when a full pool may be tried with one more; zero while there is room.
-func (s *slots) nextProbe() time.Time {
+// nextChange is when time alone makes room: a full pool may be tried with one more, or slots were left to other
+// replicas long enough. Zero: no such time is known.
+func (s *slots) nextChange(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.probeAt
+	var next time.Time
+	if s.probeAt.After(now) {
+		next = s.probeAt
+	}
+	for _, r := range s.resting {
+		if r.until.After(now) && (next.IsZero() || r.until.Before(next)) {
+			next = r.until
+		}
+	}
+	return next
 }

@@ -23,47 +23,75 @@ type inFlight struct {
 	kinds    kling.Kinds
 	pools    map[kling.Pool]*pool
 	log      *slog.Logger
+	news     chan *nats.Msg
 }
 
 // recountInterval bounds how long a lost event holds a slot.
 const recountInterval = 30 * time.Second
 
-// subscribe follows submitted events and completions until the returned subscriptions are ended.
-func (f *inFlight) subscribe() ([]*nats.Subscription, error) {
+// newsBacklog is how many messages may wait to be followed; beyond it they are lost until the next recount.
+const newsBacklog = 16 << 10
+
+// subscribe collects events and the news of other replicas until the returned function is called. All of it goes through
+// one channel: what one replica said first is to be heard first.
+func (f *inFlight) subscribe() (stop func(), err error) {
+	f.news = make(chan *nats.Msg, newsBacklog)
 	var subs []*nats.Subscription
+	stop = func() {
+		for _, sub := range subs {
+			_ = sub.Unsubscribe() // the connection is closed next
+		}
+	}
 	for _, subject := range []string{
-		f.subjects.Progress("*", events.StatusSubmitted, "*"), f.subjects.AllCompletions(),
+		f.subjects.Progress("*", events.StatusSubmitted, "*"), f.subjects.AllCompletions(), f.subjects.SlotNews("*"),
 	} {
-		sub, err := f.bus.Conn().Subscribe(subject, f.follow)
+		sub, err := f.bus.Conn().ChanSubscribe(subject, f.news)
 		if err != nil {
-			return subs, err
+			stop()
+			return nil, err
 		}
 		subs = append(subs, sub)
 	}
-	return subs, nil
+	return stop, nil
 }
 
-// follow takes one event in. What the stream has stored carries the stream's name; a stranger who forges even that
-// misleads the count of slots until the next recount, and nothing else.
-func (f *inFlight) follow(msg *nats.Msg) {
-	if msg.Header.Get("Nats-Stream") != f.subjects.EventsStream() {
-		return
+// listen follows what was subscribed to until ctx ends.
+func (f *inFlight) listen(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case msg := <-f.news:
+			f.follow(msg, time.Now())
+		}
 	}
+}
+
+// follow takes one message in. What the stream has stored carries the stream's name; a stranger who forges even that, or
+// what replicas tell each other, misleads the count of slots until the next recount, and nothing else.
+func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
 	parsed, ok := f.subjects.Parse(msg.Subject)
 	if !ok {
 		return
 	}
+	if parsed.Type == "slots" {
+		if p := f.pools[kling.Pool(parsed.Pool)]; p != nil {
+			p.turns.hear(msg, p.slots, now)
+			p.freed()
+		}
+		return
+	}
 	kind, ok := f.kinds.Lookup(parsed.Kind)
-	if !ok {
+	if !ok || msg.Header.Get("Nats-Stream") != f.subjects.EventsStream() {
 		return
 	}
 	p := f.pools[kind.Pool]
 	if parsed.Type == "completion" {
-		p.slots.release(parsed.Token)
+		p.slots.release(parsed.Token, p.turns.until(parsed.Token, now))
 		p.freed()
 		return
 	}
-	p.slots.hold(parsed.Token, slotsOf(msg.Header), time.Now())
+	p.slots.hold(parsed.Token, slotsOf(msg.Header), now)
 }
 
 func slotsOf(h nats.Header) int {

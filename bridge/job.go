@@ -22,6 +22,7 @@ type job struct {
 
 	slots    *slots // of its pool
 	reserved bool   // holds some of them
+	told     bool   // to other replicas
 	accepted bool   // as a task at Kling
 	passed   int    // creates of others before its turn, to be restored if the turn comes to nothing
 	tries    int    // sends that certainly made no task, for the backoff
@@ -53,6 +54,7 @@ func (j *job) lastSend() time.Time {
 type verdict struct {
 	settled bool          // acked: done with
 	full    bool          // Kling had no capacity: waits for a slot
+	outbid  bool          // another replica has the slot: nothing was sent
 	after   time.Duration // otherwise: worked on again after this long
 }
 

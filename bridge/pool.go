@@ -15,6 +15,7 @@ import (
 type pool struct {
 	name   kling.Pool
 	slots  *slots
+	turns  *turns
 	pauses *pauses
 	hands  *hands
 	work   func(*job) verdict
@@ -29,7 +30,14 @@ type pool struct {
 	passed  map[events.Priority]int // creates of others since this priority had its turn
 	turn    int                     // of the API generations, which alternate
 	room    chan struct{}           // closed and replaced when count falls or slots free
+	blocked blocked
 	closed  bool
+}
+
+// blocked is the request that comes first and waits for slots.
+type blocked struct {
+	job   *job // nil: none does
+	since time.Time
 }
 
 type delayedJob struct {
@@ -43,9 +51,9 @@ const share = 10
 // recheck is how often a pool looks at what no signal announces: deadlines of requests in hand, and probes.
 const recheck = time.Second
 
-func newPool(name kling.Pool, s *slots, p *pauses, h *hands, log *slog.Logger) *pool {
+func newPool(name kling.Pool, s *slots, t *turns, p *pauses, h *hands, log *slog.Logger) *pool {
 	return &pool{
-		name: name, slots: s, pauses: p, hands: h, log: log,
+		name: name, slots: s, turns: t, pauses: p, hands: h, log: log,
 		wake:   make(chan struct{}, 1),
 		ready:  map[laneKey][]*job{},
 		count:  map[laneKey]int{},
@@ -105,7 +113,7 @@ func (p *pool) signalRoom() {
 func (p *pool) waitForRoom(ctx context.Context, key laneKey) (n int, ok bool) {
 	for {
 		p.mu.Lock()
-		n, changed := p.slots.room()-p.count[key], p.room
+		n, changed := p.slots.room()+p.oversized(key)-p.count[key], p.room
 		p.mu.Unlock()
 		if n > 0 {
 			return n, true
@@ -118,6 +126,19 @@ func (p *pool) waitForRoom(ctx context.Context, key laneKey) (n int, ok bool) {
 	}
 }
 
+// maxOversized is how many requests of a lane that need more slots than there are may be held beside others.
+const maxOversized = 16
+
+// oversized counts the requests of a lane that others need not wait for; the caller holds the mutex.
+func (p *pool) oversized(key laneKey) (n int) {
+	for _, j := range p.ready[key] {
+		if p.slots.never(j.req.slots) && n < maxOversized {
+			n++
+		}
+	}
+	return n
+}
+
 // dispatch starts jobs until stop closes, then waits for those under way and gives the others back.
 func (p *pool) dispatch(stop <-chan struct{}) {
 	var workers sync.WaitGroup
@@ -127,6 +148,7 @@ func (p *pool) dispatch(stop <-chan struct{}) {
 		for j := p.next(time.Now()); j != nil; j = p.next(time.Now()) {
 			workers.Go(func() { p.run(j) })
 		}
+		p.bid(time.Now())
 		timer := p.nextDelay()
 		select {
 		case <-stop:
@@ -138,6 +160,16 @@ func (p *pool) dispatch(stop <-chan struct{}) {
 		case <-ticker.C:
 		}
 		timer.Stop()
+	}
+}
+
+// bid tells other replicas that a request waits for slots here.
+func (p *pool) bid(now time.Time) {
+	p.mu.Lock()
+	first := p.blocked
+	p.mu.Unlock()
+	if first.job != nil {
+		p.turns.wait(first.job.req.slots, first.since, now)
 	}
 }
 
@@ -162,7 +194,7 @@ func (p *pool) close(workers *sync.WaitGroup) {
 	p.ready, p.delayed = nil, nil
 }
 
-// nextDelay fires when the next delayed job is due or a full pool may be tried.
+// nextDelay fires when the next delayed job is due or time makes room.
 func (p *pool) nextDelay() *time.Timer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,129 +203,49 @@ func (p *pool) nextDelay() *time.Timer {
 	for _, d := range p.delayed {
 		wait = min(wait, d.at.Sub(now))
 	}
-	if probe := p.slots.nextProbe(); probe.After(now) {
-		wait = min(wait, probe.Sub(now))
+	if change := p.slots.nextChange(now); !change.IsZero() {
+		wait = min(wait, change.Sub(now))
 	}
 	return time.NewTimer(max(wait, 0))
-}
-
-// next picks the job to start now, if there is one, and reserves its slots.
-func (p *pool) next(now time.Time) *job {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil
-	}
-	p.promote(now)
-	if j := p.nextSlotless(now); j != nil {
-		return j
-	}
-	if p.running >= maxWindow {
-		return nil
-	}
-	for _, priority := range p.order() {
-		if j := p.nextOf(priority, now); j != nil {
-			return j
-		}
-	}
-	return nil
-}
-
-// promote moves jobs whose delay is over to the front of their lanes.
-func (p *pool) promote(now time.Time) {
-	p.delayed = slices.DeleteFunc(p.delayed, func(d delayedJob) bool {
-		if d.at.After(now) {
-			return false
-		}
-		key := p.key(d.job)
-		p.ready[key] = slices.Insert(p.ready[key], 0, d.job)
-		return true
-	})
-}
-
-// nextSlotless picks a job that will not become a task: it is invalid or its deadline has passed.
-func (p *pool) nextSlotless(now time.Time) *job {
-	for key, jobs := range p.ready {
-		for i, j := range jobs {
-			if j.invalid != nil || !now.Before(j.req.deadline) {
-				p.ready[key] = slices.Delete(jobs, i, i+1)
-				p.running++
-				return j
-			}
-		}
-	}
-	return nil
-}
-
-// order is high, normal, low, except that a lower priority which has been passed over long enough comes first.
-func (p *pool) order() []events.Priority {
-	order := make([]events.Priority, 0, 5)
-	for _, low := range []events.Priority{events.PriorityLow, events.PriorityNormal} {
-		if p.passed[low] >= share-2 { // one less than its share: both lower ones may be due at once
-			order = append(order, low)
-		}
-	}
-	return append(order, events.Priorities()...)
-}
-
-// nextOf picks the first job of a priority. The head of a lane that does not fit is not overtaken within its lane, or
-// requests for many images would never start.
-func (p *pool) nextOf(priority events.Priority, now time.Time) *job {
-	generations := []kling.Generation{kling.V1, kling.V2}
-	for i := range generations {
-		g := generations[(p.turn+i)%len(generations)]
-		key := laneKey{pool: p.name, generation: g, priority: priority}
-		jobs := p.ready[key]
-		if len(jobs) == 0 {
-			continue
-		}
-		j := jobs[0]
-		if !j.reserved {
-			ok, owned := p.slots.reserve(j.req.token, j.req.slots, now)
-			if !ok {
-				continue
-			}
-			j.reserved = owned
-		}
-		if !p.pauses.allow(g, p.name, now) {
-			p.giveBack(j)
-			continue
-		}
-		p.ready[key] = jobs[1:]
-		p.running++
-		p.turn += i + 1 // the other generation is next
-		j.passed = p.passed[priority]
-		p.countTurn(priority)
-		return j
-	}
-	return nil
 }
 
 // giveBack returns what a job has reserved.
 func (p *pool) giveBack(j *job) {
 	if j.reserved && j.rec == nil {
-		p.slots.release(j.req.token)
+		p.slots.release(j.req.token, time.Time{})
+		p.untake(j, false)
 		j.reserved = false
 	}
 }
 
-// countTurn notes which waiting priorities were passed over.
-func (p *pool) countTurn(taken events.Priority) {
-	waiting := map[events.Priority]bool{}
-	for key, jobs := range p.ready {
-		if key.priority != taken && len(jobs) > 0 {
-			waiting[key.priority] = true
-		}
+// take tells other replicas what a job has reserved. It reports whether the reservation stands: of those that are more
+// than the configured bound, made at the same time, the last is given up.
+func (p *pool) take(j *job) bool {
+	if !j.reserved || j.told {
+		return true
 	}
-	for priority := range waiting {
-		p.passed[priority]++
+	j.told = true
+	if p.slots.bounded() {
+		return p.turns.takeBounded(j.req.token, j.req.slots)
 	}
-	p.passed[taken] = 0
+	p.turns.take(j.req.token, j.req.slots)
+	return true
+}
+
+// untake tells other replicas that a job has let go of what it reserved.
+func (p *pool) untake(j *job, refused bool) {
+	if j.told {
+		p.turns.give(j.req.token, refused)
+	}
+	j.told = false
 }
 
 // run works on one job and files it according to the verdict.
 func (p *pool) run(j *job) {
-	v := p.work(j)
+	v := verdict{outbid: true}
+	if p.take(j) {
+		v = p.work(j)
+	}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -304,14 +256,24 @@ func (p *pool) run(j *job) {
 		p.settle(j, key)
 	case v.full:
 		p.slots.refused(j.req.token, now)
-		j.reserved = false
-		p.passed[j.req.priority] = j.passed // it has not had its turn
-		p.ready[key] = slices.Insert(p.ready[key], 0, j)
+		p.untake(j, true)
+		p.goBack(j, key)
+	case v.outbid:
+		p.slots.release(j.req.token, time.Time{})
+		p.untake(j, false)
+		p.goBack(j, key)
 	default:
 		p.giveBack(j)
 		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(v.after)})
 	}
 	p.notify()
+}
+
+// goBack puts a job that has not had its turn in front of its lane again.
+func (p *pool) goBack(j *job, key laneKey) {
+	j.reserved = false
+	p.passed[j.req.priority] = j.passed
+	p.ready[key] = slices.Insert(p.ready[key], 0, j)
 }
 
 // settle lets go of a job. What its task holds stays held; what was reserved for nothing is given back.
@@ -320,7 +282,8 @@ func (p *pool) settle(j *job, key laneKey) {
 	j.span.End()
 	p.count[key]--
 	if j.reserved && !j.accepted {
-		p.slots.release(j.req.token)
+		p.slots.release(j.req.token, time.Time{})
+		p.untake(j, false)
 	}
 	p.signalRoom()
 }

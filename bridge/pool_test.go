@@ -16,7 +16,7 @@ import (
 // testPool is a video pool whose jobs end as work says.
 func testPool(work func(*job) verdict) *pool {
 	log := slog.New(slog.DiscardHandler)
-	p := newPool(kling.PoolVideo, newSlots(0), newPauses(time.Minute, log), newHands(), log)
+	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), newPauses(time.Minute, log), newHands(), log)
 	p.work = work
 	return p
 }
@@ -35,7 +35,7 @@ func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
 func accept(j *job) verdict {
 	j.accepted = true
 	j.slots.accepted(j.req.token)
-	j.slots.release(j.req.token)
+	j.slots.release(j.req.token, time.Time{})
 	return settled()
 }
 
@@ -136,7 +136,7 @@ func TestSlotsFollowEvents(t *testing.T) {
 		t.Fatal("an empty pool has no room")
 	}
 	inUse(2)
-	s.release("a") // its completion came before the create reply
+	s.release("a", time.Time{}) // its completion came before the create reply
 	s.accepted("a")
 	inUse(0)
 	s.hold("b", 1, now) // by another replica
@@ -151,8 +151,8 @@ func TestSlotsFollowEvents(t *testing.T) {
 		t.Error("a full pool is never tried again")
 	}
 	s.accepted("d")
-	s.release("b")
-	s.release("d")
+	s.release("b", time.Time{})
+	s.release("d", time.Time{})
 	inUse(0)
 	if ok, _ := s.reserve("e", 2, now); !ok {
 		t.Error("the limit was not raised by the task that Kling took beyond it")

@@ -128,6 +128,9 @@ func (s Subjects) AllPending() string { return s.state("pending", ">") }
 // AllDue matches every record whose timer has fired.
 func (s Subjects) AllDue() string { return s.state("due", ">") }
 
+// SlotNews is private to the bridge, and in no stream: what replicas tell each other about a pool's slots.
+func (s Subjects) SlotNews(pool string) string { return s.state("slots", pool) }
+
 // Setting is private to the bridge: a value generated once and shared by all replicas.
 func (s Subjects) Setting(name string) string { return s.state("setting", name) }
 
@@ -164,9 +167,9 @@ func (s Subjects) stream(name string) string {
 }
 
 // Parsed is a subject taken apart. Of a request, Priority is set; of an event or dead letter, Status and Token; of a
-// pending or due record, Pool and Token.
+// pending or due record, Pool and Token; of what replicas tell each other about slots, Pool.
 type Parsed struct {
-	Type     string // request, progress, completion, late, archived, dead; pending, due
+	Type     string // request, progress, completion, late, archived, dead; pending, due, slots
 	Kind     string
 	Priority Priority
 	Status   Status
@@ -199,6 +202,9 @@ func (s Subjects) Parse(subject string) (Parsed, bool) {
 }
 
 func parseState(t []string) (Parsed, bool) {
+	if len(t) == 2 && t[0] == "slots" && IsToken(t[1]) {
+		return Parsed{Type: t[0], Pool: t[1]}, true
+	}
 	if len(t) != 4 || !allTokens(t) || (t[0] != "pending" && t[0] != "due") {
 		return Parsed{}, false
 	}

@@ -1,0 +1,137 @@
+package bridge
+
+import (
+	"slices"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// next picks the job to start now, if there is one, and reserves its slots.
+func (p *pool) next(now time.Time) *job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.promote(now)
+	if j := p.nextSlotless(now); j != nil {
+		return j
+	}
+	if p.running >= maxWindow {
+		return nil
+	}
+	was := p.blocked
+	p.blocked = blocked{}
+	if p.turns.yields(was.severalSince(), now) {
+		p.blocked = was
+		return nil
+	}
+	for _, priority := range p.order() {
+		j, waits := p.nextOf(priority, now)
+		if waits != nil { // nothing overtakes it, or a request for many images would never start
+			p.blocked = blocked{waits, now}
+			if was.job == waits {
+				p.blocked = was
+			}
+			return nil
+		}
+		if j != nil {
+			return j
+		}
+	}
+	return nil
+}
+
+// severalSince is when a request that needs more than one slot began to wait; zero: none does.
+func (b blocked) severalSince() time.Time {
+	if b.job == nil || b.job.req.slots < 2 {
+		return time.Time{}
+	}
+	return b.since
+}
+
+// promote moves jobs whose delay is over to the front of their lanes.
+func (p *pool) promote(now time.Time) {
+	p.delayed = slices.DeleteFunc(p.delayed, func(d delayedJob) bool {
+		if d.at.After(now) {
+			return false
+		}
+		key := p.key(d.job)
+		p.ready[key] = slices.Insert(p.ready[key], 0, d.job)
+		return true
+	})
+}
+
+// nextSlotless picks a job that will not become a task: it is invalid or its deadline has passed.
+func (p *pool) nextSlotless(now time.Time) *job {
+	for key, jobs := range p.ready {
+		for i, j := range jobs {
+			if j.invalid != nil || !now.Before(j.req.deadline) {
+				p.ready[key] = slices.Delete(jobs, i, i+1)
+				p.running++
+				return j
+			}
+		}
+	}
+	return nil
+}
+
+// order is high, normal, low, except that a lower priority which has been passed over long enough comes first.
+func (p *pool) order() []events.Priority {
+	order := make([]events.Priority, 0, 5)
+	for _, low := range []events.Priority{events.PriorityLow, events.PriorityNormal} {
+		if p.passed[low] >= share-2 { // one less than its share: both lower ones may be due at once
+			order = append(order, low)
+		}
+	}
+	return append(order, events.Priorities()...)
+}
+
+// nextOf picks the first job of a priority, or names the one that waits for slots. Requests that need more slots than
+// the pool has are passed over: they are tried when the pool is.
+func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job) {
+	generations := []kling.Generation{kling.V1, kling.V2}
+	for i := range generations {
+		g := generations[(p.turn+i)%len(generations)]
+		key := laneKey{pool: p.name, generation: g, priority: priority}
+		for at, j := range p.ready[key] {
+			if !j.reserved {
+				ok, owned := p.slots.reserve(j.req.token, j.req.slots, now)
+				if !ok && p.slots.never(j.req.slots) {
+					continue
+				}
+				if !ok {
+					return nil, j
+				}
+				j.reserved = owned
+			}
+			if !p.pauses.allow(g, p.name, now) {
+				p.giveBack(j)
+				break
+			}
+			p.ready[key] = slices.Delete(p.ready[key], at, at+1)
+			p.running++
+			p.turn += i + 1 // the other generation is next
+			j.passed = p.passed[priority]
+			p.countTurn(priority)
+			return j, nil
+		}
+	}
+	return nil, nil
+}
+
+// countTurn notes which waiting priorities were passed over.
+func (p *pool) countTurn(taken events.Priority) {
+	waiting := map[events.Priority]bool{}
+	for key, jobs := range p.ready {
+		if key.priority != taken && len(jobs) > 0 {
+			waiting[key.priority] = true
+		}
+	}
+	for priority := range waiting {
+		p.passed[priority]++
+	}
+	p.passed[taken] = 0
+}

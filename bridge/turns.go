@@ -1,0 +1,198 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// turns is how replicas that wait for the same pool keep out of each other's way. Each tells the others what it is about
+// to send, and whether it waits; of those that wait, each freed slot has an order in which they may take it. All of it
+// is plain messages that may be lost, and none of it is needed: without them replicas race for a slot, and Kling refuses
+// the loser.
+//
+// Safe for concurrent use.
+type turns struct {
+	nc      *nats.Conn
+	subject string
+	self    string // names this replica
+
+	mu     sync.Mutex
+	others map[string]bid       // of replicas that wait, by name
+	own    time.Time            // when the own bid was told last
+	echoes map[string]chan bool // by token: who waits for its own news to come back
+}
+
+// bid is what a replica that waits has told.
+type bid struct {
+	slots int       // that its first request needs
+	since time.Time // it has been the first
+	heard time.Time
+}
+
+// slotNews is what replicas tell each other about a pool.
+type slotNews struct {
+	Replica string        `json:"replica"`
+	Token   string        `json:"token,omitempty"`  // of the request that takes or gives
+	Take    int           `json:"take,omitempty"`   // slots, for a create call
+	Given   bool          `json:"given,omitempty"`  // the call made no task
+	Refused bool          `json:"full,omitempty"`   // because Kling had no capacity
+	Wait    int           `json:"wait,omitempty"`   // slots, for which there is no room
+	Waited  time.Duration `json:"waited,omitempty"` // for them
+}
+
+const (
+	// turnStep is how long a freed slot is left to each of the replicas that come first: well above the time a message
+	// takes, well below that of a task.
+	turnStep = 25 * time.Millisecond
+	maxRank  = 8
+	// bidInterval is how often a replica that goes on waiting says so, and bidLife how long that counts.
+	bidInterval = 500 * time.Millisecond
+	bidLife     = 5 * bidInterval
+	// echoTime bounds the wait for the own news to come back.
+	echoTime = time.Second
+	// starving is how long a request that needs several slots waits before others leave them to it.
+	starving = 5 * time.Second
+)
+
+func newTurns(nc *nats.Conn, subject, self string) *turns {
+	return &turns{nc: nc, subject: subject, self: self, others: map[string]bid{}, echoes: map[string]chan bool{}}
+}
+
+// tell publishes news. While NATS is away they are lost, but nothing can be sent to Kling either.
+func (t *turns) tell(news slotNews) {
+	news.Replica = t.self
+	if data, err := json.Marshal(news); err == nil {
+		_ = t.nc.Publish(t.subject, data)
+	}
+}
+
+// take tells that a create call is about to be sent.
+func (t *turns) take(token string, n int) { t.tell(slotNews{Token: token, Take: n}) }
+
+// takeBounded is take in a pool with a configured bound. It waits until the news has come back, and with it all that
+// other replicas told before, and reports whether the bound has room for all of it.
+func (t *turns) takeBounded(token string, n int) (fits bool) {
+	heard := make(chan bool, 1)
+	t.mu.Lock()
+	t.echoes[token] = heard
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.echoes, token)
+	}()
+	t.take(token, n)
+	timeout := time.NewTimer(echoTime)
+	defer timeout.Stop()
+	select {
+	case fits := <-heard:
+		return fits
+	case <-timeout.C:
+		return false
+	}
+}
+
+// echo answers whoever waits for its own news.
+func (t *turns) echo(news slotNews, s *slots) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if heard := t.echoes[news.Token]; heard != nil && news.Take > 0 {
+		heard <- !s.overfull(news.Take)
+		delete(t.echoes, news.Token)
+	}
+}
+
+// give tells that one has made no task.
+func (t *turns) give(token string, refused bool) {
+	t.tell(slotNews{Token: token, Given: true, Refused: refused})
+}
+
+// wait tells, now and then, that a request has been waiting for so many slots since then.
+func (t *turns) wait(n int, since, now time.Time) {
+	t.mu.Lock()
+	due := now.Sub(t.own) >= bidInterval
+	if due {
+		t.own = now
+	}
+	t.mu.Unlock()
+	if due {
+		t.tell(slotNews{Wait: n, Waited: now.Sub(since)})
+	}
+}
+
+// hear takes in what another replica told.
+func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
+	var news slotNews
+	if err := json.Unmarshal(msg.Data, &news); err != nil {
+		return
+	}
+	switch {
+	case news.Replica == t.self:
+		t.echo(news, s)
+	case news.Take > 0:
+		s.taken(news.Token, news.Take, now)
+	case news.Given:
+		s.given(news.Token, news.Refused, now)
+	case news.Wait > 0:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.others[news.Replica] = bid{slots: news.Wait, since: now.Add(-news.Waited), heard: now}
+	}
+}
+
+// until is when this replica may take the slot that a request has freed: at once if it comes first of those that wait,
+// else after leaving it to each of those before it for a moment.
+func (t *turns) until(token string, now time.Time) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	rank, own := 0, weight(token, t.self)
+	for name := range t.others {
+		if weight(token, name) > own {
+			rank++
+		}
+	}
+	if rank == 0 {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(min(rank, maxRank)) * turnStep)
+}
+
+// yields reports whether another replica has waited so long for several slots that they are left to it. since is when
+// this replica's own first request began to wait for several; zero: it does not.
+func (t *turns) yields(since, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	for name, b := range t.others {
+		if b.slots < 2 || now.Sub(b.since) < starving {
+			continue
+		}
+		older := since.IsZero() || b.since.Before(since.Add(-time.Second))
+		same := !older && b.since.Before(since.Add(time.Second))
+		if older || same && name < t.self {
+			return true
+		}
+	}
+	return false
+}
+
+// expire forgets replicas that no longer wait; the caller holds the mutex.
+func (t *turns) expire(now time.Time) {
+	for name, b := range t.others {
+		if now.Sub(b.heard) > bidLife {
+			delete(t.others, name)
+		}
+	}
+}
+
+// weight orders replicas, for each slot differently (rendezvous hashing).
+func weight(token, replica string) uint64 {
+	sum := sha256.Sum256([]byte(replica + " " + token))
+	return binary.BigEndian.Uint64(sum[:])
+}

@@ -1,0 +1,192 @@
+package bridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// TestTurnsAreFair has three waiting replicas ask when they may take each of many freed slots.
+func TestTurnsAreFair(t *testing.T) {
+	now := time.Now()
+	names := []string{"a", "b", "c"}
+	first := map[string]int{}
+	const freed = 3000
+	for i := range freed {
+		token := fmt.Sprintf("order-%d", i)
+		at := map[time.Time]string{}
+		for _, name := range names {
+			turns := waitingWith(name, names, 1, 0, now)
+			at[turns.until(token, now)] = name
+		}
+		if len(at) != len(names) {
+			t.Fatalf("two replicas have the same turn for %s", token)
+		}
+		first[at[time.Time{}]]++
+	}
+	for _, name := range names {
+		if n := first[name]; n < freed/4 || n > freed/2 {
+			t.Errorf("replica %s comes first %d times of %d, want about a third", name, n, freed)
+		}
+	}
+}
+
+// waitingWith is the view of one replica on others that wait for n slots each.
+func waitingWith(self string, names []string, n int, waited time.Duration, now time.Time) *turns {
+	turns := newTurns(nil, "", self)
+	for _, name := range names {
+		turns.hear(news(slotNews{Replica: name, Wait: n, Waited: waited}), newSlots(0), now)
+	}
+	return turns
+}
+
+func news(n slotNews) *nats.Msg {
+	data, err := json.Marshal(n)
+	if err != nil {
+		panic(err)
+	}
+	return &nats.Msg{Data: data}
+}
+
+func TestReplicaThatNoLongerWaitsHasNoTurn(t *testing.T) {
+	now := time.Now()
+	turns := waitingWith("a", []string{"b", "c", "d"}, 1, 0, now)
+	later := now.Add(2 * bidLife)
+	for i := range 20 {
+		if until := turns.until(fmt.Sprint(i), later); !until.IsZero() {
+			t.Fatal("a slot is left to replicas that have not been heard of for long")
+		}
+	}
+}
+
+// TestSlotsAreLeftToWhoNeedsSeveral has two replicas wait for several slots for long, and one for a single slot.
+func TestSlotsAreLeftToWhoNeedsSeveral(t *testing.T) {
+	now := time.Now()
+	const waited = 2 * starving
+	older := waitingWith("b", []string{"a"}, 4, waited, now)
+	if older.yields(now.Add(-2*waited), now) {
+		t.Error("the replica that has waited longest yields")
+	}
+	younger := waitingWith("a", []string{"b"}, 4, 2*waited, now)
+	if !younger.yields(now.Add(-waited), now) {
+		t.Error("the replica that has waited less takes the slots")
+	}
+	if !younger.yields(time.Time{}, now) {
+		t.Error("a replica that needs one slot takes it")
+	}
+	if waitingWith("a", []string{"b"}, 1, waited, now).yields(time.Time{}, now) {
+		t.Error("a slot is left to a replica that needs only one")
+	}
+	one, two := waitingWith("a", []string{"b"}, 4, waited, now), waitingWith("b", []string{"a"}, 4, waited, now)
+	if one.yields(now.Add(-waited), now) == two.yields(now.Add(-waited), now) {
+		t.Error("of two that have waited alike, exactly one must yield")
+	}
+}
+
+// TestNewsOfOthersTakeSlots follows what another replica tells about one of two slots.
+func TestNewsOfOthersTakeSlots(t *testing.T) {
+	s, now := newSlots(0), time.Now()
+	turns := newTurns(nil, "", "a")
+	hear := func(n slotNews) {
+		n.Replica = "b"
+		turns.hear(news(n), s, now)
+	}
+	room := func(token string) bool {
+		ok, _ := s.reserve(token, 1, now)
+		if ok {
+			s.release(token, time.Time{})
+		}
+		return ok
+	}
+	s.limit, s.probeAt = 2, now.Add(time.Hour)
+	s.hold("long", 1, now)
+	hear(slotNews{Token: "x", Take: 1})
+	if room("y") {
+		t.Error("another replica's reservation was not counted")
+	}
+	hear(slotNews{Token: "x", Given: true})
+	if !room("y") {
+		t.Error("a reservation that came to nothing still counts")
+	}
+	hear(slotNews{Token: "x", Take: 1})
+	s.hold("x", 1, now) // it became a task
+	hear(slotNews{Token: "x", Given: true})
+	if room("y") {
+		t.Error("a stray message took a running task's slot away")
+	}
+	s.release("x", now.Add(turnStep))
+	if room("y") {
+		t.Error("a slot was taken that was left to another replica")
+	}
+	hear(slotNews{Token: "z", Take: 1})
+	if s.restingAt(now) != 0 {
+		t.Error("a slot is left to a replica that has taken it")
+	}
+	hear(slotNews{Token: "z", Given: true, Refused: true})
+	if !room("y") {
+		t.Error("the slot did not come back")
+	}
+	for _, garbage := range []string{"", "{", `{"take":-1}`, `{"replica":"a","take":9}`} {
+		turns.hear(&nats.Msg{Data: []byte(garbage)}, s, now)
+	}
+	if !room("y") {
+		t.Error("nonsense took a slot")
+	}
+}
+
+// TestNothingOvertakesWhoWaitsForSeveral has a request for three of four slots wait for two tasks to end.
+func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
+	p := testPool(accept)
+	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.slots.hold("x", 1, time.Now())
+	p.slots.hold("y", 1, time.Now())
+	large := testJob(t, "large", "text2video", events.PriorityNormal)
+	large.req.slots = 3
+	p.add(large)
+	p.add(testJob(t, "small", "text2video", events.PriorityLow))
+	if j := p.step(); j != nil {
+		t.Fatalf("%s has overtaken", j.req.id)
+	}
+	p.slots.release("x", time.Time{})
+	for _, want := range []string{"large", "small"} {
+		if j := p.step(); j == nil || j.req.id != want {
+			t.Fatalf("got %+v, want %s", j, want)
+		}
+	}
+}
+
+// TestRequestForMoreThanThereIs has a request for nine slots of four be passed over and tried at times.
+func TestRequestForMoreThanThereIs(t *testing.T) {
+	var refused int
+	p := testPool(func(j *job) verdict {
+		if j.req.slots > 4 {
+			refused++
+			return noCapacity()
+		}
+		return accept(j)
+	})
+	large := testJob(t, "large", "text2video", events.PriorityNormal)
+	large.req.slots = 9
+	p.add(large)
+	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
+	for i := range 20 {
+		p.add(testJob(t, fmt.Sprint(i), "text2video", events.PriorityNormal))
+	}
+	for range 20 {
+		if j := p.step(); j == nil || j == large {
+			t.Fatalf("got %+v, want a request that fits", j)
+		}
+	}
+	p.slots.probeAt = time.Time{}
+	if j := p.step(); j != large || refused != 1 {
+		t.Fatalf("got %+v, want the large request to be tried", j)
+	}
+	if p.slots.limit != 4 {
+		t.Errorf("a refusal of nine slots has made the limit %d", p.slots.limit)
+	}
+}

@@ -1,0 +1,88 @@
+package bridge_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+)
+
+// codeNoCapacity is Kling's refusal of a task beyond the account's concurrency.
+const codeNoCapacity = 1303
+
+// TestSlotsStayBusy works off a backlog of many times the pool, alone and with replicas that share it.
+func TestSlotsStayBusy(t *testing.T) {
+	const slots, requests = 8, 500
+	for _, replicas := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d replicas", replicas), func(t *testing.T) {
+			t.Parallel()
+			w := start(t, setup{replicas: replicas, sim: klingtest.Options{
+				Slots:        map[kling.Pool]int{kling.PoolVideo: slots},
+				SubmittedFor: 20 * time.Millisecond, Duration: 300 * time.Millisecond,
+			}})
+			for i := range requests {
+				w.submit(fmt.Sprintf("r-%d", i), "a")
+			}
+			w.eventually("every request has ended", func() bool {
+				return w.count("KLING_EVENTS", "kling.completion.>") == requests
+			})
+			busy := w.utilisation(kling.PoolVideo, slots)
+			refused := float64(w.sim.Calls().Refused[codeNoCapacity]) / requests
+			t.Logf("%d replicas: slots busy %.3f of the time, %.3f refusals a request", replicas, busy, refused)
+			if busy < 0.9 {
+				t.Errorf("slots were busy %.3f of the time, want 0.9", busy)
+			}
+			if refused > 0.1 {
+				t.Errorf("%.3f refusals a request, want at most 0.1", refused)
+			}
+			w.noViolations()
+		})
+	}
+}
+
+// utilisation is the share of the pool's slots that were busy from the first task to the end of the last.
+func (w *world) utilisation(pool kling.Pool, slots int) float64 {
+	var first, last time.Time
+	for _, task := range w.sim.Tasks() {
+		if first.IsZero() || task.CreatedAt.Before(first) {
+			first = task.CreatedAt
+		}
+		if task.EndedAt.After(last) {
+			last = task.EndedAt
+		}
+	}
+	return w.sim.BusySlotTime(pool).Seconds() / (float64(slots) * last.Sub(first).Seconds())
+}
+
+// TestBoundHoldsOverReplicas gives three replicas more to do than the configured bound lets them, all at once.
+func TestBoundHoldsOverReplicas(t *testing.T) {
+	const bound, requests = 2, 40
+	w := start(t, setup{replicas: 3, bridge: bridge.Options{Concurrency: map[kling.Pool]int{kling.PoolVideo: bound}}})
+	for i := range requests {
+		w.submit(fmt.Sprintf("r-%d", i), "a")
+	}
+	w.eventually("every request has ended", func() bool {
+		return w.count("KLING_EVENTS", "kling.completion.>") == requests
+	})
+	if most := w.mostInFlight(); most > bound {
+		t.Errorf("%d tasks were in flight at a time, want at most %d", most, bound)
+	}
+}
+
+// mostInFlight is how many tasks existed at the same time.
+func (w *world) mostInFlight() (most int) {
+	tasks := w.sim.Tasks()
+	for _, a := range tasks {
+		n := 0
+		for _, b := range tasks {
+			if !b.CreatedAt.After(a.CreatedAt) && b.EndedAt.After(a.CreatedAt) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
