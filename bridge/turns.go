@@ -53,6 +53,8 @@ const (
 	// bidInterval is how often a replica that goes on waiting says so, and bidLife how long that counts.
 	bidInterval = 500 * time.Millisecond
 	bidLife     = 5 * bidInterval
+	// maxTake is above what any request takes.
+	maxTake = 100
 	// echoTime bounds the wait for the own news to come back.
 	echoTime = time.Second
 	// starving is how long a request that needs several slots waits before others leave them to it.
@@ -134,7 +136,7 @@ func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 	switch {
 	case news.Replica == t.self:
 		t.echo(news, s)
-	case news.Take > 0:
+	case news.Take > 0 && news.Take <= maxTake:
 		s.taken(news.Token, news.Take, now)
 	case news.Given:
 		s.given(news.Token, news.Refused, now)

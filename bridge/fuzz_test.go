@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// FuzzRoute finds no path but the signed one that leads anywhere.
+func FuzzRoute(f *testing.F) {
+	s := newSigner("https://b.example", []string{"secret"})
+	good, err := url.Parse(s.url("text2video", "order-1"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		good.Path, good.Path + "/", "/callbacks/text2video", "/callbacks/text2video/order-1/", "/callbacks//order-1/x", "/",
+		"/callbacks/../callbacks/text2video/order-1/x", "/callbacks/text2video/order%2d1/x", "/callbacks/image2video/order-1/x",
+		"/callbacks/self-test/order-1/x", "//callbacks", "/base/callbacks/text2video/order-1/x",
+	} {
+		f.Add(seed)
+	}
+	live := &liveReceiver{signer: s, kinds: kling.DefaultKinds()}
+	f.Fuzz(func(t *testing.T, path string) {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.URL = &url.URL{Path: path}
+		kind, token, status := live.route(r, "/base")
+		if status != http.StatusOK {
+			return
+		}
+		if want := callbackPrefix + kind.Name + "/" + token + "/" + signature(s.secrets[0], kind.Name, token); path != want &&
+			path != "/base"+want {
+			t.Errorf("%q leads to %s %s", path, kind.Name, token)
+		}
+	})
+}
+
+// FuzzRecord stores what was read as it was.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"v":1,"request_id":"a","kind":"text2video","state":"creating","owner":1,"slots":1}`))
+	f.Add([]byte(`{"request_id":"a","kind":"b","deadline":"2026-01-01T00:00:00Z","metadata":{"a":"\u0000"},"trace":null}`))
+	f.Add([]byte(`{"request_id":1}`))
+	l := &ledger{kinds: kling.DefaultKinds(), retention: time.Hour}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rec, err := decodeRecord(data)
+		if err != nil {
+			return
+		}
+		if _, err := l.pool(rec.Kind); err != nil {
+			return
+		}
+		msg, err := l.pendingMsg(rec, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := decodeRecord(msg.Data)
+		if err != nil || !cmp.Equal(rec, again) {
+			t.Errorf("%v: %s", err, cmp.Diff(rec, again))
+		}
+	})
+}
+
+// FuzzSlotNews lets nobody take slots that make the count wrong for good.
+func FuzzSlotNews(f *testing.F) {
+	f.Add([]byte(`{"replica":"b","token":"x","take":1}`), []byte(`{"replica":"b","token":"x","given":true,"full":true}`))
+	f.Add([]byte(`{"replica":"b","wait":1,"waited":-9223372036854775808}`), []byte(`{"take":9223372036854775807}`))
+	f.Fuzz(func(t *testing.T, one, other []byte) {
+		s, now := newSlots(0), time.Now()
+		turns := newTurns(nil, "", "a")
+		for _, data := range [][]byte{one, other, one} {
+			turns.hear(&nats.Msg{Data: data}, s, now)
+		}
+		turns.until("x", now)
+		turns.yields(time.Time{}, now)
+		if s.reserved < 0 || s.held != 0 || s.reserved > 2*maxTake {
+			t.Errorf("%d reserved, %d held", s.reserved, s.held)
+		}
+		s.beginRecount()
+		s.endRecount(nil, now.Add(2*foreignLife))
+		if s.reserved != 0 {
+			t.Errorf("%d reserved after a recount", s.reserved)
+		}
+	})
+}
