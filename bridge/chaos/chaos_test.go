@@ -23,6 +23,7 @@ var (
 	kills    = flag.Int("chaos.kills", len(points()), "kills on one NATS server; a third of them in the cluster")
 	replicas = flag.Int("chaos.replicas", 3, "replicas of the bridge in the cluster")
 	outage   = flag.Duration("chaos.outage", 3*time.Second, "how long NATS is away")
+	attack   = flag.Duration("chaos.attack", 3*time.Second, "how long the program is attacked")
 	seed     = flag.Uint64("chaos.seed", 0, "of everything thrown by dice; 0: a random one, printed with the result")
 )
 
@@ -63,6 +64,13 @@ func TestPromises(t *testing.T) {
 		server := bustest.Start(t)
 		w := newWorld(t, setup{binary: binary, natsURL: server.URL(), replicas: 1, byHand: true})
 		w.takeNATSAway(server, *outage)
+		w.settle()
+		w.audit()
+	})
+	t.Run("attack", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true})
+		w.attack(*attack)
 		w.settle()
 		w.audit()
 	})

@@ -25,10 +25,11 @@ const apiKey = "chaos-key"
 // setup is what differs from world to world.
 type setup struct {
 	binary         string
-	natsURL        string
-	replicas       int  // of the bridge
-	streamReplicas int  // zero: one
-	byHand         bool // nothing goes wrong at Kling, and tasks end only when the test says so
+	natsURL        string // empty: the server embedded in the program
+	replicas       int    // of the bridge
+	streamReplicas int    // zero: one
+	embedded       string // where the embedded server listens
+	byHand         bool   // nothing goes wrong at Kling, and tasks end only when the test says so
 }
 
 // world is the program between real NATS servers and a simulated Kling, with everything seen that goes in and out.
@@ -77,6 +78,11 @@ func newWorld(t *testing.T, s setup) *world {
 	w.calm.Store(s.byHand)
 	w.phone = newPhone(w)
 	w.sim = klingtest.Start(t, w.kling(s))
+	if s.natsURL == "" {
+		s.embedded = freeAddr(t)
+		w.replicas = append(w.replicas, w.newReplica(s, "0"))
+		s.replicas, s.natsURL = 0, "nats://"+s.embedded
+	}
 	w.connect(s.natsURL)
 	for _, subject := range []string{w.subjects.AllProgress(), w.subjects.AllCompletions(), w.subjects.Late("*", "*", "*")} {
 		w.subscribe(subject, w.see)
@@ -126,6 +132,8 @@ func (w *world) environment(s setup) []string {
 		"KLING_API_KEY=" + apiKey,
 		"KLING_BASE_URL=" + w.sim.URL,
 		"NATS_URL=" + s.natsURL,
+		"BRIDGE_EMBEDDED_ADDR=" + s.embedded,
+		"BRIDGE_DATA_DIR=" + w.t.TempDir(),
 		"BRIDGE_STREAM_REPLICAS=" + strconv.Itoa(max(s.streamReplicas, 1)),
 		"BRIDGE_PUBLIC_URL=" + publicURL,
 		"BRIDGE_KLING_TIMEOUT=" + klingTimeout.String(),

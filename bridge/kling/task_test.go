@@ -134,6 +134,9 @@ func TestDecodeCallbackTolerates(t *testing.T) {
 	}{
 		"nothing at all":          {`{}`, kling.Task{}},
 		"nothing but white space": {" \r\n\t{ } \n", kling.Task{}},
+		"an external id at the top": {
+			`{"external_task_id":"job-1"}`, kling.Task{ExternalID: "job-1"},
+		},
 		"only an external id": {
 			`{"task_info":{"external_task_id":"job-1"}}`, kling.Task{ExternalID: "job-1"},
 		},

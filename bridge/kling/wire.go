@@ -21,6 +21,9 @@ type wireTask struct {
 	TaskInfo      struct {
 		ExternalTaskID text `json:"external_task_id"`
 	} `json:"task_info"`
+	// Not where Kling puts it, but an id given here by anybody must not contradict either.
+	ExternalTaskID text `json:"external_task_id"`
+
 	TaskResult struct {
 		Videos       []wireVideo `json:"videos"`
 		Images       []wireImage `json:"images"`
@@ -89,7 +92,7 @@ type wireCharge struct {
 func (w *wireTask) task(raw json.RawMessage) Task {
 	t := Task{
 		ID:         string(cmp.Or(w.TaskID, w.ID)),
-		ExternalID: string(cmp.Or(w.TaskInfo.ExternalTaskID, w.ExternalID)),
+		ExternalID: string(cmp.Or(w.TaskInfo.ExternalTaskID, w.ExternalID, w.ExternalTaskID)),
 		Status:     cmp.Or(w.TaskStatus, w.Status).status(),
 		Message:    string(cmp.Or(w.TaskStatusMsg, w.Message)),
 		CreatedAt:  cmp.Or(w.CreatedAt, w.CreateTime).time(),
