@@ -169,7 +169,7 @@ func (p *pool) bid(now time.Time) {
 	first := p.blocked
 	p.mu.Unlock()
 	if first.job != nil {
-		p.turns.wait(first.job.req.slots, first.since, now)
+		p.turns.wait(first.job.req, first.since, now)
 	}
 }
 

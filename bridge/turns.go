@@ -1,13 +1,17 @@
 package bridge
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // turns is how replicas that wait for the same pool keep out of each other's way. Each tells the others what it is about
@@ -23,15 +27,16 @@ type turns struct {
 
 	mu     sync.Mutex
 	others map[string]bid       // of replicas that wait, by name
-	own    time.Time            // when the own bid was told last
+	own    bid                  // told last
 	echoes map[string]chan bool // by token: who waits for its own news to come back
 }
 
 // bid is what a replica that waits has told.
 type bid struct {
-	slots int       // that its first request needs
-	since time.Time // it has been the first
-	heard time.Time
+	priority events.Priority // of its first request
+	slots    int             // that this needs
+	since    time.Time       // it has been the first
+	at       time.Time       // told or heard
 }
 
 // slotNews is what replicas tell each other about a pool.
@@ -43,6 +48,8 @@ type slotNews struct {
 	Refused bool          `json:"full,omitempty"`   // because Kling had no capacity
 	Wait    int           `json:"wait,omitempty"`   // slots, for which there is no room
 	Waited  time.Duration `json:"waited,omitempty"` // for them
+
+	Priority events.Priority `json:"priority,omitempty"` // of the request that waits
 }
 
 const (
@@ -114,16 +121,17 @@ func (t *turns) give(token string, refused bool) {
 	t.tell(slotNews{Token: token, Given: true, Refused: refused})
 }
 
-// wait tells, now and then, that a request has been waiting for so many slots since then.
-func (t *turns) wait(n int, since, now time.Time) {
+// wait tells, now and then and when it changes, which request has been waiting for slots and since when.
+func (t *turns) wait(r *request, since, now time.Time) {
+	b := bid{priority: r.priority, slots: r.slots, since: since, at: now}
 	t.mu.Lock()
-	due := now.Sub(t.own) >= bidInterval
+	due := now.Sub(t.own.at) >= bidInterval || b.priority != t.own.priority || b.slots != t.own.slots
 	if due {
-		t.own = now
+		t.own = b
 	}
 	t.mu.Unlock()
 	if due {
-		t.tell(slotNews{Wait: n, Waited: now.Sub(since)})
+		t.tell(slotNews{Wait: b.slots, Waited: now.Sub(since), Priority: b.priority})
 	}
 }
 
@@ -143,7 +151,7 @@ func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 	case news.Wait > 0:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.others[news.Replica] = bid{slots: news.Wait, since: now.Add(-news.Waited), heard: now}
+		t.others[news.Replica] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-news.Waited), at: now}
 	}
 }
 
@@ -153,9 +161,12 @@ func (t *turns) until(token string, now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
+	order := turnOrder(token)
+	place := func(b bid) int { return slices.Index(order, b.priority) }
 	rank, own := 0, weight(token, t.self)
-	for name := range t.others {
-		if weight(token, name) > own {
+	for name, other := range t.others {
+		first := cmp.Or(cmp.Compare(place(other), place(t.own)), cmp.Compare(own, weight(token, name))) < 0
+		if first {
 			rank++
 		}
 	}
@@ -163,6 +174,19 @@ func (t *turns) until(token string, now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now.Add(time.Duration(min(rank, maxRank)) * turnStep)
+}
+
+// turnOrder is the order of priorities for one freed slot: of ten slots, one is for normal and one for low requests
+// first, as within a replica.
+func turnOrder(token string) []events.Priority {
+	switch weight(token, "") % share {
+	case 0:
+		return []events.Priority{events.PriorityNormal, events.PriorityHigh, events.PriorityLow}
+	case 1:
+		return []events.Priority{events.PriorityLow, events.PriorityHigh, events.PriorityNormal}
+	default:
+		return events.Priorities()
+	}
 }
 
 // yields reports whether another replica has waited so long for several slots that they are left to it. since is when
@@ -187,7 +211,7 @@ func (t *turns) yields(since, now time.Time) bool {
 // expire forgets replicas that no longer wait; the caller holds the mutex.
 func (t *turns) expire(now time.Time) {
 	for name, b := range t.others {
-		if now.Sub(b.heard) > bidLife {
+		if now.Sub(b.at) > bidLife {
 			delete(t.others, name)
 		}
 	}

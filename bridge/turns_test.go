@@ -40,7 +40,9 @@ func TestTurnsAreFair(t *testing.T) {
 func waitingWith(self string, names []string, n int, waited time.Duration, now time.Time) *turns {
 	turns := newTurns(nil, "", self)
 	for _, name := range names {
-		turns.hear(news(slotNews{Replica: name, Wait: n, Waited: waited}), newSlots(0), now)
+		if name != self {
+			turns.hear(news(slotNews{Replica: name, Wait: n, Waited: waited}), newSlots(0), now)
+		}
 	}
 	return turns
 }
@@ -61,6 +63,31 @@ func TestReplicaThatNoLongerWaitsHasNoTurn(t *testing.T) {
 		if until := turns.until(fmt.Sprint(i), later); !until.IsZero() {
 			t.Fatal("a slot is left to replicas that have not been heard of for long")
 		}
+	}
+}
+
+// TestTurnsGoByPriority has a replica with an urgent request wait beside two with others.
+func TestTurnsGoByPriority(t *testing.T) {
+	now := time.Now()
+	priorities := map[string]events.Priority{"a": events.PriorityHigh, "b": events.PriorityNormal, "c": events.PriorityLow}
+	first := map[events.Priority]int{}
+	const freed = 1000
+	for i := range freed {
+		for self, own := range priorities {
+			turns := newTurns(nil, "", self)
+			for name, p := range priorities {
+				if name != self {
+					turns.hear(news(slotNews{Replica: name, Wait: 1, Priority: p}), newSlots(0), now)
+				}
+			}
+			turns.wait(&request{priority: own, slots: 1}, now, now)
+			if turns.until(fmt.Sprint(i), now).IsZero() {
+				first[own]++
+			}
+		}
+	}
+	if first[events.PriorityHigh] < freed*7/10 || first[events.PriorityNormal] < freed/20 || first[events.PriorityLow] < freed/20 {
+		t.Errorf("of %d slots %v, want about eight in ten for high and one in ten for each other", freed, first)
 	}
 }
 

@@ -2,12 +2,16 @@ package bridge_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // codeNoCapacity is Kling's refusal of a task beyond the account's concurrency.
@@ -41,6 +45,48 @@ func TestSlotsStayBusy(t *testing.T) {
 			w.noViolations()
 		})
 	}
+}
+
+// TestFullPool fills the only video slot: images are made all the same, and when the slot is free the urgent request
+// comes before all that have waited longer.
+func TestFullPool(t *testing.T) {
+	for _, replicas := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d replicas", replicas), func(t *testing.T) {
+			t.Parallel()
+			w := start(t, setup{replicas: replicas, sim: klingtest.Options{
+				Slots:        map[kling.Pool]int{kling.PoolVideo: 1, kling.PoolImage: 1},
+				SubmittedFor: time.Hour, Duration: 2 * time.Hour, // until the test says so
+			}})
+			holds := w.task("text2video", "holds")
+			for i := range 12 {
+				w.submit(fmt.Sprintf("normal-%d", i), "a")
+			}
+			w.request(events.Request{Kind: "image-generations", ID: "image", Body: body(map[string]any{"prompt": "a"})})
+			w.eventually("an image is made", func() bool { return len(w.sim.Tasks()) == 2 })
+			w.eventually("the full pool was tried", func() bool { return w.sim.Calls().Refused[codeNoCapacity] > 0 })
+			told, err := w.nc.SubscribeSync("kling-state.slots.video")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.request(events.Request{
+				Kind: "text2video", ID: "urgent", Priority: events.PriorityHigh, Body: body(map[string]any{"prompt": "a"}),
+			})
+			w.eventually("the urgent request waits", func() bool { return waitsUrgently(told) })
+			if err := w.sim.Finish(holds.ID); err != nil {
+				t.Fatal(err)
+			}
+			w.eventually("there is another task", func() bool { return len(w.sim.Tasks()) == 3 })
+			if next := w.sim.Tasks()[2]; !strings.HasSuffix(next.ExternalID, "-urgent") {
+				t.Errorf("the slot went to %s", next.ExternalID)
+			}
+		})
+	}
+}
+
+// waitsUrgently reports whether the next thing that replicas tell each other is that an urgent request waits.
+func waitsUrgently(told *nats.Subscription) bool {
+	msg, err := told.NextMsg(patience)
+	return err == nil && strings.Contains(string(msg.Data), `"wait":1`) && strings.Contains(string(msg.Data), `"priority":"high"`)
 }
 
 // utilisation is the share of the pool's slots that were busy from the first task to the end of the last.
