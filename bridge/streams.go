@@ -16,26 +16,59 @@ import (
 // publish. A long window would cost 176 bytes of server memory an id and slow restarts.
 const duplicateWindow = 2 * time.Minute
 
-// provision creates or checks every stream.
-func provision(ctx context.Context, b *bus.Bus, o Options) error {
+// wantedStream is one stream as it should be.
+type wantedStream struct {
+	config jetstream.StreamConfig
+	prefix string // of subjects that may change from release to release
+}
+
+func wantedStreams(o Options, maxPayload int64) []wantedStream {
 	s := o.Subjects
 	own := s.Prefix() + "."
-	for _, want := range []struct {
-		config jetstream.StreamConfig
-		prefix string // of subjects that may change from release to release
-	}{
-		{requestsStream(s, o.Kinds, b.MaxPayload()), own},
+	all := []wantedStream{
+		{requestsStream(s, o.Kinds, maxPayload), own},
 		{eventsStream(s, o.EventRetention), ""},
 		{deadStream(s, o.EventRetention), ""},
 		{settingsStream(s), ""},
-	} {
-		want.config.Replicas = o.StreamReplicas
-		want.config.Storage = jetstream.FileStorage
+	}
+	for i := range all {
+		all[i].config.Replicas = o.StreamReplicas
+		all[i].config.Storage = jetstream.FileStorage
+	}
+	return all
+}
+
+// provision creates or checks every stream.
+func provision(ctx context.Context, b *bus.Bus, o Options) error {
+	for _, want := range wantedStreams(o, b.MaxPayload()) {
 		if err := b.EnsureStream(ctx, want.config, want.prefix); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// StreamState is how a stream compares with what a bridge with the same options would make of it.
+type StreamState struct {
+	Name     string
+	Subjects []string // as they should be
+	Replicas int      // as they are; 0 where the stream is missing
+	Updates  []string // what the bridge would change, a line for each setting
+	// Err is nil for a stream that is in order, else a [*bus.ConflictError], [jetstream.ErrStreamNotFound] (wrapped) or why
+	// the stream could not be read.
+	Err error
+}
+
+// CompareStreams tells of each stream what the bridge would do with it, and changes nothing.
+func CompareStreams(ctx context.Context, b *bus.Bus, o Options) []StreamState {
+	var states []StreamState
+	for _, want := range wantedStreams(o.withDefaults(), b.MaxPayload()) {
+		have, updates, err := b.CompareStream(ctx, want.config, want.prefix)
+		states = append(states, StreamState{
+			Name: want.config.Name, Subjects: want.config.Subjects, Replicas: have.Replicas, Updates: updates, Err: err,
+		})
+	}
+	return states
 }
 
 // requestRoom is what a request must leave of the largest message: its dead letter has more headers than itself.

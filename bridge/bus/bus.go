@@ -14,7 +14,7 @@ import (
 // MinServerVersion is the oldest NATS server that keeps the promises: message schedules that a publish can purge.
 const MinServerVersion = "2.14.0"
 
-// ErrServerTooOld is returned by [Open] for a server older than [MinServerVersion].
+// ErrServerTooOld is returned by [Open] and [CheckVersion] for a server older than [MinServerVersion].
 var ErrServerTooOld = errors.New("NATS server is too old")
 
 // Bus is a connection to JetStream, with the embedded server if there is one.
@@ -22,6 +22,15 @@ type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	embedded *embedded
+}
+
+// New uses a connection that stands, and takes it over: [Bus.Close] closes it.
+func New(nc *nats.Conn) (*Bus, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	return &Bus{nc: nc, js: js}, nil
 }
 
 // Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.
@@ -46,15 +55,16 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkVersion(b.nc.ConnectedServerVersion()); err != nil {
+	if err := CheckVersion(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
 	b.js, err = jetstream.New(b.nc)
 	return err
 }
 
-// checkVersion compares the numbers before any pre-release suffix.
-func checkVersion(version string) error {
+// CheckVersion returns an [ErrServerTooOld] for a server older than [MinServerVersion]. It compares the numbers before
+// any pre-release suffix.
+func CheckVersion(version string) error {
 	have, ok := versionNumbers(version)
 	want, _ := versionNumbers(MinServerVersion)
 	if !ok {

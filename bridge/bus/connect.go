@@ -33,6 +33,17 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// TryConnect is [Connect] for a person who waits: each server is tried once, for up to timeout, and the error is what
+// the last of them said. A connection that is lost afterwards stays lost.
+func TryConnect(o Options, timeout time.Duration) (*nats.Conn, error) {
+	url, opts, err := dialOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, nats.RetryOnFailedConnect(false), nats.NoReconnect(), nats.Timeout(timeout))
+	return nats.Connect(url, opts...)
+}
+
 // waitConnected blocks until the first connection stands: with RetryOnFailedConnect, nats.Connect returns before.
 func waitConnected(ctx context.Context, nc *nats.Conn) error {
 	changes := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)

@@ -31,27 +31,17 @@ const apiLevel = "4"
 // below its own prefix, age, duplicate window, largest message, description, and more replicas. Any other difference that matters is a
 // [*ConflictError].
 func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, ownPrefix string) error {
-	current, err := b.streamConfig(ctx, want.Name)
+	current, next, err := b.plan(ctx, want, ownPrefix)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = b.createStream(ctx, want)
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return err
 		}
-		current, err = b.streamConfig(ctx, want.Name) // another replica was faster
+		current, next, err = b.plan(ctx, want, ownPrefix) // another replica was faster
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", want.Name, err)
+		return err
 	}
-	if diff := differences(current, want, ownPrefix); len(diff) > 0 {
-		return &ConflictError{Stream: want.Name, Differences: diff}
-	}
-	next := current
-	next.Subjects, next.MaxAge, next.Duplicates = want.Subjects, want.MaxAge, want.Duplicates
-	next.Description, next.AllowDirect = want.Description, want.AllowDirect
-	if want.MaxMsgSize > 0 {
-		next.MaxMsgSize = want.MaxMsgSize
-	}
-	next.Replicas = max(current.Replicas, want.Replicas)
 	if reflect.DeepEqual(current, next) {
 		return nil
 	}
@@ -59,6 +49,53 @@ func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, own
 		return fmt.Errorf("update stream %s: %w", want.Name, err)
 	}
 	return nil
+}
+
+// CompareStream changes nothing. It returns the stream as it is and what [Bus.EnsureStream] would update on it, as
+// "max_age is 720h0m0s, want 1h0m0s". The error is a [*ConflictError] where EnsureStream would leave the stream alone,
+// and wraps [jetstream.ErrStreamNotFound] where it would create it.
+func (b *Bus) CompareStream(
+	ctx context.Context, want jetstream.StreamConfig, ownPrefix string,
+) (current jetstream.StreamConfig, updates []string, err error) {
+	current, next, err := b.plan(ctx, want, ownPrefix)
+	if err != nil {
+		return current, nil, err
+	}
+	var diff diffs
+	diff.check("subjects", current.Subjects, next.Subjects)
+	diff.check("max_age", current.MaxAge, next.MaxAge)
+	diff.check("duplicate_window", current.Duplicates, next.Duplicates)
+	diff.check("max_msg_size", current.MaxMsgSize, next.MaxMsgSize)
+	diff.check("allow_direct", current.AllowDirect, next.AllowDirect)
+	diff.check("num_replicas", current.Replicas, next.Replicas)
+	diff.check("description", current.Description, next.Description)
+	return current, diff, nil
+}
+
+// plan returns a stream's configuration and what it should become.
+func (b *Bus) plan(
+	ctx context.Context, want jetstream.StreamConfig, ownPrefix string,
+) (current, next jetstream.StreamConfig, err error) {
+	current, err = b.streamConfig(ctx, want.Name)
+	if err != nil {
+		return current, next, fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	if diff := differences(current, want, ownPrefix); len(diff) > 0 {
+		return current, next, &ConflictError{Stream: want.Name, Differences: diff}
+	}
+	return current, updated(current, want), nil
+}
+
+// updated is the current configuration with the settings that are the bridge's to change.
+func updated(current, want jetstream.StreamConfig) jetstream.StreamConfig {
+	next := current
+	next.Subjects, next.MaxAge, next.Duplicates = want.Subjects, want.MaxAge, want.Duplicates
+	next.Description, next.AllowDirect = want.Description, want.AllowDirect
+	if want.MaxMsgSize > 0 {
+		next.MaxMsgSize = want.MaxMsgSize
+	}
+	next.Replicas = max(current.Replicas, want.Replicas)
+	return next
 }
 
 func (b *Bus) streamConfig(ctx context.Context, name string) (jetstream.StreamConfig, error) {
@@ -87,30 +124,34 @@ func (b *Bus) createStream(ctx context.Context, want jetstream.StreamConfig) err
 	return nil
 }
 
+// diffs collects what differs, a line for each setting.
+type diffs []string
+
+func (d *diffs) check(name string, have, want any) {
+	if !reflect.DeepEqual(have, want) {
+		*d = append(*d, fmt.Sprintf("%s is %s, want %s", name, show(have), show(want)))
+	}
+}
+
 // differences lists what on an existing stream would break a promise.
 func differences(have, want jetstream.StreamConfig, ownPrefix string) []string {
-	var diff []string
-	check := func(name string, have, want any) {
-		if !reflect.DeepEqual(have, want) {
-			diff = append(diff, fmt.Sprintf("%s is %s, want %s", name, show(have), show(want)))
-		}
-	}
-	check("retention", have.Retention, want.Retention)
-	check("storage", have.Storage, want.Storage)
-	check("discard", have.Discard, want.Discard)
-	check("max_msgs_per_subject", have.MaxMsgsPerSubject, orUnlimited(want.MaxMsgsPerSubject))
-	check("subject_transform", have.SubjectTransform, want.SubjectTransform)
-	check("republish", have.RePublish, want.RePublish)
-	check("allow_msg_schedules", have.AllowMsgSchedules, want.AllowMsgSchedules)
-	check("persist_mode", have.PersistMode, want.PersistMode)
-	check("no_ack", have.NoAck, want.NoAck)
-	check("sealed", have.Sealed, want.Sealed)
-	check("deny_delete", have.DenyDelete, want.DenyDelete)
-	check("deny_purge", have.DenyPurge, want.DenyPurge)
-	check("mirror", have.Mirror, want.Mirror)
-	check("sources", have.Sources, want.Sources)
+	var diff diffs
+	diff.check("retention", have.Retention, want.Retention)
+	diff.check("storage", have.Storage, want.Storage)
+	diff.check("discard", have.Discard, want.Discard)
+	diff.check("max_msgs_per_subject", have.MaxMsgsPerSubject, orUnlimited(want.MaxMsgsPerSubject))
+	diff.check("subject_transform", have.SubjectTransform, want.SubjectTransform)
+	diff.check("republish", have.RePublish, want.RePublish)
+	diff.check("allow_msg_schedules", have.AllowMsgSchedules, want.AllowMsgSchedules)
+	diff.check("persist_mode", have.PersistMode, want.PersistMode)
+	diff.check("no_ack", have.NoAck, want.NoAck)
+	diff.check("sealed", have.Sealed, want.Sealed)
+	diff.check("deny_delete", have.DenyDelete, want.DenyDelete)
+	diff.check("deny_purge", have.DenyPurge, want.DenyPurge)
+	diff.check("mirror", have.Mirror, want.Mirror)
+	diff.check("sources", have.Sources, want.Sources)
 	if !ownSubjects(have.Subjects, ownPrefix) && !slices.Equal(have.Subjects, want.Subjects) {
-		check("subjects", have.Subjects, want.Subjects)
+		diff.check("subjects", have.Subjects, want.Subjects)
 	}
 	return diff
 }
