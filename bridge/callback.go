@@ -75,7 +75,16 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusServiceUnavailable)
 		return
 	}
-	kind, token, status := live.route(r, rc.pathPrefix)
+	parts, ok := callbackPath(r, rc.pathPrefix)
+	if !ok {
+		answer(w, http.StatusNotFound)
+		return
+	}
+	if parts[0] == kling.ReservedName {
+		live.selfTest(w, r, parts)
+		return
+	}
+	kind, token, status := live.route(r, parts)
 	if status != http.StatusOK {
 		answer(w, status)
 		return
@@ -126,17 +135,18 @@ func answer(w http.ResponseWriter, status int) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-// route finds what a URL is about. Nothing about a wrong one is said but that it is wrong.
-func (lr *liveReceiver) route(r *http.Request, prefix string) (kind kling.Kind, token string, status int) {
+// callbackPath returns the parts of a path below the callback prefix, at least one, and whether it lies there.
+func callbackPath(r *http.Request, prefix string) (parts []string, ok bool) {
 	path := r.URL.EscapedPath()
 	if !strings.HasPrefix(path, callbackPrefix) {
 		path = strings.TrimPrefix(path, prefix)
 	}
-	path, ok := strings.CutPrefix(path, callbackPrefix)
-	if !ok {
-		return kind, "", http.StatusNotFound
-	}
-	parts := strings.Split(path, "/")
+	path, ok = strings.CutPrefix(path, callbackPrefix)
+	return strings.Split(path, "/"), ok
+}
+
+// route finds what a URL is about. Nothing about a wrong one is said but that it is wrong.
+func (lr *liveReceiver) route(r *http.Request, parts []string) (kind kling.Kind, token string, status int) {
 	kind, known := lr.kinds.Lookup(parts[0])
 	switch {
 	case !known:

@@ -16,9 +16,9 @@ const (
 	tokenLifetime = 1800 * time.Second
 	// tokenRenewal leaves a token five minutes to be on its way, and in the queue of whoever checks it.
 	tokenRenewal = 25 * time.Minute
-	// tokenBackdate is more than the 5 s of Kling's samples: a clock that is ahead of Kling's by more makes a token "not
+	// TokenBackdate is more than the 5 s of Kling's samples: a clock that is ahead of Kling's by more makes a token "not
 	// yet valid" (code 1003), and dating it back further costs nothing.
-	tokenBackdate = 30 * time.Second
+	TokenBackdate = 30 * time.Second
 )
 
 const redacted = "[redacted]"
@@ -118,7 +118,7 @@ func sign(c Credentials, now time.Time) (string, error) {
 	claims := jwt.RegisteredClaims{
 		Issuer:    c.AccessKey,
 		ExpiresAt: jwt.NewNumericDate(now.Add(tokenLifetime)),
-		NotBefore: jwt.NewNumericDate(now.Add(-tokenBackdate)),
+		NotBefore: jwt.NewNumericDate(now.Add(-TokenBackdate)),
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(c.SecretKey))
 }

@@ -35,6 +35,10 @@ type Kind struct {
 
 const modelSegment = "{model}"
 
+// ReservedName is what no kind can be called: in the URLs of callbacks it stands where a kind does and means the bridge
+// itself.
+const ReservedName = "self-test"
+
 // CreatePath returns the path of the create call. The model is used by V2 kinds only.
 func (k Kind) CreatePath(model string) string {
 	return strings.ReplaceAll(k.Path, modelSegment, model)
@@ -149,6 +153,8 @@ func parseKind(item string) (Kind, error) {
 		k.Generation = V2
 	}
 	switch {
+	case k.Name == ReservedName:
+		return Kind{}, fmt.Errorf("kind %q: the name %s is reserved", item, ReservedName)
 	case !kindName.MatchString(k.Name):
 		return Kind{}, fmt.Errorf("kind %q: the name wants 1 to 64 of a-z, 0-9, _ and -", item)
 	case !extraPath.MatchString(k.Path) || strings.Contains(k.Path, "/../") || strings.HasSuffix(k.Path, "/.."):
