@@ -16,6 +16,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// EmbeddedName is what the embedded server calls itself.
+const EmbeddedName = "klingbridge"
+
 const (
 	defaultEmbeddedAddr = "127.0.0.1:4222"
 	defaultDataDir      = "data"
@@ -47,7 +50,7 @@ func startEmbedded(o Options) (*embedded, error) {
 		return nil, err
 	}
 	srv, err := server.NewServer(&server.Options{
-		ServerName: "klingbridge",
+		ServerName: EmbeddedName,
 		Host:       host,
 		Port:       port,
 		JetStream:  true,

@@ -13,9 +13,9 @@ import (
 
 const (
 	secretPrefix = "whsec_"
-	// webhookTolerance is how far the time of a callback may be from now, either way (Kling's webhook security page,
+	// WebhookTolerance is how far the time of a callback may be from now, either way (Kling's webhook security page,
 	// 2026-08).
-	webhookTolerance = 5 * time.Minute
+	WebhookTolerance = 5 * time.Minute
 )
 
 // Webhook signs and verifies callbacks as Standard Webhooks prescribes. Kling signs once a secret was created in its
@@ -55,8 +55,8 @@ func (w *Webhook) Verify(h http.Header, body []byte, now time.Time) error {
 		return fmt.Errorf("webhook: header %s: %w", standardwebhooks.HeaderWebhookTimestamp, err)
 	}
 	// The library would ask the clock of the machine.
-	if skew := now.Sub(time.Unix(sent, 0)).Abs(); skew > webhookTolerance {
-		return fmt.Errorf("webhook: signed %s from now, want at most %s", skew.Round(time.Second), webhookTolerance)
+	if skew := now.Sub(time.Unix(sent, 0)).Abs(); skew > WebhookTolerance {
+		return fmt.Errorf("webhook: signed %s from now, want at most %s", skew.Round(time.Second), WebhookTolerance)
 	}
 	for _, key := range w.keys {
 		if err = key.VerifyIgnoringTimestamp(body, h); err == nil {

@@ -8,15 +8,7 @@ import (
 // bridgeOptions maps the environment onto the bridge. What is left to the caller are the listeners, which have to be
 // closed again, and the tracer provider, which is the global one where none is given.
 func bridgeOptions(s settings) (bridge.Options, error) {
-	client, err := kling.NewClient(kling.Options{
-		BaseURL: s.KlingBaseURL,
-		Credentials: kling.Credentials{
-			APIKey:    s.KlingAPIKey.Reveal(),
-			AccessKey: s.KlingAccessKey.Reveal(),
-			SecretKey: s.KlingSecretKey.Reveal(),
-		},
-		Timeout: s.KlingTimeout,
-	})
+	client, err := kling.NewClient(klingOptions(s))
 	if err != nil {
 		return bridge.Options{}, err
 	}
@@ -55,6 +47,18 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 
 		Logger: s.log,
 	}, nil
+}
+
+func klingOptions(s settings) kling.Options {
+	return kling.Options{
+		BaseURL: s.KlingBaseURL,
+		Credentials: kling.Credentials{
+			APIKey:    s.KlingAPIKey.Reveal(),
+			AccessKey: s.KlingAccessKey.Reveal(),
+			SecretKey: s.KlingSecretKey.Reveal(),
+		},
+		Timeout: s.KlingTimeout,
+	}
 }
 
 func poolCaps(s settings) map[kling.Pool]int {

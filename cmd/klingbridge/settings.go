@@ -26,6 +26,18 @@ type settings struct {
 // settings reads the environment. Its error is a [config.Faults] with everything that is wrong. With needKling missing
 // credentials are wrong too.
 func (p *program) settings(needKling bool) (settings, error) {
+	s, faults := p.readSettings(needKling)
+	if err := faults.Err(); err != nil {
+		return settings{}, err
+	}
+	for _, name := range s.Unknown {
+		s.log.Warn("unknown environment variable, is it misspelt?", "variable", name)
+	}
+	return s, nil
+}
+
+// readSettings fills in what it can where something is wrong.
+func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 	c, err := config.Load(p.environ)
 	faults, _ := errors.AsType[config.Faults](err)
 	if needKling {
@@ -34,6 +46,7 @@ func (p *program) settings(needKling bool) (settings, error) {
 	s := settings{Config: c}
 	if s.subjects, err = events.NewSubjects(c.SubjectPrefix); err != nil {
 		faults = append(faults, config.Fault{Variable: "BRIDGE_SUBJECT_PREFIX", Problem: err.Error()})
+		s.subjects = events.DefaultSubjects()
 	}
 	if s.kinds, err = kling.DefaultKinds().With(c.ExtraKinds); err != nil {
 		faults = append(faults, config.Fault{Variable: "BRIDGE_EXTRA_KINDS", Problem: err.Error()})
@@ -46,14 +59,8 @@ func (p *program) settings(needKling bool) (settings, error) {
 		})
 	}
 	faults = append(faults, unknownPools(c, s.kinds.Pools())...)
-	if err := faults.Err(); err != nil {
-		return settings{}, err
-	}
 	s.log = newLogger(p.stderr, c.LogLevel, c.LogFormat)
-	for _, name := range c.Unknown {
-		s.log.Warn("unknown environment variable, is it misspelt?", "variable", name)
-	}
-	return s, nil
+	return s, faults
 }
 
 // unknownPools lets pass a pool that a kind names which itself could not be read.

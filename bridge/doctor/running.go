@@ -1,0 +1,214 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+const (
+	serviceName = "klingbridge"
+
+	// lastCompletions are looked at; fewer than fewCompletions say nothing about callbacks.
+	lastCompletions = 100
+	fewCompletions  = 5
+	// pollShare is how many completions may come by poll before something is wrong: a callback is lost now and then.
+	pollShare = 0.2
+)
+
+// runningBridges counts the replicas that answer, and the versions among them.
+func (e *examination) runningBridges(ctx context.Context) []Finding {
+	subject, err := micro.ControlSubject(micro.PingVerb, serviceName, "")
+	if err != nil {
+		return fault(err.Error(), "")
+	}
+	replicas := 0
+	versions := map[string]bool{}
+	err = e.gather(ctx, subject, func(reply *nats.Msg) {
+		var ping micro.Ping
+		if json.Unmarshal(reply.Data, &ping) == nil {
+			replicas++
+			versions[ping.Version] = true
+		}
+	})
+	if err != nil || replicas == 0 {
+		return note("no bridge answers on this NATS system", `start one with "klingbridge serve"`)
+	}
+	if len(versions) > 1 {
+		return note(fmt.Sprintf("%d replicas run, of versions %s", replicas, joinSet(versions)), "finish the upgrade")
+	}
+	return ok("%s, version %s", plural(replicas, "replica runs", "replicas run"), joinSet(versions))
+}
+
+// readiness asks a bridge how it is: over NATS, or else over HTTP on this machine.
+func (e *examination) readiness(ctx context.Context) []Finding {
+	if status, answered := e.status(ctx); answered {
+		return statusFindings(status)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var ready struct {
+		Ready   *bool `json:"ready"`
+		Reasons []struct {
+			Component string `json:"component"`
+			Reason    string `json:"reason"`
+		} `json:"reasons"`
+	}
+	if err := getJSON(ctx, e.AdminURL+"/readyz", &ready); err != nil || ready.Ready == nil {
+		return note("no bridge answers on NATS or at "+e.AdminURL, "")
+	}
+	if *ready.Ready {
+		return ok("the bridge at %s is ready", e.AdminURL)
+	}
+	var reasons []string
+	for _, r := range ready.Reasons {
+		reasons = append(reasons, r.Component+": "+r.Reason)
+	}
+	return notReady(reasons)
+}
+
+func notReady(reasons []string) []Finding {
+	return fault("the bridge is not ready: "+strings.Join(reasons, "; "), "mend what it names; requests wait meanwhile")
+}
+
+// status asks any replica. It may be too old to answer, or there may be none.
+func (e *examination) status(ctx context.Context) (s events.BridgeStatus, answered bool) {
+	if e.bus == nil {
+		return s, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	subject := e.Bridge.Subjects.API(events.EndpointStatus)
+	reply, err := e.bus.Conn().RequestWithContext(ctx, subject, nil)
+	if err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "" {
+		return s, false
+	}
+	return s, json.Unmarshal(reply.Data, &s) == nil
+}
+
+func statusFindings(s events.BridgeStatus) []Finding {
+	var findings []Finding
+	for _, pool := range s.Pools {
+		if len(pool.Paused) > 0 {
+			findings = append(findings, warning(fmt.Sprintf("pool %s is paused: %s", pool.Pool, strings.Join(pool.Paused, "; ")),
+				"its requests wait; mend what it names")...)
+		}
+	}
+	if !s.Ready {
+		return append(notReady(s.Reasons), findings...)
+	}
+	return append(findings, ok("ready; %s, %d in flight", plural(s.QueueDepth, "request waits", "requests wait"), s.InFlight)...)
+}
+
+func getJSON(ctx context.Context, url string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(into)
+}
+
+// callbacks looks at how the last completions came. A bridge whose callbacks don't arrive works all the same, by
+// polling, and nobody notices.
+func (e *examination) callbacks(ctx context.Context) []Finding {
+	completions, err := e.newestCompletions(ctx)
+	if err != nil {
+		return warning("the last completions can't be read: "+err.Error(), "")
+	}
+	came := map[events.Source]int{}
+	for _, m := range completions {
+		came[events.Source(m.Header.Get(events.HeaderSource))]++
+	}
+	polled, called := came[events.SourcePoll], came[events.SourceCallback]
+	total := polled + called
+	if total == 0 {
+		return note("no task has ended yet, so nothing is known", "")
+	}
+	text := fmt.Sprintf("of the last %s %d came by callback and %d by poll, since %s", plural(total, "result", "results"),
+		called, polled, completions[0].Time.UTC().Format(time.RFC3339))
+	switch {
+	case e.Bridge.PublicURL == "":
+		return note(text+"; without BRIDGE_PUBLIC_URL there are no callbacks", "")
+	case total >= fewCompletions && float64(polled) > pollShare*float64(total):
+		return warning(text+": callbacks do not arrive", "look at the public url above, and at what a proxy or firewall does to a POST of Kling")
+	default:
+		return ok("%s", text)
+	}
+}
+
+// newestCompletions returns the last completions, oldest first. There is no way to read a stream backwards, so the place
+// to begin at is found by halving.
+func (e *examination) newestCompletions(ctx context.Context) ([]*bus.Message, error) {
+	stream, subject := e.Bridge.Subjects.EventsStream(), e.Bridge.Subjects.AllCompletions()
+	last, err := e.bus.Last(ctx, stream, subject)
+	if errors.Is(err, bus.ErrNoMessage) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	from, beyond := uint64(1), last.Seq // enough follow the one, too few the other
+	for beyond-from > 1 {
+		middle := from + (beyond-from)/2
+		found, left, err := e.bus.ReadBatch(ctx, stream, bus.Batch{Subject: subject, Seq: middle, Limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		if len(found)+int(left) >= lastCompletions {
+			from = middle
+		} else {
+			beyond = middle
+		}
+	}
+	completions, _, err := e.bus.ReadBatch(ctx, stream, bus.Batch{Subject: subject, Seq: from, Limit: lastCompletions})
+	return completions, err
+}
+
+func (e *examination) deadLetters(ctx context.Context) []Finding {
+	s := e.Bridge.Subjects
+	found, left, err := e.bus.ReadBatch(ctx, s.DeadStream(),
+		bus.Batch{Subject: s.AllDead(), Since: time.Now().Add(-24 * time.Hour), Limit: 1})
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return warning("the dead letters can't be read: "+err.Error(), "")
+	}
+	if n := len(found) + int(left); n > 0 {
+		return warning(fmt.Sprintf("%s in the last 24 hours", plural(n, "request was rejected", "requests were rejected")),
+			`"klingbridge dead list" says why`)
+	}
+	return ok("none in the last 24 hours")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", many)
+}
+
+func joinSet(set map[string]bool) string {
+	var names []string
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

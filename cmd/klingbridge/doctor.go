@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/doctor"
+	"github.com/klingbridge/klingbridge/config"
+)
+
+func (p *program) doctorCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check everything the bridge depends on",
+		Long: `Check the configuration, NATS and its streams, the Kling credentials, the clock, the way of a callback from the public
+URL to the bridge, and how running bridges fare: one line each, with what to do. No task is created, nothing is changed.
+
+Run it with the variables of serve. It exits 0 when there is no fault, warnings or not, else 1.`,
+		Example: "  klingbridge doctor\n  klingbridge doctor --json | jq '.findings[] | select(.level == \"fault\")'",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.doctor(cmd.Context(), asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false,
+		"as a JSON object with faults, warnings and findings, each with check, level, message and advice")
+	return cmd
+}
+
+// diagnosis is what --json prints.
+type diagnosis struct {
+	Faults   int              `json:"faults"`
+	Warnings int              `json:"warnings"`
+	Findings []doctor.Finding `json:"findings"`
+}
+
+func (d *diagnosis) add(f doctor.Finding) {
+	d.Findings = append(d.Findings, f)
+	switch f.Level {
+	case doctor.Fault:
+		d.Faults++
+	case doctor.Warning:
+		d.Warnings++
+	}
+}
+
+// doctor examines everything and fails when there is a fault.
+func (p *program) doctor(ctx context.Context, asJSON bool) error {
+	var d diagnosis
+	tell := func(f doctor.Finding) {
+		f.Message, f.Advice = printable(f.Message), printable(f.Advice)
+		d.add(f)
+		if !asJSON {
+			p.printFinding(f)
+		}
+	}
+	s, faults := p.readSettings(true)
+	faults = append(faults, certificateFaults(s, faults)...)
+	for _, f := range configFindings(s, faults) {
+		tell(f)
+	}
+	doctor.Run(ctx, doctorOptions(s, faults), tell)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	if asJSON {
+		if err := json.NewEncoder(p.stdout).Encode(d); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(p.stdout, "\nfaults: %d, warnings: %d\n", d.Faults, d.Warnings)
+	}
+	if d.Faults > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+// certificateFaults loads what serve would serve with, unless its variables are known to be wrong.
+func certificateFaults(s settings, known config.Faults) config.Faults {
+	if slices.ContainsFunc(known, func(f config.Fault) bool { return strings.HasPrefix(f.Variable, "BRIDGE_TLS_") }) {
+		return nil
+	}
+	_, err := callbackTLS(s.Config, s.log)
+	faults, _ := errors.AsType[config.Faults](err)
+	return faults
+}
+
+func configFindings(s settings, faults config.Faults) []doctor.Finding {
+	const check = "configuration"
+	var findings []doctor.Finding
+	for _, f := range faults {
+		findings = append(findings, doctor.Finding{
+			Check: check, Level: doctor.Fault, Message: f.Variable + ": " + f.Problem,
+			Advice: `"klingbridge help environment" describes it`,
+		})
+	}
+	if len(faults) == 0 {
+		findings = append(findings, doctor.Finding{Check: check, Level: doctor.OK, Message: "every variable is in order"})
+	}
+	for _, name := range s.Unknown {
+		findings = append(findings, doctor.Finding{
+			Check: check, Level: doctor.Warning, Message: name + " is no variable of klingbridge",
+			Advice: `is it misspelt? "klingbridge help environment" lists them`,
+		})
+	}
+	return findings
+}
+
+func doctorOptions(s settings, faults config.Faults) doctor.Options {
+	o := doctor.Options{
+		Bridge: bridge.Options{
+			Kinds:           s.kinds,
+			Subjects:        s.subjects,
+			StreamReplicas:  s.StreamReplicas,
+			EventRetention:  s.EventRetention,
+			PublicURL:       s.PublicURL,
+			CallbackSecrets: s.CallbackSecret.Reveal(),
+			WebhookSecrets:  s.KlingWebhookSecret.Reveal(),
+		},
+		Kling:     klingOptions(s),
+		NATS:      natsOptions(s),
+		NATSNamed: whereNATS(natsOptions(s)),
+		Embedded:  busOptions(s).Embedded(),
+		AdminURL:  "http://" + s.AdminAddr,
+	}
+	if addr, err := net.ResolveTCPAddr("tcp", s.AdminAddr); err == nil {
+		o.AdminURL = localURL(addr)
+	}
+	for _, f := range faults {
+		o.Wrong = append(o.Wrong, f.Variable)
+	}
+	return o
+}
+
+// printFinding prints one line, its first two columns aligned.
+func (p *program) printFinding(f doctor.Finding) {
+	line := fmt.Sprintf("%s  %-13s  %s", p.level(f.Level), f.Check, f.Message)
+	if f.Advice != "" {
+		line += " → " + f.Advice
+	}
+	fmt.Fprintln(p.stdout, line)
+}
+
+// level returns a level padded to a column, in colour where stdout shows it.
+func (p *program) level(l doctor.Level) string {
+	padded := fmt.Sprintf("%-7s", l)
+	const green, red, yellow, grey = 32, 31, 33, 90
+	colour, known := map[doctor.Level]int{
+		doctor.OK: green, doctor.Warning: yellow, doctor.Fault: red, doctor.Skipped: grey,
+	}[l]
+	if !known || !p.colours(p.stdout) {
+		return padded
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", colour, padded)
+}
