@@ -299,3 +299,32 @@ func TestContextThatDoesNotExist(t *testing.T) {
 		t.Errorf("got %v, want an error that names the context", err)
 	}
 }
+
+func TestCompareStreamOnlyLooks(t *testing.T) {
+	t.Parallel()
+	b := open(t, bustest.Start(t).URL())
+	want := jetstream.StreamConfig{
+		Name: "S", Subjects: []string{"own.a"}, MaxAge: time.Hour, Duplicates: time.Minute, Replicas: 1,
+	}
+	if _, _, err := b.CompareStream(t.Context(), want, "own."); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("no stream: %v", err)
+	}
+	if err := b.EnsureStream(t.Context(), want, "own."); err != nil {
+		t.Fatal(err)
+	}
+	want.Subjects, want.MaxAge = []string{"own.a", "own.b"}, 2*time.Hour
+	_, updates, err := b.CompareStream(t.Context(), want, "own.")
+	diff := []string{`subjects is ["own.a"], want ["own.a","own.b"]`, "max_age is 1h0m0s, want 2h0m0s"}
+	if err != nil || !slices.Equal(updates, diff) {
+		t.Errorf("%q, %v, want %q", updates, err, diff)
+	}
+	_, again, err := b.CompareStream(t.Context(), want, "own.")
+	if err != nil || !slices.Equal(again, diff) {
+		t.Errorf("a second look: %q, %v", again, err)
+	}
+	want.Retention = jetstream.WorkQueuePolicy
+	_, _, err = b.CompareStream(t.Context(), want, "own.")
+	if conflict, ok := errors.AsType[*bus.ConflictError](err); !ok || len(conflict.Differences) != 1 {
+		t.Errorf("another retention: %v", err)
+	}
+}

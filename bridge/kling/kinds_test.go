@@ -64,6 +64,7 @@ func TestExtraKindsRefused(t *testing.T) {
 	for _, list := range []string{
 		"new", "new=/v1/x", "=/v1/x:video", "New=/v1/x:video", "a.b=/v1/x:video", "new=v1/x:video", "new=/v1/../x:video",
 		"new=/v1/..:video", "new=/v1/x?y:video", "new=/{kind}:video", "new=/v1/x:", "new=/v1/x:Video", "ok=/v1/x:video,bad",
+		"self-test=/v1/x:video",
 	} {
 		if _, err := kling.DefaultKinds().With(list); err == nil {
 			t.Errorf("%q was taken", list)

@@ -73,7 +73,9 @@ func (p *program) doctor(ctx context.Context, asJSON bool) error {
 		return errors.New("interrupted")
 	}
 	if asJSON {
-		if err := json.NewEncoder(p.stdout).Encode(d); err != nil {
+		enc := json.NewEncoder(p.stdout)
+		enc.SetEscapeHTML(false) // subjects have a >
+		if err := enc.Encode(d); err != nil {
 			return err
 		}
 	} else {
