@@ -47,7 +47,7 @@ func (e *examination) publicURL(ctx context.Context) []Finding {
 	defer cancel()
 	began := time.Now()
 	reply, err := ask(ctx, question)
-	took := time.Since(began).Round(time.Millisecond)
+	took := max(time.Since(began).Round(time.Millisecond), time.Millisecond)
 	if err != nil {
 		return unreachableURL(public, err)
 	}

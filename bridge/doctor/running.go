@@ -45,7 +45,7 @@ func (e *examination) runningBridges(ctx context.Context) []Finding {
 		}
 	})
 	if err != nil || replicas == 0 {
-		return note("no bridge answers on this NATS system", `start one with "klingbridge serve"`)
+		return note("no bridge answers as a NATS service here", `start one with "klingbridge serve"`)
 	}
 	if len(versions) > 1 {
 		return note(fmt.Sprintf("%d replicas run, of versions %s", replicas, joinSet(versions)), "finish the upgrade")
