@@ -31,7 +31,11 @@ func FuzzRoute(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.URL = &url.URL{Path: path}
-		kind, token, status := live.route(r, "/base")
+		parts, ok := callbackPath(r, "/base")
+		if !ok {
+			return
+		}
+		kind, token, status := live.route(r, parts)
 		if status != http.StatusOK {
 			return
 		}
