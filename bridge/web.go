@@ -18,6 +18,7 @@ type web struct {
 	callbacks *http.Server
 	admin     *http.Server
 	serving   sync.WaitGroup
+	handling  handling
 }
 
 // Limits of a connection on either listener.
@@ -31,7 +32,9 @@ const (
 
 // startWeb serves both listeners; failed is told when one of them breaks.
 func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
-	w := &web{callbacks: b.newServer(b.receiver), admin: b.newServer(b.admin.handler())}
+	w := &web{}
+	w.callbacks = b.newServer(w.handling.count(b.receiver))
+	w.admin = b.newServer(w.handling.count(b.admin.handler()))
 	w.callbacks.TLSConfig = b.opts.CallbackTLS
 	w.serving.Go(func() {
 		err := w.serveCallbacks(b.opts.CallbackListener)
@@ -73,11 +76,13 @@ func (w *web) stopCallbacks(timeout time.Duration) {
 	shutdown(w.callbacks, timeout)
 }
 
-// stop stops both servers and waits for them.
+// stop stops both servers and waits for them. The connection to NATS is closed by then, so that what is still being
+// handled ends soon.
 func (w *web) stop(timeout time.Duration) {
 	w.stopCallbacks(timeout)
 	shutdown(w.admin, timeout)
 	w.serving.Wait()
+	w.handling.wait()
 }
 
 func shutdown(s *http.Server, timeout time.Duration) {
@@ -86,4 +91,40 @@ func shutdown(s *http.Server, timeout time.Duration) {
 	if err := s.Shutdown(ctx); err != nil {
 		_ = s.Close() // what is left did not end in time
 	}
+}
+
+// handling counts the requests in hand: a server that is closed does not wait for its handlers.
+type handling struct {
+	mu    sync.Mutex // orders the first of a count with the wait
+	ended bool
+	inHand sync.WaitGroup
+}
+
+// count wraps a handler.
+func (h *handling) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.begin() {
+			answer(w, http.StatusServiceUnavailable)
+			return
+		}
+		defer h.inHand.Done()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (h *handling) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ended {
+		h.inHand.Add(1)
+	}
+	return !h.ended
+}
+
+// wait lets no further request in and returns when none is in hand.
+func (h *handling) wait() {
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
+	h.inHand.Wait()
 }

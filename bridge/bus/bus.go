@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +23,7 @@ type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	embedded *embedded
+	closing  sync.Once
 }
 
 // New uses a connection that stands, and takes it over: [Bus.Close] closes it.
@@ -118,15 +120,14 @@ func (b *Bus) URL() string {
 }
 
 // Close closes the connection and stops the embedded server, waiting until both are gone. It may be called twice.
+// Whoever still uses the bus gets [nats.ErrConnectionClosed].
 func (b *Bus) Close() {
-	if b.nc != nil {
-		closed := b.nc.StatusChanged(nats.CLOSED)
-		b.nc.Close()
-		b.nc.RemoveStatusListener(closed)
-		b.nc = nil
-	}
-	if b.embedded != nil {
-		b.embedded.stop()
-		b.embedded = nil
-	}
+	b.closing.Do(func() {
+		if b.nc != nil {
+			b.nc.Close()
+		}
+		if b.embedded != nil {
+			b.embedded.stop()
+		}
+	})
 }

@@ -328,3 +328,16 @@ func TestCompareStreamOnlyLooks(t *testing.T) {
 		t.Errorf("another retention: %v", err)
 	}
 }
+
+// TestUseAfterClose has a late user find the connection closed, and nothing worse.
+func TestUseAfterClose(t *testing.T) {
+	b := open(t, bustest.Start(t).URL())
+	b.Close()
+	b.Close()
+	if b.Connected() {
+		t.Error("still connected")
+	}
+	if _, err := b.Publish(t.Context(), nats.NewMsg("late")); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("got %v", err)
+	}
+}
