@@ -95,8 +95,8 @@ func shutdown(s *http.Server, timeout time.Duration) {
 
 // handling counts the requests in hand: a server that is closed does not wait for its handlers.
 type handling struct {
-	mu    sync.Mutex // orders the first of a count with the wait
-	ended bool
+	mu     sync.Mutex // orders the first of a count with the wait
+	ended  bool
 	inHand sync.WaitGroup
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,4 +229,21 @@ func TestAccountCosts(t *testing.T) {
 			t.Errorf("without times: %s", got.Body)
 		}
 	})
+}
+
+// TestQueryBesideTheEnd reads tasks at the moment they fail: the race detector sees to it that an answer is a copy.
+func TestQueryBesideTheEnd(t *testing.T) {
+	t.Parallel()
+	sim := newAPI(t, klingtest.Options{Slots: noLimit()})
+	var finishing sync.WaitGroup
+	for range 100 {
+		id := sim.create(textToVideo, `{"prompt":"fail: no luck"}`)
+		finishing.Go(func() {
+			if err := sim.Finish(id); err != nil {
+				t.Error(err)
+			}
+		})
+		sim.get(textToVideo + "/" + id)
+	}
+	finishing.Wait()
 }

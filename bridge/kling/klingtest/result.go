@@ -197,7 +197,8 @@ func (t *task) render(r rendering) any {
 	if r == renderCreated {
 		return o
 	}
-	o.Message, o.Result = &t.Message, t.resultV1(r)
+	message := t.Message // a copy: the answer is written when the task may have moved on
+	o.Message, o.Result = &message, t.resultV1(r)
 	if !t.Ended() {
 		return o
 	}
