@@ -1,0 +1,400 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// theatre is the NATS server that all stories share. Each is played under a subject prefix of its own.
+type theatre struct {
+	t      *testing.T
+	server string // host:port
+	bus    *bus.Bus
+
+	mu     sync.Mutex
+	played int
+}
+
+func newTheatre(t *testing.T) *theatre {
+	t.Helper()
+	server := bustest.Start(t)
+	b, err := bus.Open(t.Context(), bus.Options{URL: server.URL(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return &theatre{t: t, server: strings.TrimPrefix(server.URL(), "nats://"), bus: b}
+}
+
+// stage is what one story is played on: replicas of the bridge, a Kling that does as the requests' wishes say, and a
+// record of all that happens.
+type stage struct {
+	*theatre
+	ctx      context.Context
+	story    story
+	subjects events.Subjects
+	sim      *klingtest.Server
+	api      *httptest.Server
+	client   *kling.Client
+	watching *nats.Subscription
+	began    time.Time
+
+	mu       sync.Mutex // guards what follows
+	cast     []*replica // all that were ever started
+	alive    []*replica
+	requests map[string]*asked
+	unknown  map[string]bool // external ids with a create call that may have made a task and was not asked about since
+	seen     map[string]int  // by a plain subscriber, by subject
+	told     []string        // the story as it happened
+	broken   []breach
+}
+
+// asked is one request id and every message that bore it.
+type asked struct {
+	id       string
+	messages []message
+}
+
+type message struct {
+	wish wish
+	data []byte
+}
+
+// replica is one running bridge.
+type replica struct {
+	name      string
+	link      *link
+	callbacks string // host:port
+	readyURL  string
+	cancel    context.CancelFunc
+	done      chan struct{}
+}
+
+// callbackHost is a name that the stage resolves to a replica that runs.
+const callbackHost = "http://bridge.localhost"
+
+// newStage sets a story up: everything but the replicas.
+func (th *theatre) newStage(st story) (*stage, error) {
+	th.mu.Lock()
+	th.played++
+	subjects, err := events.NewSubjects(fmt.Sprintf("model%d", th.played))
+	th.mu.Unlock()
+	s := &stage{
+		theatre: th, ctx: th.t.Context(), story: st, subjects: subjects, began: time.Now(),
+		requests: map[string]*asked{}, unknown: map[string]bool{}, seen: map[string]int{},
+	}
+	var simErr, subErr, clientErr error
+	s.sim, simErr = klingtest.New(klingtest.Options{
+		APIKeys:      []string{apiKey},
+		Slots:        map[kling.Pool]int{kling.PoolVideo: st.slots},
+		SubmittedFor: 10 * time.Millisecond,
+		DurationOf:   func(v klingtest.TaskView) time.Duration { return s.messageOf(v).wish.duration() },
+		QueryLag:     st.queryLag,
+		CallbackHTTP: &http.Client{Transport: s, Timeout: 5 * time.Second},
+		Observe:      s.observe,
+		Faults: klingtest.Faults{
+			Create: s.create,
+			Query:  s.query,
+			Callback: func(v klingtest.CallbackView) klingtest.CallbackFault {
+				return s.messageOf(v.TaskView).wish.callbackFault(v)
+			},
+		},
+	})
+	s.api = httptest.NewServer(s.sim)
+	s.client, clientErr = kling.NewClient(kling.Options{
+		BaseURL: s.api.URL, Credentials: kling.Credentials{APIKey: apiKey}, Timeout: 5 * time.Second,
+		TracerProvider: noop.NewTracerProvider(),
+	})
+	s.watching, subErr = th.bus.Conn().Subscribe(subjects.Public(), s.see)
+	return s, errors.Join(err, simErr, clientErr, subErr)
+}
+
+// close ends what a story has left.
+func (s *stage) close() {
+	s.sim.Close() // first, as it lets go of the calls that hang
+	for _, r := range s.cast {
+		s.kill(r)
+		<-r.done
+	}
+	s.api.Close()
+	s.client.Close()
+	_ = s.watching.Unsubscribe()
+	for _, stream := range []string{
+		s.subjects.RequestsStream(), s.subjects.EventsStream(), s.subjects.DeadStream(), s.subjects.SettingsStream(),
+	} {
+		_ = s.bus.JetStream().DeleteStream(s.ctx, stream) // the server's directory goes with the test
+	}
+}
+
+// tell adds a line to the story.
+func (s *stage) tell(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, fmt.Sprintf("%5d ms  ", time.Since(s.began).Milliseconds())+fmt.Sprintf(format, args...))
+}
+
+// Write takes the replicas' logs in.
+func (s *stage) Write(line []byte) (int, error) {
+	s.tell("    %s", strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// startReplica runs one more bridge. It may not be ready yet.
+func (s *stage) startReplica() {
+	s.mu.Lock()
+	r := &replica{name: string(rune('A' + len(s.cast))), link: newLink(s.t, s.server), done: make(chan struct{})}
+	s.mu.Unlock()
+	callbacks, admin := listenLocal(s.t), listenLocal(s.t)
+	r.callbacks, r.readyURL = callbacks.Addr().String(), "http://"+admin.Addr().String()+"/readyz"
+	b, err := bridge.New(bridge.Options{
+		Bus: bus.Options{URL: r.link.url()}, Kling: s.client, Subjects: s.subjects,
+		CallbackListener: callbacks, AdminListener: admin, PublicURL: callbackHost,
+		LookupWindow: 700 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
+		PollAfter: 400 * time.Millisecond, PollMinInterval: 100 * time.Millisecond, PollMaxInterval: 400 * time.Millisecond,
+		AckWait: 500 * time.Millisecond, ShutdownTimeout: time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{ReplaceAttr: withoutTime})).
+			With(slog.String("replica", r.name)),
+		TracerProvider: noop.NewTracerProvider(),
+	})
+	if err != nil {
+		s.blame(aSoundTest, "replica %s: %v", r.name, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	r.cancel = cancel
+	s.mu.Lock()
+	s.cast, s.alive = append(s.cast, r), append(s.alive, r)
+	s.mu.Unlock()
+	go func() {
+		defer close(r.done)
+		if err := b.Run(ctx); err != nil {
+			s.blame(anyMayDie, "replica %s ended with %v", r.name, err)
+		}
+		r.link.close()
+	}()
+}
+
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func (s *stage) running() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.alive)
+}
+
+// replica returns one of the running replicas, or nil when there is none.
+func (s *stage) replica(n int) *replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.alive) == 0 {
+		return nil
+	}
+	return s.alive[n%len(s.alive)]
+}
+
+// newest returns the running replica that was started last, or nil when there is none.
+func (s *stage) newest() *replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.alive) == 0 {
+		return nil
+	}
+	return s.alive[len(s.alive)-1]
+}
+
+// ready reports whether the first replica is.
+func (s *stage) ready() bool {
+	status, _ := get(s.t, s.cast[0].readyURL)
+	return status == http.StatusOK
+}
+
+// bury takes a replica out of the running ones. It reports whether it was one.
+func (s *stage) bury(r *replica) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.alive)
+	s.alive = slices.DeleteFunc(s.alive, func(other *replica) bool { return other == r })
+	return len(s.alive) < before
+}
+
+// kill makes a replica lose NATS in the middle of whatever it says, and end.
+func (s *stage) kill(r *replica) {
+	r.link.cut()
+	if s.bury(r) {
+		s.tell("  replica %s is dead", r.name)
+		r.cancel()
+	}
+}
+
+// stop ends a replica that can still reach NATS but has no time to finish what it has in hand.
+func (s *stage) stop(r *replica) {
+	if s.bury(r) {
+		r.cancel()
+		<-r.done
+		s.tell("  replica %s has stopped", r.name)
+	}
+}
+
+// RoundTrip delivers a callback to the replica that was started last.
+func (s *stage) RoundTrip(req *http.Request) (*http.Response, error) {
+	r := s.newest()
+	if r == nil {
+		return nil, errors.New("no replica runs")
+	}
+	req = req.Clone(req.Context())
+	req.URL.Host = r.callbacks
+	return noRedirects.Transport.RoundTrip(req)
+}
+
+// callBack sends a callback and returns the status of its answer, zero when there was none.
+func (s *stage) callBack(target, body string) int {
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, target, strings.NewReader(body))
+	if err != nil {
+		s.blame(aSoundTest, "callback: %v", err)
+		return 0
+	}
+	resp, err := s.RoundTrip(req)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// submit publishes a message of a request id, known or not, and waits for the stream's ack.
+func (s *stage) submit(id string, w wish) {
+	token := events.Token(id)
+	s.mu.Lock()
+	r := s.requests[token]
+	if r == nil {
+		r = &asked{id: id}
+		s.requests[token] = r
+	}
+	n := len(r.messages) + 1
+	fields := map[string]any{"prompt": promptOf(token, n, w.end)}
+	if w.kind == kindV2 {
+		fields["model"] = "kling-3.0"
+	}
+	msg := nats.NewMsg(s.subjects.Request(w.kind, w.priority))
+	msg.Data = body(fields)
+	r.messages = append(r.messages, message{wish: w, data: msg.Data})
+	s.mu.Unlock()
+
+	msg.Header.Set(events.HeaderRequestID, id)
+	msg.Header.Set(metaMessage, fmt.Sprint(n))
+	if w.hurried {
+		msg.Header.Set(events.HeaderTimeout, hurry.String())
+	}
+	if _, err := s.bus.JetStream().PublishMsg(s.ctx, msg); err != nil {
+		s.blame(aSoundTest, "publish a request: %v", err)
+	}
+}
+
+// metaMessage is the header that tells which message of its id a request is.
+const metaMessage = events.HeaderMetaPrefix + "Message"
+
+// promptOf makes a task that ends as it is wished, and tells to whom it belongs.
+func promptOf(token string, n int, end string) string {
+	prompt := fmt.Sprintf("%s %d", token, n)
+	switch end {
+	case fails:
+		prompt += " fail: no luck"
+	case refused:
+		prompt += " [policy]"
+	}
+	return prompt
+}
+
+// messageOf returns the message that made a task.
+func (s *stage) messageOf(v klingtest.TaskView) message {
+	var token string
+	var n int
+	if _, err := fmt.Sscanf(v.Prompt, "%s %d", &token, &n); err != nil {
+		return message{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests[token].messages[n-1]
+}
+
+// tasksOf returns the tasks Kling has for a request.
+func (s *stage) tasksOf(token string) []klingtest.TaskView {
+	return slices.DeleteFunc(s.sim.Tasks(), func(v klingtest.TaskView) bool { return tokenOf(v) != token })
+}
+
+// tokenOf reads the request from the callback URL of a task.
+func tokenOf(v klingtest.TaskView) string {
+	parts := strings.Split(v.CallbackURL, "/")
+	return parts[len(parts)-2]
+}
+
+// finish ends a task.
+func (s *stage) finish(task klingtest.TaskView) {
+	if err := s.sim.Finish(task.ID); err != nil {
+		s.blame(aSoundTest, "%v", err)
+	}
+}
+
+// mend ends every outage at Kling.
+func (s *stage) mend() {
+	s.sim.SetAuthOutage(0)
+	s.sim.SetMaintenance(false)
+}
+
+// events returns how many messages are stored on a subject filter of the events stream.
+func (s *stage) events(filter string) uint64 { return s.count(s.subjects.EventsStream(), filter) }
+
+func (s *stage) count(stream, filter string) uint64 {
+	handle, err := s.bus.JetStream().Stream(s.ctx, stream)
+	if err != nil {
+		s.blame(aSoundTest, "stream %s: %v", stream, err)
+		return 0
+	}
+	info, err := handle.Info(s.ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		s.blame(aSoundTest, "stream %s: %v", stream, err)
+		return 0
+	}
+	return sum(info.State.Subjects)
+}
+
+// within waits until something holds, and reports whether it did in time.
+func (s *stage) within(d time.Duration, holds func() bool) bool {
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			return holds()
+		case <-tick.C:
+		}
+	}
+	return true
+}
