@@ -117,6 +117,15 @@ func (b *Bus) Subjects(ctx context.Context, stream, filter string, yield func(su
 	return nil
 }
 
+// State returns what a stream holds.
+func (b *Bus) State(ctx context.Context, stream string) (jetstream.StreamState, error) {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("state of stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().State, nil
+}
+
 // api calls JetStream's own API. Its answer stays in the caller's hands: an API error is in resp.
 func (b *Bus) api(ctx context.Context, name string, header nats.Header, payload []byte, resp any) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
