@@ -300,6 +300,7 @@ func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
 		TaskID:         ev.TaskID,
 		RequestedAt:    ev.RequestedAt.Time,
 		Metadata:       ev.Metadata,
+		ReplayOf:       ev.ReplayOf,
 	}
 	if ev.SubmittedAt != nil {
 		rec.SubmittedAt = ev.SubmittedAt.Time

@@ -110,7 +110,7 @@ func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) error 
 	if !mayBeLate(known.Status) {
 		return nil
 	}
-	ev.Metadata, ev.RequestedAt = known.Metadata, known.RequestedAt
+	ev.Metadata, ev.RequestedAt, ev.ReplayOf = known.Metadata, known.RequestedAt, known.ReplayOf
 	subject := l.subjects.Late(rec.Kind, ev.Status, token)
 	first, err := l.publishEvent(ctx, rec, ev, subject, token+".late", func(msg *nats.Msg) {
 		bus.GuardSequence(msg, l.subjects.LateOf(token), 0)

@@ -109,6 +109,7 @@ func (c *creator) newRecord(ctx context.Context, j *job) *record {
 		RequestedAt:    j.req.requestedAt,
 		Deadline:       j.req.deadline,
 		Metadata:       j.req.metadata,
+		ReplayOf:       j.req.replayOf,
 		Trace:          c.telemetry.carry(ctx),
 	}
 }

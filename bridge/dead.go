@@ -69,6 +69,12 @@ func (d *deadLetters) bury(ctx context.Context, r *request, header nats.Header, 
 	msg.Header.Set(events.HeaderErrorCode, strconv.Itoa(why.Code))
 	msg.Header.Set(events.HeaderErrorHTTPStatus, strconv.Itoa(why.HTTPStatus))
 	msg.Header.Set(events.HeaderErrorMessage, headerSafe(clipTo(why.Message, maxReason)))
+	msg.Header.Set(events.HeaderErrorRetryable, strconv.FormatBool(why.Retryable))
+	if r.priority != events.PriorityNormal {
+		msg.Header.Set(events.HeaderErrorPriority, string(r.priority))
+	} else {
+		msg.Header.Del(events.HeaderErrorPriority) // of the sender's making
+	}
 	bus.GuardSequence(msg, subject, 0)
 
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

@@ -25,6 +25,7 @@ func (l *ledger) event(rec *record, end ending, now time.Time) *events.Event {
 		RequestedAt:    events.At(rec.RequestedAt),
 		PublishedAt:    events.At(now),
 		Metadata:       rec.Metadata,
+		ReplayOf:       rec.ReplayOf,
 	}
 	if ev.Metadata == nil {
 		ev.Metadata = map[string]string{}

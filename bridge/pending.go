@@ -44,6 +44,7 @@ type record struct {
 	Polls          int               `json:"polls,omitempty"`
 	NextPollAt     time.Time         `json:"next_poll_at,omitzero"`
 	Metadata       map[string]string `json:"metadata,omitempty"`
+	ReplayOf       string            `json:"replay_of,omitempty"`
 	Trace          map[string]string `json:"trace,omitempty"` // W3C context of the request
 }
 

@@ -28,6 +28,7 @@ type request struct {
 	externalID  string // the caller's own, or empty
 	slots       int    // of the pool that the task takes
 	metadata    map[string]string
+	replayOf    string // the request that this one replays, or empty
 	requestedAt time.Time
 	deadline    time.Time
 	sequence    uint64 // in the requests stream
@@ -64,6 +65,7 @@ func parseRequest(raw rawRequest, defaultTimeout time.Duration) (*request, error
 		priority:    raw.priority,
 		slots:       1,
 		metadata:    events.Metadata(raw.header),
+		replayOf:    replayOf(raw.header),
 		requestedAt: raw.storedAt,
 		deadline:    raw.storedAt.Add(defaultTimeout),
 		sequence:    raw.sequence,
@@ -113,6 +115,15 @@ func (r *request) identify(raw rawRequest) error {
 		return fmt.Errorf("request id: want 1 to %d bytes of UTF-8, got %d bytes", events.MaxRequestID, len(given))
 	}
 	return nil
+}
+
+// replayOf returns which request a replay says it replays. What can't be a request id is nobody's.
+func replayOf(h nats.Header) string {
+	id := h.Get(events.HeaderReplayOf)
+	if len(id) > events.MaxRequestID || !utf8.ValidString(id) {
+		return ""
+	}
+	return id
 }
 
 // presentable makes an id that can't be used into one that can, and keeps different ones different.

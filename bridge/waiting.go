@@ -132,7 +132,7 @@ func (w *waiting) reject(ctx context.Context, m *bus.Message, req *request, why 
 func (w *waiting) end(ctx context.Context, m *bus.Message, req *request, e ending) (first bool, err error) {
 	rec := &record{
 		Version: recordVersion, RequestID: req.id, Kind: req.kind.Name, Owner: m.Seq, RequestedAt: req.requestedAt,
-		Deadline: req.deadline, Metadata: req.metadata, Trace: w.ledger.telemetry.carryHeaders(m.Header),
+		Deadline: req.deadline, Metadata: req.metadata, ReplayOf: req.replayOf, Trace: w.ledger.telemetry.carryHeaders(m.Header),
 	}
 	e.untouched = true
 	return w.ledger.complete(w.ledger.telemetry.resume(ctx, rec), rec, e)

@@ -17,6 +17,7 @@ const (
 	HeaderStatus    = "Kling-Status"     // on events: the event's status
 	HeaderSource    = "Kling-Source"     // on events: callback, poll or bridge
 	HeaderSlots     = "Kling-Slots"      // on submitted events of tasks that take more than one slot of their pool
+	HeaderReplayOf  = "Kling-Replay-Of"  // on requests that replay a dead letter: the request id of that
 
 	// HeaderMetaPrefix begins headers of a request that are echoed on each of its events, as the same header and in
 	// the body's metadata: Kling-Meta-Tenant: acme.
@@ -28,6 +29,8 @@ const (
 	HeaderErrorCode       = "Kling-Error-Code"        // Kling's code, 0 where Kling was not asked
 	HeaderErrorHTTPStatus = "Kling-Error-Http-Status" // 0 where Kling was not asked
 	HeaderErrorMessage    = "Kling-Error-Message"     // one line
+	HeaderErrorRetryable  = "Kling-Error-Retryable"   // true or false: whether the same request could succeed later
+	HeaderErrorPriority   = "Kling-Error-Priority"    // high or low: the priority of the request, absent for normal
 	HeaderErrorOmitted    = "Kling-Error-Omitted"     // how many headers of the request did not fit, if any
 )
 

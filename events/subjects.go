@@ -90,6 +90,9 @@ func (s Subjects) Dead(kind string, status Status, token string) string {
 	return s.join("dead", kind, string(status), token)
 }
 
+// DeadOf matches the dead letter of one request.
+func (s Subjects) DeadOf(token string) string { return s.join("dead", "*", "*", token) }
+
 // API is where the bridge answers a question.
 func (s Subjects) API(e Endpoint) string { return s.join("api", string(e)) }
 
