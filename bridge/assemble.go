@@ -33,6 +33,7 @@ func (o Options) withDefaults() Options {
 	if o.CallbackTrust == "" {
 		o.CallbackTrust = TrustURL
 	}
+	orDefault(&o.Version, "devel")
 	orDefault(&o.StreamReplicas, 1)
 	orDefault(&o.EventRetention, 720*time.Hour)
 	orDefault(&o.TaskTimeout, 24*time.Hour)
@@ -137,12 +138,24 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 	p.inFlight = &inFlight{
 		bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools, log: b.log,
 	}
+	p.service = newService(b.newAsker(p, conn, o), conn.Conn(), b.log)
 	live, err := newLiveReceiver(ledger, signer, cache, o)
 	if err != nil {
 		return nil, err
 	}
 	p.live = live
 	return p, p.ensureConsumers(ctx)
+}
+
+func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
+	a := &asker{
+		bus: conn, ledger: p.creator.ledger, waiting: p.waiting, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools,
+		lanes: map[kling.Pool][]laneKey{}, pauses: b.pauses, readiness: b.admin.reasons, version: o.Version, log: b.log,
+	}
+	for name := range p.pools {
+		a.lanes[name] = p.intake.lanes(name)
+	}
+	return a
 }
 
 func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveReceiver, error) {

@@ -146,6 +146,7 @@ type parts struct {
 	polls     jetstream.Consumer
 	waiting   *waiting
 	inFlight  *inFlight
+	service   *service
 
 	reconciler *reconciler
 }
@@ -163,6 +164,10 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	}
 	defer unsubscribe()
 	if err := p.inFlight.recount(ctx); err != nil {
+		return err
+	}
+	stopAnswering, err := p.service.start(hard)
+	if err != nil {
 		return err
 	}
 	var background, dispatching sync.WaitGroup
@@ -186,6 +191,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	b.log.InfoContext(ctx, "shutting down", slog.Duration("timeout", b.opts.ShutdownTimeout))
 	overdue := time.AfterFunc(b.opts.ShutdownTimeout, cancelHard)
 	defer overdue.Stop()
+	stopAnswering()
 	pulling.Wait()
 	web.stopCallbacks(b.opts.ShutdownTimeout)
 	dispatching.Wait()

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // slots knows how many tasks of one pool are in flight and how many may be. The truth about capacity is Kling's: its
@@ -327,4 +329,23 @@ func (s *slots) nextChange(now time.Time) time.Time {
 		}
 	}
 	return next
+}
+
+// status tells how many slots are taken and how many there are, and of how many tasks.
+func (s *slots) status() (pool events.PoolStatus, tasks int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pool.InFlight = s.reserved + s.held
+	if limit := s.limit; limit != unknownLimit {
+		pool.Limit = &limit
+	}
+	if bound := s.bound; bound > 0 {
+		pool.Cap = &bound
+	}
+	for _, u := range s.used {
+		if u.held {
+			tasks++
+		}
+	}
+	return pool, tasks
 }

@@ -40,11 +40,14 @@ type laneKey struct {
 }
 
 func (k laneKey) durable() string {
-	priority := k.priority
-	if priority == events.PriorityNormal {
-		priority = "normal"
+	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, k.priorityName())
+}
+
+func (k laneKey) priorityName() string {
+	if k.priority == events.PriorityNormal {
+		return "normal"
 	}
-	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, priority)
+	return string(k.priority)
 }
 
 const (

@@ -55,6 +55,7 @@ type Options struct {
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
 
+	Version        string               // of the program, told to those who ask; empty: devel
 	Logger         *slog.Logger         // nil: slog.Default
 	TracerProvider trace.TracerProvider // nil: the global one
 }

@@ -126,3 +126,16 @@ func (p *pauses) reasons() []reason {
 	slices.SortFunc(out, func(a, b reason) int { return strings.Compare(a.Component+a.Reason, b.Component+b.Reason) })
 	return out
 }
+
+// of lists why nothing is sent for a pool of an API generation.
+func (p *pauses) of(k kling.Generation, pool kling.Pool) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []string
+	for _, scope := range scopes(k, pool) {
+		if a := p.active[scope]; a != nil {
+			out = append(out, a.reason)
+		}
+	}
+	return out
+}

@@ -95,10 +95,7 @@ func (r *request) limitMetadata() error {
 // identify finds the request id: header, message id, the body's own external_task_id, or one made from the message's
 // place in the stream. The time is part of the latter because a stream that is made anew counts from one again.
 func (r *request) identify(raw rawRequest) error {
-	r.id = raw.header.Get(events.HeaderRequestID)
-	if r.id == "" {
-		r.id = raw.header.Get(jetstream.MsgIDHeader)
-	}
+	r.id = givenID(raw.header)
 	if r.id == "" {
 		r.id = r.externalID
 	}
@@ -106,15 +103,28 @@ func (r *request) identify(raw rawRequest) error {
 		r.id = fmt.Sprintf("seq-%d-%s", raw.sequence, strconv.FormatInt(raw.storedAt.UnixMilli(), 36))
 	}
 	given := r.id
-	valid := utf8.ValidString(given) && len(given) <= events.MaxRequestID
-	if !valid {
-		r.id = presentable(given)
-	}
+	r.id = usableID(given)
 	r.token = events.Token(r.id)
-	if !valid {
+	if r.id != given {
 		return fmt.Errorf("request id: want 1 to %d bytes of UTF-8, got %d bytes", events.MaxRequestID, len(given))
 	}
 	return nil
+}
+
+// givenID is the request id that headers name, or empty.
+func givenID(h nats.Header) string {
+	if id := h.Get(events.HeaderRequestID); id != "" {
+		return id
+	}
+	return h.Get(jetstream.MsgIDHeader)
+}
+
+// usableID returns the id itself where it can be one.
+func usableID(given string) string {
+	if utf8.ValidString(given) && len(given) <= events.MaxRequestID {
+		return given
+	}
+	return presentable(given)
 }
 
 // replayOf returns which request a replay says it replays. What can't be a request id is nobody's.

@@ -94,8 +94,7 @@ func (w *waiting) request(m *bus.Message) (*request, error) {
 	}, w.taskTimeout)
 }
 
-// expire ends a request that is still in the stream and that nothing is known of. Whoever holds it finds it ended and
-// acks it.
+// expire ends a request that is still in the stream and that nothing is known of.
 func (w *waiting) expire(ctx context.Context, seq uint64) error {
 	m, err := w.bus.Next(ctx, w.subjects.RequestsStream(), w.subjects.AllRequests(), seq)
 	if errors.Is(err, bus.ErrNoMessage) || err == nil && m.Seq != seq {
@@ -111,8 +110,44 @@ func (w *waiting) expire(ctx context.Context, seq uint64) error {
 	case invalid != nil:
 		return w.reject(ctx, m, req, &events.Error{Class: events.ErrorInvalid, Message: invalid.Error()})
 	}
-	_, err = w.end(ctx, m, req, expired())
+	_, err = w.settle(ctx, m, req, expired())
 	return err
+}
+
+// settle ends a request that nothing is known of and takes it off the stream, where it would only be in the way of
+// others. A replica that holds it finds it ended, too.
+func (w *waiting) settle(ctx context.Context, m *bus.Message, req *request, e ending) (first bool, err error) {
+	first, err = w.end(ctx, m, req, e)
+	if err != nil || !first {
+		return false, err
+	}
+	return true, w.bus.Delete(ctx, w.subjects.RequestsStream(), m.Seq)
+}
+
+// waitingRequest is a request as it lies in the stream.
+type waitingRequest struct {
+	msg *bus.Message
+	req *request
+}
+
+// scanBatch is how many requests are read at a time in search of one.
+const scanBatch = 1000
+
+// find reads the stream for the request with an id. There is no index by id: it may come from a header, the body or the
+// message's place in the stream.
+func (w *waiting) find(ctx context.Context, id string) (found *waitingRequest, err error) {
+	stream, all := w.subjects.RequestsStream(), w.subjects.AllRequests()
+	err = w.bus.Scan(ctx, stream, all, 1, scanBatch, func(m *bus.Message) bool {
+		given := givenID(m.Header)
+		if given != "" && usableID(given) != id {
+			return true
+		}
+		if req, _ := w.request(m); req != nil && req.id == id { // also one that will be rejected
+			found = &waitingRequest{m, req}
+		}
+		return found == nil
+	})
+	return found, err
 }
 
 // reject ends an invalid request that should have been rejected long ago: the client library takes an empty message

@@ -1,0 +1,89 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// maxShownPayload is what a list shows of a dead letter's body.
+const maxShownPayload = 4 << 10
+
+// DeadList returns one page of dead letters, newest first. 400: a query that makes no sense.
+func (a *asker) DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error) {
+	p, err := newPage[events.DeadLetter](q, sectionDead, sectionDead)
+	if err != nil {
+		return events.DeadList{}, err
+	}
+	err = addNewest(ctx, a, a.subjects.DeadStream(), a.subjects.AllDead(), p, a.deadLetter)
+	if err == nil {
+		err = a.markReplayed(ctx, p.entries)
+	}
+	if err != nil {
+		return events.DeadList{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	dead, cursor, err := p.close(!p.full(), a.bus.MaxPayload())
+	return events.DeadList{Dead: dead, Cursor: cursor}, err
+}
+
+func (a *asker) deadLetter(m *bus.Message) (events.DeadLetter, error) {
+	parsed, ok := a.subjects.Parse(m.Subject)
+	if !ok {
+		return events.DeadLetter{}, errors.New("not a dead letter")
+	}
+	number := func(header string) int {
+		n, _ := strconv.Atoi(m.Header.Get(header)) // 0 where there is none
+		return n
+	}
+	payload := m.Data[:min(len(m.Data), maxShownPayload)]
+	return events.DeadLetter{
+		RequestID: m.Header.Get(events.HeaderRequestID),
+		Kind:      parsed.Kind,
+		Status:    parsed.Status,
+		DiedAt:    events.At(m.Time),
+		Error: events.Error{
+			Class:      events.ErrorClass(m.Header.Get(events.HeaderErrorClass)),
+			Code:       number(events.HeaderErrorCode),
+			HTTPStatus: number(events.HeaderErrorHTTPStatus),
+			Message:    m.Header.Get(events.HeaderErrorMessage),
+			Retryable:  m.Header.Get(events.HeaderErrorRetryable) == "true",
+		},
+		Metadata: events.Metadata(m.Header),
+		Payload:  strings.ToValidUTF8(string(payload), "\uFFFD"),
+		Bytes:    len(m.Data),
+	}, nil
+}
+
+// markReplayed notes which dead letters have been replayed: their first replay is known, or in the stream.
+func (a *asker) markReplayed(ctx context.Context, dead []events.DeadLetter) error {
+	err := parallel(len(dead), func(i int) error {
+		token := events.Token(replayID(dead[i].RequestID, 1))
+		_, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.AnythingOf(token))
+		dead[i].Replayed = err == nil
+		if errors.Is(err, bus.ErrNoMessage) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	waiting := map[string]bool{}
+	err = a.bus.Scan(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), 1, scanBatch, func(m *bus.Message) bool {
+		if m.Header.Get(events.HeaderReplayOf) != "" {
+			waiting[givenID(m.Header)] = true
+		}
+		return true
+	})
+	for i := range dead {
+		if waiting[replayID(dead[i].RequestID, 1)] {
+			dead[i].Replayed = true
+		}
+	}
+	return err
+}

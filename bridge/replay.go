@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// replayID is the request id of the n-th replay.
+func replayID(id string, n int) string { return fmt.Sprintf("%s-r%d", id, n) }
+
+// Replay publishes the request of a dead letter as a new one, named after it and a number: the first that is free. 400:
+// no request id, or one that leaves no room for the number; 404: there is no such dead letter; 409: its last replay has
+// not ended.
+//
+// Replays that race publish the same request, which is stored once and in any case becomes one task.
+func (a *asker) Replay(ctx context.Context, id string) (events.Replayed, error) {
+	if err := checkID(id); err != nil {
+		return events.Replayed{}, err
+	}
+	dead, err := a.bus.Last(ctx, a.subjects.DeadStream(), a.subjects.DeadOf(events.Token(id)))
+	if errors.Is(err, bus.ErrNoMessage) {
+		return events.Replayed{}, refusef(http.StatusNotFound, "there is no dead letter of a request %q", id)
+	}
+	if err != nil {
+		return events.Replayed{}, err
+	}
+	as, err := a.freeReplay(ctx, id)
+	if err != nil {
+		return events.Replayed{}, err
+	}
+	msg, err := a.replayMsg(dead, id, as)
+	if err != nil {
+		return events.Replayed{}, err
+	}
+	if _, err := a.bus.Publish(ctx, msg); err != nil {
+		return events.Replayed{}, fmt.Errorf("replay request %q: %w", id, err)
+	}
+	return events.Replayed{RequestID: as}, nil
+}
+
+// freeReplay returns the id of the first replay that was not asked for yet, if all before it have ended.
+func (a *asker) freeReplay(ctx context.Context, id string) (string, error) {
+	for n := 1; ; n++ {
+		as := replayID(id, n)
+		if len(as) > events.MaxRequestID {
+			return "", refusef(http.StatusBadRequest, "request id %q and its number would be %d bytes, want at most %d",
+				id, len(as), events.MaxRequestID)
+		}
+		task, _, err := a.find(ctx, as)
+		switch {
+		case refusedAs(err, http.StatusNotFound):
+			return as, nil
+		case err != nil:
+			return "", err
+		case !task.Status.Terminal():
+			return "", refusef(http.StatusConflict, "replay %q has not ended, it is %s", as, task.Status)
+		}
+	}
+}
+
+// replayMsg is the request of a dead letter as it came, but for its id and what was said to and by the server.
+func (a *asker) replayMsg(dead *bus.Message, id, as string) (*nats.Msg, error) {
+	parsed, ok := a.subjects.Parse(dead.Subject)
+	if _, known := a.kinds.Lookup(parsed.Kind); !ok || !known {
+		return nil, refusef(http.StatusBadRequest, "kind: there is no kind %q any more", parsed.Kind)
+	}
+	priority := events.Priority(dead.Header.Get(events.HeaderErrorPriority))
+	if priority != events.PriorityHigh && priority != events.PriorityLow {
+		priority = events.PriorityNormal
+	}
+	msg := nats.NewMsg(a.subjects.Request(parsed.Kind, priority))
+	msg.Data = dead.Data
+	for name, values := range dead.Header {
+		if !forServer(name) && !strings.HasPrefix(name, events.HeaderErrorPrefix) {
+			msg.Header[name] = values
+		}
+	}
+	msg.Header.Set(events.HeaderRequestID, as)
+	msg.Header.Set(events.HeaderReplayOf, id)
+	msg.Header.Set(jetstream.MsgIDHeader, as)
+	return msg, nil
+}

@@ -1,0 +1,197 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// service answers questions on NATS. Its replicas share the questions by a queue group.
+type service struct {
+	asker  *asker
+	nc     *nats.Conn
+	log    *slog.Logger
+	places chan struct{} // bounds the answers under way
+
+	mu       sync.Mutex
+	stopped  bool // no answer is begun any more
+	answers sync.WaitGroup
+}
+
+const (
+	serviceName = "klingbridge"
+	// answerTime bounds one answer.
+	answerTime = 5 * time.Second
+	// maxAnswers bounds the answers under way on one replica. Further questions wait.
+	maxAnswers = 16
+)
+
+func newService(a *asker, nc *nats.Conn, log *slog.Logger) *service {
+	return &service{asker: a, nc: nc, log: log, places: make(chan struct{}, maxAnswers)}
+}
+
+// start takes questions until stop is called, which waits for the answers under way. hard ends those at once.
+func (s *service) start(hard context.Context) (stop func(), err error) {
+	svc, err := micro.AddService(s.nc, micro.Config{
+		Name:        serviceName,
+		Version:     semanticVersion(s.asker.version),
+		Description: "A bridge between NATS JetStream and the Kling AI video API",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("NATS service %s: %w", serviceName, err)
+	}
+	a := s.asker
+	for endpoint, answer := range map[events.Endpoint]answerer{
+		events.EndpointTaskGet:    askedByID(a.Get),
+		events.EndpointTaskList:   askedByQuery(a.List),
+		events.EndpointTaskCancel: askedByID(a.Cancel),
+		events.EndpointDeadList:   askedByQuery(a.DeadList),
+		events.EndpointDeadReplay: askedByID(a.Replay),
+		events.EndpointStatus:     func(ctx context.Context, _ []byte) (any, error) { return a.Status(ctx) },
+	} {
+		err := svc.AddEndpoint(strings.ReplaceAll(string(endpoint), ".", "-"), s.handler(hard, answer),
+			micro.WithEndpointSubject(a.subjects.API(endpoint)))
+		if err != nil {
+			s.stop(svc)
+			return nil, fmt.Errorf("NATS service %s: %s: %w", serviceName, endpoint, err)
+		}
+	}
+	return func() { s.stop(svc) }, nil
+}
+
+func (s *service) stop(svc micro.Service) {
+	if err := svc.Stop(); err != nil {
+		s.log.Debug("stop the NATS service", slog.Any("err", err)) // the connection is closed next
+	}
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.answers.Wait()
+}
+
+// answerer returns the answer to a question.
+type answerer func(ctx context.Context, question []byte) (any, error)
+
+func askedByID[A any](f func(context.Context, string) (A, error)) answerer {
+	return func(ctx context.Context, question []byte) (any, error) {
+		return f(ctx, strings.TrimSpace(string(question)))
+	}
+}
+
+func askedByQuery[Q, A any](f func(context.Context, Q) (A, error)) answerer {
+	return func(ctx context.Context, question []byte) (any, error) {
+		var q Q
+		if err := decodeStrictly(question, &q); err != nil {
+			return nil, refusef(http.StatusBadRequest, "query: %s", err)
+		}
+		return f(ctx, q)
+	}
+}
+
+// decodeStrictly refuses what it does not know: a misspelt filter would list everything. Nothing at all is an empty query.
+func decodeStrictly(data []byte, q any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(q)
+	if errors.Is(err, io.EOF) && len(bytes.TrimSpace(data)) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the object")
+	}
+	return nil
+}
+
+// handler answers each question in a goroutine of its own: the library calls handlers one after the other. It must not
+// be told of the answer once the handler has returned, so that the answer is published without it.
+func (s *service) handler(hard context.Context, answer answerer) micro.Handler {
+	return micro.HandlerFunc(func(r micro.Request) {
+		s.places <- struct{}{}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.stopped {
+			<-s.places
+			return
+		}
+		question, subject, reply := r.Data(), r.Subject(), r.Reply()
+		s.answers.Go(func() {
+			defer func() { <-s.places }()
+			ctx, cancel := context.WithTimeoutCause(hard, answerTime, fmt.Errorf("no answer from JetStream within %s", answerTime))
+			defer cancel()
+			s.publish(ctx, subject, reply, s.answer(ctx, answer, question))
+		})
+	})
+}
+
+func (s *service) publish(ctx context.Context, subject, reply string, msg *nats.Msg) {
+	if reply == "" {
+		return
+	}
+	msg.Subject = reply
+	if err := s.nc.PublishMsg(msg); err != nil {
+		s.log.WarnContext(ctx, "answer", slog.String("subject", subject), slog.Any("err", err))
+	}
+}
+
+// answer is the message that answers a question.
+func (s *service) answer(ctx context.Context, answer answerer, question []byte) *nats.Msg {
+	v, err := answer(ctx, question)
+	msg := &nats.Msg{Header: nats.Header{events.HeaderContentType: {events.ContentTypeJSON}}}
+	if err == nil {
+		msg.Data, err = json.Marshal(v)
+	}
+	if err == nil && int64(msg.Size()) > s.nc.MaxPayload() {
+		err = fmt.Errorf("the answer takes %d bytes, more than a message may", msg.Size())
+	}
+	if err != nil {
+		return s.errorMsg(ctx, err)
+	}
+	return msg
+}
+
+func (s *service) errorMsg(ctx context.Context, err error) *nats.Msg {
+	code := http.StatusInternalServerError
+	if r, ok := errors.AsType[*refusal](err); ok {
+		code = r.code
+	} else {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		s.log.WarnContext(ctx, "question", slog.Any("err", err))
+	}
+	return &nats.Msg{Header: nats.Header{
+		micro.ErrorCodeHeader: {strconv.Itoa(code)},
+		micro.ErrorHeader:     {oneLine(err)},
+	}}
+}
+
+// semantic is the pattern that semver.org suggests.
+var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)` +
+	`(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?` +
+	`(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$`)
+
+// semanticVersion is what the library wants for a version: 0.0.0 stands for one that has no number.
+func semanticVersion(version string) string {
+	if v := strings.TrimPrefix(version, "v"); semantic.MatchString(v) {
+		return v
+	}
+	return "0.0.0"
+}

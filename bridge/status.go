@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Status returns what the bridge has to do and what keeps it from doing so. Slots and pauses are as this replica knows
+// them.
+func (a *asker) Status(ctx context.Context) (events.BridgeStatus, error) {
+	status := events.BridgeStatus{Version: a.version, Reasons: []string{}}
+	for _, r := range a.readiness() {
+		status.Reasons = append(status.Reasons, r.Component+": "+r.Reason)
+	}
+	status.Ready = len(status.Reasons) == 0
+	for stream, held := range map[string]*int{
+		a.subjects.RequestsStream(): &status.QueueDepth, a.subjects.DeadStream(): &status.Dead,
+	} {
+		state, err := a.bus.State(ctx, stream)
+		if err != nil {
+			return events.BridgeStatus{}, err
+		}
+		*held = int(state.Msgs)
+	}
+	for _, name := range a.kinds.Pools() {
+		waiting, err := a.waitingIn(ctx, name)
+		if err != nil {
+			return events.BridgeStatus{}, err
+		}
+		pool, tasks := a.pools[name].slots.status()
+		pool.Pool, pool.Waiting = string(name), waiting
+		pool.Paused = a.pausesOf(name)
+		status.InFlight += tasks
+		status.Pools = append(status.Pools, pool)
+	}
+	return status, nil
+}
+
+// waitingIn counts the requests of a pool by priority: those in the stream, whether a replica holds them or not.
+func (a *asker) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int, error) {
+	waiting := map[string]int{}
+	for _, lane := range a.lanes[pool] {
+		c, err := a.bus.JetStream().Consumer(ctx, a.subjects.RequestsStream(), lane.durable())
+		if errors.Is(err, jetstream.ErrConsumerNotFound) { // it will be made again
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("consumer %s: %w", lane.durable(), err)
+		}
+		info := c.CachedInfo()
+		waiting[lane.priorityName()] += int(info.NumPending) + info.NumAckPending
+	}
+	return waiting, nil
+}
+
+// pausesOf lists why nothing of a pool is sent.
+func (a *asker) pausesOf(pool kling.Pool) []string {
+	reasons := []string{}
+	for _, lane := range a.lanes[pool] {
+		for _, reason := range a.pauses.of(lane.generation, pool) {
+			if !slices.Contains(reasons, reason) {
+				reasons = append(reasons, reason)
+			}
+		}
+	}
+	return reasons
+}

@@ -1,0 +1,66 @@
+package bridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// waitingTask describes a request in the stream.
+func (a *asker) waitingTask(r *request) events.Task {
+	deadline := events.At(r.deadline)
+	return events.Task{
+		RequestID: r.id, Kind: r.kind.Name, Pool: string(r.kind.Pool), Status: events.StatusWaiting,
+		ExternalTaskID: r.externalID, RequestedAt: events.At(r.requestedAt), Deadline: &deadline,
+		Metadata: r.metadata, ReplayOf: r.replayOf,
+	}
+}
+
+// recordTask describes a request in hand or in flight.
+func (a *asker) recordTask(rec *record, processing bool) events.Task {
+	task := events.Task{
+		RequestID: rec.RequestID, Kind: rec.Kind, Pool: a.pool(rec.Kind), Status: events.StatusCreating,
+		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, RequestedAt: events.At(rec.RequestedAt),
+		SubmittedAt: instant(rec.SubmittedAt), NextPollAt: instant(rec.NextPollAt), Deadline: instant(rec.Deadline),
+		Metadata: rec.Metadata, ReplayOf: rec.ReplayOf,
+	}
+	if task.Metadata == nil {
+		task.Metadata = map[string]string{}
+	}
+	switch {
+	case rec.State != stateSubmitted:
+	case processing:
+		task.Status = events.StatusProcessing
+	default:
+		task.Status = events.StatusSubmitted
+	}
+	return task
+}
+
+// endedTask describes a request by its completion, whose keys are those of a task.
+func (a *asker) endedTask(completion *bus.Message) (events.Task, error) {
+	var task events.Task
+	if err := json.Unmarshal(completion.Data, &task); err != nil {
+		return task, fmt.Errorf("completion on %s: %w", completion.Subject, err)
+	}
+	task.Pool = a.pool(task.Kind)
+	return task, nil
+}
+
+// pool is empty for a kind that is no longer in the table.
+func (a *asker) pool(kind string) string {
+	k, _ := a.kinds.Lookup(kind)
+	return string(k.Pool)
+}
+
+// instant is nil for the zero time.
+func instant(t time.Time) *events.Time {
+	if t.IsZero() {
+		return nil
+	}
+	at := events.At(t)
+	return &at
+}

@@ -1,0 +1,235 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// section is a part of the list of tasks. The sections follow a request's life, and each is read when the one before it
+// is through: a request that moves on while a caller pages may be listed twice, but none is left out.
+type section int
+
+const (
+	sectionHigh     section = iota // requests in the stream, in the order in which they are taken
+	sectionNormal                  //
+	sectionLow                     //
+	sectionInFlight                // records, in the order of their subjects, which stay the same when a timer is set anew
+	sectionEnded                   // completions, newest first
+
+	sectionDead // dead letters, newest first, which are a list of their own
+)
+
+// List returns one page of requests. 400: a query that makes no sense.
+func (a *asker) List(ctx context.Context, q events.TaskQuery) (events.TaskList, error) {
+	if _, ok := a.kinds.Lookup(q.Kind); !ok && q.Kind != "" {
+		return events.TaskList{}, refusef(http.StatusBadRequest, "kind: there is no kind %q", q.Kind)
+	}
+	if q.Status != "" && !q.Status.Terminal() && !slices.Contains(unended, q.Status) {
+		return events.TaskList{}, refusef(http.StatusBadRequest, "status: want %s, succeed, failed, rejected, expired or cancelled, got %q",
+			joined(unended), q.Status)
+	}
+	p, err := newPage[events.Task](q.PageQuery, sectionHigh, sectionEnded)
+	if err != nil {
+		return events.TaskList{}, err
+	}
+	for ; ; p.at = (place{Section: p.at.Section + 1}) {
+		if err := a.listSection(ctx, q, p); err != nil {
+			return events.TaskList{}, fmt.Errorf("list tasks: %w", err)
+		}
+		if p.full() || p.at.Section == sectionEnded {
+			break
+		}
+	}
+	tasks, cursor, err := p.close(!p.full(), a.bus.MaxPayload())
+	return events.TaskList{Tasks: tasks, Cursor: cursor}, err
+}
+
+// unended are the statuses of requests that have not ended.
+var unended = []events.Status{
+	events.StatusWaiting, events.StatusCreating, events.StatusSubmitted, events.StatusProcessing,
+}
+
+func joined(statuses []events.Status) string {
+	words := make([]string, len(statuses))
+	for i, s := range statuses {
+		words[i] = string(s)
+	}
+	return strings.Join(words, ", ")
+}
+
+// listSection adds what is asked for of the section at which the page stands, and stops when the page is full.
+func (a *asker) listSection(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
+	switch s := p.at.Section; {
+	case s == sectionEnded && (q.Status == "" || q.Status.Terminal()):
+		return a.listEnded(ctx, q, p)
+	case s == sectionInFlight && q.Status != events.StatusWaiting && !q.Status.Terminal():
+		return a.listInFlight(ctx, q, p)
+	case s <= sectionLow && (q.Status == "" || q.Status == events.StatusWaiting):
+		return a.listWaiting(ctx, q, p)
+	default:
+		return nil
+	}
+}
+
+func orAny(token string) string {
+	if token == "" {
+		return "*"
+	}
+	return token
+}
+
+// listWaiting adds requests that are in the stream: those that wait, and those whose create call is under way.
+func (a *asker) listWaiting(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
+	subject := a.subjects.Request(orAny(q.Kind), events.Priorities()[p.at.Section])
+	for !p.full() {
+		batch := min(p.wants(), maxExamined-p.examined)
+		var held []*request
+		err := a.bus.Scan(ctx, a.subjects.RequestsStream(), subject, p.at.Seq+1, batch, func(m *bus.Message) bool {
+			p.at.Seq = m.Seq
+			p.examined++
+			if req, _ := a.waiting.request(m); req != nil {
+				req.body = object{} // may be large
+				held = append(held, req)
+			}
+			return len(held) < batch && p.examined < maxExamined
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.addWaiting(ctx, q, p, held); err != nil {
+			return err
+		}
+		if len(held) < batch && !p.full() {
+			return nil // the stream has ended
+		}
+	}
+	return nil
+}
+
+func (a *asker) addWaiting(ctx context.Context, q events.TaskQuery, p *page[events.Task], held []*request) error {
+	tasks := make([]*events.Task, len(held))
+	err := parallel(len(held), func(i int) (err error) {
+		tasks[i], err = a.listedWaiting(ctx, held[i])
+		return err
+	})
+	for i, task := range tasks {
+		if task != nil && (q.Status == "" || q.Status == task.Status) {
+			p.add(*task, place{Section: p.at.Section, Seq: held[i].sequence})
+		}
+	}
+	return err
+}
+
+// listedWaiting is nil for a request whose task exists, that has ended, or that repeats another: all of them will be
+// acked soon.
+func (a *asker) listedWaiting(ctx context.Context, r *request) (*events.Task, error) {
+	newest, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.AnythingOf(r.token))
+	if errors.Is(err, bus.ErrNoMessage) {
+		task := a.waitingTask(r)
+		return &task, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p, _ := a.subjects.Parse(newest.Subject); p.Type != "pending" && p.Type != "due" {
+		return nil, nil
+	}
+	rec, err := decodeRecord(newest.Data)
+	if err != nil || rec.State != stateCreating || rec.Owner != r.sequence {
+		return nil, err
+	}
+	task := a.recordTask(rec, false)
+	return &task, nil
+}
+
+// listInFlight adds requests that a record is kept of.
+func (a *asker) listInFlight(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
+	keys, err := a.recordKeys(ctx, orAny(q.Kind), p.at.Key)
+	if err != nil {
+		return err
+	}
+	for len(keys) > 0 && !p.full() {
+		chunk := keys[:min(len(keys), p.wants(), maxExamined-p.examined)]
+		keys = keys[len(chunk):]
+		tasks := make([]*events.Task, len(chunk))
+		err := parallel(len(chunk), func(i int) (err error) {
+			tasks[i], err = a.listedInFlight(ctx, q, chunk[i])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i, task := range tasks {
+			p.at.Key = chunk[i]
+			p.examined++
+			if task != nil {
+				p.add(*task, p.at)
+			}
+		}
+	}
+	return nil
+}
+
+// recordKeys lists the records of a kind after a key, sorted. A key is the end of a record's subject, whether its timer
+// has fired or not.
+func (a *asker) recordKeys(ctx context.Context, kind, after string) ([]string, error) {
+	var keys []string
+	for _, filter := range []string{a.subjects.Pending(kind, "*", "*"), a.subjects.Due(kind, "*", "*")} {
+		err := a.bus.Subjects(ctx, a.subjects.EventsStream(), filter, func(subject string) {
+			parsed, ok := a.subjects.Parse(subject)
+			if key := parsed.Kind + "." + parsed.Pool + "." + parsed.Token; ok && key > after {
+				keys = append(keys, key)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys), nil
+}
+
+// listedInFlight is nil for what is listed elsewhere or not asked for.
+func (a *asker) listedInFlight(ctx context.Context, q events.TaskQuery, key string) (*events.Task, error) {
+	token := key[strings.LastIndexByte(key, '.')+1:]
+	task, known, err := a.known(ctx, token)
+	if err != nil || !known || task.Status.Terminal() || (q.Status != "" && q.Status != task.Status) {
+		return nil, err
+	}
+	if task.Status == events.StatusCreating && q.Status == "" {
+		listed, err := a.inStream(ctx, token)
+		if err != nil || listed {
+			return nil, err
+		}
+	}
+	return &task, nil
+}
+
+// inStream reports whether the request of a record is in the stream, where it is listed.
+func (a *asker) inStream(ctx context.Context, token string) (bool, error) {
+	e, err := a.ledger.load(ctx, token)
+	if errors.Is(err, bus.ErrNoMessage) { // back in the stream, or ended
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	m, err := a.bus.Next(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), e.rec.Owner)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return false, nil
+	}
+	return err == nil && m.Seq == e.rec.Owner, err
+}
+
+// listEnded adds completions, newest first.
+func (a *asker) listEnded(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
+	subject := a.subjects.Completion(orAny(q.Kind), events.Status(orAny(string(q.Status))), "*")
+	return addNewest(ctx, a, a.subjects.EventsStream(), subject, p, a.endedTask)
+}

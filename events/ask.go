@@ -1,0 +1,103 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// ErrNoAnswer says that nobody answers questions: no bridge is running on this NATS system under this prefix.
+var ErrNoAnswer = errors.New("no bridge answers")
+
+// APIError is a bridge's answer that is no.
+type APIError struct {
+	Code    int // 400 wrong input, 404 unknown id, 409 too late, 500 anything else
+	Message string
+}
+
+// Error implements error.
+func (e *APIError) Error() string { return e.Message }
+
+// answerTimeout bounds one question: a bridge gives up after 5 s.
+const answerTimeout = 10 * time.Second
+
+// Task returns what is known of a request. The error is an [*APIError] with code 404 where that is nothing, and
+// [ErrNoAnswer] where no bridge runs, as that of all the methods that ask.
+func (c *Client) Task(ctx context.Context, id string) (Task, error) {
+	var answer TaskAnswer
+	err := c.ask(ctx, EndpointTaskGet, []byte(id), &answer)
+	return answer.Task, err
+}
+
+// Tasks returns one page of requests: those that have not ended, then the others, newest first. A request that moves on
+// between two pages may be on both. A page may be shorter than its limit although its cursor says that there are more.
+func (c *Client) Tasks(ctx context.Context, q TaskQuery) (TaskList, error) {
+	var answer TaskList
+	err := c.askQuery(ctx, EndpointTaskList, q, &answer)
+	return answer, err
+}
+
+// Cancel ends a request that has not become a task. The error is an [*APIError] with code 409 when it is too late.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	return c.ask(ctx, EndpointTaskCancel, []byte(id), &Cancelled{})
+}
+
+// DeadLetters returns one page of dead letters, newest first.
+func (c *Client) DeadLetters(ctx context.Context, q PageQuery) (DeadList, error) {
+	var answer DeadList
+	err := c.askQuery(ctx, EndpointDeadList, q, &answer)
+	return answer, err
+}
+
+// Replay makes a new request of a dead letter and returns its id. The error is an [*APIError] with code 409 while an
+// earlier replay has not ended.
+func (c *Client) Replay(ctx context.Context, id string) (newID string, err error) {
+	var answer Replayed
+	err = c.ask(ctx, EndpointDeadReplay, []byte(id), &answer)
+	return answer.RequestID, err
+}
+
+// Status returns what the bridge has to do and what keeps it from doing so, as one replica sees it.
+func (c *Client) Status(ctx context.Context) (BridgeStatus, error) {
+	var answer BridgeStatus
+	err := c.ask(ctx, EndpointStatus, nil, &answer)
+	return answer, err
+}
+
+func (c *Client) askQuery(ctx context.Context, e Endpoint, query, answer any) error {
+	question, err := json.Marshal(query)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, e, question, answer)
+}
+
+func (c *Client) ask(ctx context.Context, e Endpoint, question []byte, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	subject := c.subjects.API(e)
+	msg, err := c.nc.RequestWithContext(ctx, subject, question)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("%w on %s", ErrNoAnswer, subject)
+	}
+	if err != nil {
+		return fmt.Errorf("ask on %s: %w", subject, err)
+	}
+	if text := msg.Header.Get(micro.ErrorCodeHeader); text != "" {
+		code, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("answer on %s: error code %q", subject, text)
+		}
+		return &APIError{Code: code, Message: msg.Header.Get(micro.ErrorHeader)}
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("answer on %s: %w", subject, err)
+	}
+	return nil
+}
