@@ -138,13 +138,12 @@ func (f *inFlight) recount(ctx context.Context) error {
 			tokens[parsed.Token] = 1
 		}
 	}
-	for _, filter := range []string{f.subjects.AllPending(), f.subjects.AllDue()} {
-		if err := f.bus.Subjects(ctx, f.subjects.EventsStream(), filter, count); err != nil {
-			for _, p := range f.pools {
-				p.slots.abortRecount()
-			}
-			return err
+	// In one step: between two a record whose timer fires, or is set anew, could escape both.
+	if err := f.bus.Subjects(ctx, f.subjects.EventsStream(), f.subjects.Records("*"), count); err != nil {
+		for _, p := range f.pools {
+			p.slots.abortRecount()
 		}
+		return err
 	}
 	f.weigh(ctx, stored[kling.PoolImage])
 	for name, p := range f.pools {

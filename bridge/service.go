@@ -28,8 +28,8 @@ type service struct {
 	log    *slog.Logger
 	places chan struct{} // bounds the answers under way
 
-	mu       sync.Mutex
-	stopped  bool // no answer is begun any more
+	mu      sync.Mutex
+	stopped bool // no answer is begun any more
 	answers sync.WaitGroup
 }
 

@@ -178,22 +178,17 @@ func (a *asker) listInFlight(ctx context.Context, q events.TaskQuery, p *page[ev
 }
 
 // recordKeys lists the records of a kind after a key, sorted. A key is the end of a record's subject, whether its timer
-// has fired or not.
+// has fired or not. Both are read in one step: between two a record could move from the one to the other.
 func (a *asker) recordKeys(ctx context.Context, kind, after string) ([]string, error) {
 	var keys []string
-	for _, filter := range []string{a.subjects.Pending(kind, "*", "*"), a.subjects.Due(kind, "*", "*")} {
-		err := a.bus.Subjects(ctx, a.subjects.EventsStream(), filter, func(subject string) {
-			parsed, ok := a.subjects.Parse(subject)
-			if key := parsed.Kind + "." + parsed.Pool + "." + parsed.Token; ok && key > after {
-				keys = append(keys, key)
-			}
-		})
-		if err != nil {
-			return nil, err
+	err := a.bus.Subjects(ctx, a.subjects.EventsStream(), a.subjects.Records(kind), func(subject string) {
+		parsed, ok := a.subjects.Parse(subject)
+		if key := parsed.Kind + "." + parsed.Pool + "." + parsed.Token; ok && key > after {
+			keys = append(keys, key)
 		}
-	}
+	})
 	slices.Sort(keys)
-	return slices.Compact(keys), nil
+	return slices.Compact(keys), err
 }
 
 // listedInFlight is nil for what is listed elsewhere or not asked for.

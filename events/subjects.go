@@ -125,6 +125,9 @@ func (s Subjects) Due(kind, pool, token string) string { return s.state("due", k
 // StateOf matches the bridge's own records of one request.
 func (s Subjects) StateOf(token string) string { return s.state("*", "*", "*", token) }
 
+// Records matches the records of every request of a kind, or with * of all, whether their timer has fired or not.
+func (s Subjects) Records(kind string) string { return s.state("*", kind, "*", "*") }
+
 // AllPending matches every pending record.
 func (s Subjects) AllPending() string { return s.state("pending", ">") }
 
