@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
@@ -22,7 +23,7 @@ import (
 func (w *world) put(n int, message func(i int) *nats.Msg) {
 	w.t.Helper()
 	for i := range n {
-		if _, err := w.js.PublishMsgAsync(message(i)); err != nil {
+		if _, err := w.js.PublishMsgAsync(message(i), jetstream.WithStallWait(patience)); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -171,36 +171,35 @@ func statusError(status, description string) error {
 	}
 }
 
-// addedByServer are the headers with which a direct get describes the message. They follow the message's own, which may
-// have the same names, so the last of each is the server's.
-var addedByServer = []string{
-	jetstream.StreamHeader, jetstream.SubjectHeader, jetstream.SequenceHeader, jetstream.TimeStampHeaer,
-	"Nats-Num-Pending", "Nats-Last-Sequence",
+// addedByServer are the headers with which a direct get describes the message.
+var addedByServer = [...]string{
+	jetstream.SubjectHeader, jetstream.SequenceHeader, jetstream.TimeStampHeaer,
+	jetstream.StreamHeader, "Nats-Num-Pending", "Nats-Last-Sequence",
 }
 
 // decodeDirect turns an answer into the message as it is stored. It is not ok when the message's own headers can't be
 // read, and with them the server's.
 func decodeDirect(msg *nats.Msg) (m *Message, ok bool) {
-	added := map[string]string{}
-	for _, name := range addedByServer {
+	var added [len(addedByServer)]string
+	for i, name := range addedByServer {
 		values := msg.Header[name]
 		if len(values) == 0 {
 			return nil, false
 		}
-		added[name] = values[len(values)-1]
-		if msg.Header[name] = values[:len(values)-1]; len(values) == 1 {
+		// They follow the message's own, which may have the same names, so the last of each is the server's.
+		last := len(values) - 1
+		added[i] = values[last]
+		if msg.Header[name] = values[:last]; last == 0 {
 			delete(msg.Header, name)
 		}
 	}
-	seq, err := strconv.ParseUint(added[jetstream.SequenceHeader], 10, 64)
+	seq, err := strconv.ParseUint(added[1], 10, 64)
 	if err != nil {
 		return nil, false
 	}
-	at, err := time.Parse(time.RFC3339Nano, added[jetstream.TimeStampHeaer])
+	at, err := time.Parse(time.RFC3339Nano, added[2])
 	if err != nil {
 		return nil, false
 	}
-	return &Message{
-		Subject: added[jetstream.SubjectHeader], Seq: seq, Header: msg.Header, Data: msg.Data, Time: at,
-	}, true
+	return &Message{Subject: added[0], Seq: seq, Header: msg.Header, Data: msg.Data, Time: at}, true
 }
