@@ -117,7 +117,7 @@ func publishRaw(t *testing.T, url, subject, header, data string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, err = fmt.Fprintf(conn, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n",
 		subject, len(header), len(header)+len(data), header, data)
 	if err != nil {

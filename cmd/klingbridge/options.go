@@ -45,7 +45,8 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		ShutdownTimeout:   s.ShutdownTimeout,
 		AckWait:           s.AckWait,
 
-		Logger: s.log,
+		Version: thisBuild().Version,
+		Logger:  s.log,
 	}, nil
 }
 

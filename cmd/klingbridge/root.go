@@ -69,8 +69,8 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetVersionTemplate(thisBuild().String())
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.watchCommand(), p.doctorCommand(),
-		p.simCommand(), p.versionCommand(),
+		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.watchCommand(), p.taskCommand(),
+		p.deadCommand(), p.statusCommand(), p.doctorCommand(), p.simCommand(), p.versionCommand(),
 		environmentTopic(),
 	)
 	return root

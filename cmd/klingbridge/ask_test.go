@@ -1,0 +1,157 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// busyBridge is a bridge with one slot, which is taken by the request long; waits waits for it, and bad was rejected.
+func busyBridge(t *testing.T) map[string]string {
+	t.Helper()
+	environ := freePorts(t)
+	open(t, environ, "dev", "--task-time", "1h", "--submitted-time", "10ms", "--slots", "video=1")
+	submit := func(args ...string) {
+		got := execute(t.Context(), environ, "", append([]string{"submit"}, args...)...)
+		if want := map[bool]int{true: 1}[args[len(args)-1] == "--wait"]; got.code != want {
+			t.Fatalf("submit %v: exit %d: %s", args, got.code, got.stderr)
+		}
+	}
+	submit("text2video", "--prompt", "a", "--id", "long", "--meta", "Tenant=acme")
+	until(t, environ, "processing", "task", "get", "long")
+	submit("text2video", "--prompt", "a", "--id", "waits", "--priority", "high")
+	submit("image-generations", "--prompt", "[policy]", "--id", "bad", "--wait")
+	until(t, environ, "bad", "dead", "list")
+	return environ
+}
+
+// until runs the program until it prints the text.
+func until(t *testing.T, environ map[string]string, text string, args ...string) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got := execute(t.Context(), environ, "", args...)
+		if strings.Contains(got.stdout, text) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%v never says %q: %+v", args, text, got)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestAsking(t *testing.T) {
+	environ := busyBridge(t)
+	for _, c := range []struct {
+		args string
+		code int
+		says []string // on stdout, or on stderr where the command fails
+	}{
+		{"task get long", 0, []string{"request    ", "long\n", "status", "processing\n", "meta", "Tenant=acme\n", "next poll", "pool", "video\n"}},
+		{"task get nobody", 1, []string{`nothing is known of a request "nobody"`}},
+		{"task list", 0, []string{"waiting     text2video  waits\n", "processing  text2video  long\n", "rejected    image-generations  bad  policy: "}},
+		{"task list --limit 1", 0, []string{"waits"}},
+		{"task list --kind text3video", 2, []string{`there is no kind "text3video"`}},
+		{"task cancel long nobody", 1, []string{"which has no cancel", `"nobody"`}},
+		{"dead list", 0, []string{"rejected    image-generations  bad  policy: "}},
+		{"dead replay nobody", 1, []string{`there is no dead letter of a request "nobody"`}},
+		{"status", 0, []string{"ready\n", "requests waiting 1, tasks in flight 1, dead letters 1\n", "video "}},
+	} {
+		got := execute(t.Context(), environ, "", strings.Fields(c.args)...)
+		text := got.stdout
+		if c.code != 0 {
+			text = got.stderr
+		}
+		for _, want := range c.says {
+			if !strings.Contains(text, want) || got.code != c.code {
+				t.Errorf("%s: exit %d, want %d and %q:\n%s", c.args, got.code, c.code, want, text)
+			}
+		}
+	}
+	if got := execute(t.Context(), environ, "", "task", "list", "--limit", "1"); !strings.Contains(got.stderr, "there are more") ||
+		strings.Count(got.stdout, "\n") != 1 {
+		t.Errorf("got %+v", got)
+	}
+	changeThings(t, environ)
+}
+
+// changeThings cancels what waits and replays what is dead.
+func changeThings(t *testing.T, environ map[string]string) {
+	t.Helper()
+	for _, c := range []struct {
+		args string
+		want outcome
+	}{
+		{"task cancel waits --json", outcome{stdout: `{"request_id":"waits","cancelled":true}` + "\n"}},
+		{"task cancel waits", outcome{code: 1, stderr: `klingbridge: request "waits" has already ended: cancelled` + "\n"}},
+		{"dead replay bad --json", outcome{stdout: `{"replay_of":"bad","request_id":"bad-r1"}` + "\n"}},
+	} {
+		if diff := cmp.Diff(c.want, execute(t.Context(), environ, "", strings.Fields(c.args)...), cmp.AllowUnexported(outcome{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.args, diff)
+		}
+	}
+	until(t, environ, "rejected", "task", "get", "bad-r1")
+	until(t, environ, "bad-r1", "dead", "list")
+	if got := execute(t.Context(), environ, "", "dead", "list"); !strings.Contains(got.stdout, "bad  (replayed)  policy: ") {
+		t.Errorf("got %+v", got)
+	}
+	if got := execute(t.Context(), environ, "", "dead", "replay", "bad", "bad-r1"); got.stdout != "bad-r2\nbad-r1-r1\n" || got.code != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAskingForJSON(t *testing.T) {
+	environ := busyBridge(t)
+	asked := func(into any, args ...string) {
+		t.Helper()
+		got := execute(t.Context(), environ, "", append(args, "--json")...)
+		dec := json.NewDecoder(strings.NewReader(got.stdout))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(into); err != nil || got.code != 0 {
+			t.Errorf("%v: exit %d, %v: %s%s", args, got.code, err, got.stdout, got.stderr)
+		}
+	}
+	var answer events.TaskAnswer
+	asked(&answer, "task", "get", "long")
+	var status events.BridgeStatus
+	asked(&status, "status")
+	var dead events.DeadLetter
+	asked(&dead, "dead", "list")
+	if answer.Task.Status != events.StatusProcessing || status.QueueDepth != 1 || dead.RequestID != "bad" {
+		t.Errorf("got %+v, %+v, %+v", answer, status, dead)
+	}
+	got := execute(t.Context(), environ, "", "task", "list", "--all", "--json")
+	lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+	var ids []string
+	for _, line := range lines {
+		var task events.Task
+		if err := json.Unmarshal([]byte(line), &task); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, task.RequestID)
+	}
+	if diff := cmp.Diff([]string{"waits", "long", "bad"}, ids); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	for _, args := range []string{"task get a", "task list", "task cancel a b", "dead list", "dead replay a b", "status"} {
+		got := execute(t.Context(), b.environ(), "", strings.Fields(args)...)
+		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "no bridge answers on kling.api.") ||
+			!strings.Contains(got.stderr, "BRIDGE_SUBJECT_PREFIX") {
+			t.Errorf("%s: exit %d: %s", args, got.code, got.stderr)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// maxPage is the most that the bridge gives at a time.
+const maxPage = 1000
+
+// listing is how much of a list is asked for.
+type listing struct {
+	limit int
+	all   bool
+}
+
+// addFlags lets the user say how much of a list to print.
+func (l *listing) addFlags(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&l.limit, "limit", 100, "how many at most")
+	cmd.Flags().BoolVar(&l.all, "all", false, "all there are")
+}
+
+// check refuses flags that make no sense, among them texts that are empty.
+func (l listing) check(cmd *cobra.Command, texts ...string) error {
+	if err := notEmpty(cmd.Flags(), texts...); err != nil {
+		return err
+	}
+	switch {
+	case l.all && cmd.Flags().Changed("limit"):
+		return usagef("--limit and --all exclude each other")
+	case l.limit < 1:
+		return usagef("--limit %d is not above zero", l.limit)
+	default:
+		return nil
+	}
+}
+
+// pages prints a list page by page, as much of it as was asked for, and says when there is more.
+func pages[E any](p *program, l listing, next func(events.PageQuery) ([]E, string, error), show func(E) error) error {
+	left, cursor := l.limit, ""
+	for left > 0 || l.all {
+		limit := maxPage
+		if !l.all {
+			limit = min(left, maxPage)
+		}
+		entries, after, err := next(events.PageQuery{Limit: limit, Cursor: cursor})
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := show(e); err != nil {
+				return err
+			}
+		}
+		if after == "" {
+			return nil
+		}
+		left, cursor = left-len(entries), after
+	}
+	fmt.Fprintln(p.stderr, "there are more: see --limit and --all")
+	return nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+func (p *program) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the bridge has to do, and what keeps it from doing so",
+		Long: `Show what the bridge has to do, and what keeps it from doing so, as one of its replicas sees it.
+
+With --json the bridge's answer is printed, an object with:
+version; ready, and reasons: why not; queue_depth: requests that are no task yet; in_flight: tasks that have not ended;
+dead: dead letters; pools: for each of Kling's concurrency pools an object with pool, in_flight: slots that are taken,
+limit: slots that Kling is known to give, null while it has not refused any; cap: as set in BRIDGE_CONCURRENCY, or null;
+waiting: requests by priority (high, normal, low); paused: why nothing is sent.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.ask(cmd.Context(), func(c *events.Client) error {
+				status, err := c.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return p.printJSON(status)
+				}
+				return p.printStatus(status)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
+	return cmd
+}
+
+func (p *program) printStatus(s events.BridgeStatus) error {
+	ready := "ready"
+	if !s.Ready {
+		ready = "not ready"
+	}
+	fmt.Fprintf(p.stdout, "klingbridge %s, %s\n", printable(s.Version), ready)
+	for _, reason := range s.Reasons {
+		fmt.Fprintf(p.stdout, "  %s\n", printable(reason))
+	}
+	fmt.Fprintf(p.stdout, "requests waiting %d, tasks in flight %d, dead letters %d\n\n", s.QueueDepth, s.InFlight, s.Dead)
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "pool\tslots taken\tlimit\tcap\thigh\tnormal\tlow\t")
+	for _, pool := range s.Pools {
+		paused := ""
+		if len(pool.Paused) > 0 {
+			paused = "paused"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\n", pool.Pool, pool.InFlight, orDash(pool.Limit), orDash(pool.Cap),
+			pool.Waiting["high"], pool.Waiting["normal"], pool.Waiting["low"], paused)
+	}
+	return w.Flush()
+}
+
+func orDash(n *int) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.Itoa(*n)
+}

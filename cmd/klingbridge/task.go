@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (p *program) taskCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "task",
+		Short: "Look at requests, or cancel them",
+		Args:  noSuchCommand,
+		RunE:  p.needsCommand,
+	}
+	cmd.AddCommand(p.taskGetCommand(), p.taskListCommand(), p.taskCancelCommand())
+	return cmd
+}
+
+// noSuchCommand refuses the arguments of a command that only groups others.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+// taskFields describes the JSON of a task.
+const taskFields = `request_id, kind, pool; status: waiting (in the stream), creating (its create call is under way), submitted, processing,
+succeed, failed, rejected, expired or cancelled; task_id (Kling's) and external_task_id, "" while there is none;
+requested_at, submitted_at, completed_at, next_poll_at, deadline: times in RFC 3339, null where there is none; metadata:
+an object; error: null, or an object with class, code, http_status, message and retryable; replay_of: only on a replay.`

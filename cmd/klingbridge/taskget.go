@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+func (p *program) taskGetCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "get <request id>",
+		Short: "Show what is known of one request",
+		Long: `Show what is known of one request, whether it waits, is in flight or has ended.
+
+With --json the bridge's answer is printed, an object with a key task, which has:
+` + taskFields,
+		Example: "  klingbridge task get order-42",
+		Args:    someIDs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.ask(cmd.Context(), func(c *events.Client) error {
+				task, err := c.Task(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return p.printJSON(events.TaskAnswer{Task: task})
+				}
+				return p.printTask(task)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
+	return cmd
+}
+
+// someIDs wants request ids as arguments, at most that many; 0: any number.
+func someIDs(most int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return usagef("name a request id")
+		case most > 0 && len(args) > most:
+			return usagef("unexpected argument %q", args[most])
+		case slices.Contains(args, ""):
+			return usagef("a request id is empty")
+		default:
+			return nil
+		}
+	}
+}
+
+func (p *program) printTask(t events.Task) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
+		}
+	}
+	row("request", t.RequestID)
+	row("replay of", t.ReplayOf)
+	row("kind", t.Kind)
+	row("pool", t.Pool)
+	fmt.Fprintf(w, "status\t%s\n", strings.TrimRight(p.status(p.stdout, t.Status), " "))
+	if t.Error != nil {
+		row("error", t.Error.Error())
+	}
+	row("task", t.TaskID)
+	row("external id", t.ExternalTaskID)
+	row("requested", t.RequestedAt.String())
+	row("submitted", orEmpty(t.SubmittedAt))
+	row("next poll", orEmpty(t.NextPollAt))
+	row("deadline", orEmpty(t.Deadline))
+	row("completed", orEmpty(t.CompletedAt))
+	for _, name := range slices.Sorted(maps.Keys(t.Metadata)) {
+		row("meta", name+"="+t.Metadata[name])
+	}
+	return w.Flush()
+}
+
+func orEmpty(t *events.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.String()
+}
