@@ -142,7 +142,7 @@ func TestReplayWaitsForTheLast(t *testing.T) {
 				t.Errorf("replayed as %s", id)
 			}
 			if err != nil {
-				refused(t, err, 409)
+				wantRefusal(t, err, 409)
 			}
 		})
 	}
@@ -151,7 +151,7 @@ func TestReplayWaitsForTheLast(t *testing.T) {
 		t.Errorf("%d requests of one replay", n)
 	}
 	_, err := w.client.Replay(w.ctx, "a")
-	refused(t, err, 409)
+	wantRefusal(t, err, 409)
 	list, err := w.client.DeadLetters(w.ctx, events.PageQuery{})
 	if err != nil || len(list.Dead) != 1 || !list.Dead[0].Replayed {
 		t.Errorf("%+v, %v; want it replayed though the replay waits", list, err)
@@ -180,7 +180,7 @@ func TestReplayOfALongID(t *testing.T) {
 		t.Errorf("%q, %v", id, err)
 	}
 	_, err := w.client.Replay(w.ctx, strings.Repeat("y", 126))
-	refused(t, err, 400)
+	wantRefusal(t, err, 400)
 }
 
 // TestImplausibleReplayOf has users name what they replay, as only replays should.

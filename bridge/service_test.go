@@ -33,8 +33,8 @@ func (w *world) ask(e events.Endpoint, question string) (code, answer string) {
 	return "", string(msg.Data)
 }
 
-// refused fails the test unless an error is the bridge's, with this code.
-func refused(t *testing.T, err error, code int) {
+// wantRefusal fails the test unless an error is the bridge's, with this code.
+func wantRefusal(t *testing.T, err error, code int) {
 	t.Helper()
 	api, ok := errors.AsType[*events.APIError](err)
 	if !ok || api.Code != code {
@@ -207,9 +207,9 @@ func TestCancel(t *testing.T) {
 		ev.Metadata["Tenant"] != "acme" || !ev.RequestedAt.Equal(waiting.RequestedAt.Time) || ev.TaskID != "" {
 		t.Errorf("got %+v", ev)
 	}
-	refused(t, w.client.Cancel(w.ctx, "waits"), 409)
-	refused(t, w.client.Cancel(w.ctx, "long"), 409)
-	refused(t, w.client.Cancel(w.ctx, "nobody"), 404)
+	wantRefusal(t, w.client.Cancel(w.ctx, "waits"), 409)
+	wantRefusal(t, w.client.Cancel(w.ctx, "long"), 409)
+	wantRefusal(t, w.client.Cancel(w.ctx, "nobody"), 404)
 	if task, err := w.client.Task(w.ctx, "waits"); err != nil || task.Status != events.StatusCancelled {
 		t.Errorf("got %+v, %v", task, err)
 	}
@@ -244,7 +244,7 @@ func TestCancelWhileCreating(t *testing.T) {
 	if task.ExternalTaskID == "" || task.TaskID != "" {
 		t.Errorf("got %+v", task)
 	}
-	refused(t, w.client.Cancel(w.ctx, "held"), 409)
+	wantRefusal(t, w.client.Cancel(w.ctx, "held"), 409)
 	for _, status := range []events.Status{"", events.StatusCreating} {
 		list, err := w.client.Tasks(w.ctx, events.TaskQuery{Status: status})
 		if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusCreating {
@@ -320,7 +320,7 @@ func (w *world) cancelAtOnce(id string, racers int) bool {
 			if err == nil {
 				yes.Store(true)
 			} else {
-				refused(w.t, err, 409)
+				wantRefusal(w.t, err, 409)
 			}
 		})
 	}

@@ -155,10 +155,14 @@ func (e *examination) callbacks(ctx context.Context) []Finding {
 	}
 }
 
-// newestCompletions returns the last completions, oldest first. There is no way to read a stream backwards, so the place
-// to begin at is found by halving.
+// newestCompletions returns about the last hundred completions, and at least as many if there are.
 func (e *examination) newestCompletions(ctx context.Context) ([]*bus.Message, error) {
-	stream, subject := e.Bridge.Subjects.EventsStream(), e.Bridge.Subjects.AllCompletions()
+	s := e.Bridge.Subjects
+	return e.newest(ctx, s.EventsStream(), s.AllCompletions(), lastCompletions)
+}
+
+// newest returns n to 2 n of the last messages on a subject, or all there are.
+func (e *examination) newest(ctx context.Context, stream, subject string, n int) (found []*bus.Message, err error) {
 	last, err := e.bus.Last(ctx, stream, subject)
 	if errors.Is(err, bus.ErrNoMessage) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
@@ -166,35 +170,37 @@ func (e *examination) newestCompletions(ctx context.Context) ([]*bus.Message, er
 	if err != nil {
 		return nil, err
 	}
-	from, beyond := uint64(1), last.Seq // enough follow the one, too few the other
-	for beyond-from > 1 {
-		middle := from + (beyond-from)/2
-		found, left, err := e.bus.ReadBatch(ctx, stream, bus.Batch{Subject: subject, Seq: middle, Limit: 1})
-		if err != nil {
-			return nil, err
-		}
-		if len(found)+int(left) >= lastCompletions {
-			from = middle
-		} else {
-			beyond = middle
-		}
+	from, err := e.bus.NewestFrom(ctx, stream, subject, last.Seq+1, n)
+	if err != nil {
+		return nil, err
 	}
-	completions, _, err := e.bus.ReadBatch(ctx, stream, bus.Batch{Subject: subject, Seq: from, Limit: lastCompletions})
-	return completions, err
+	err = e.bus.Scan(ctx, stream, subject, from, 2*n, func(m *bus.Message) bool {
+		found = append(found, m)
+		return m.Seq < last.Seq
+	})
+	return found, err
 }
+
+// manyDead is how many dead letters are worth counting.
+const manyDead = 500
 
 func (e *examination) deadLetters(ctx context.Context) []Finding {
 	s := e.Bridge.Subjects
-	found, left, err := e.bus.ReadBatch(ctx, s.DeadStream(),
-		bus.Batch{Subject: s.AllDead(), Since: time.Now().Add(-24 * time.Hour), Limit: 1})
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	dead, err := e.newest(ctx, s.DeadStream(), s.AllDead(), manyDead)
+	if err != nil {
 		return warning("the dead letters can't be read: "+err.Error(), "")
 	}
-	if n := len(found) + int(left); n > 0 {
-		return warning(fmt.Sprintf("%s in the last 24 hours", plural(n, "request was rejected", "requests were rejected")),
-			`"klingbridge dead list" says why`)
+	yesterday := time.Now().Add(-24 * time.Hour)
+	dead = slices.DeleteFunc(dead, func(m *bus.Message) bool { return m.Time.Before(yesterday) })
+	n := len(dead)
+	if n == 0 {
+		return ok("none in the last 24 hours")
 	}
-	return ok("none in the last 24 hours")
+	count := plural(n, "request was rejected", "requests were rejected")
+	if n >= manyDead {
+		count = fmt.Sprintf("%d requests or more were rejected", manyDead)
+	}
+	return warning(count+" in the last 24 hours", `"klingbridge dead list" says why`)
 }
 
 func plural(n int, one, many string) string {
