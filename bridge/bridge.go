@@ -107,7 +107,8 @@ func temporary(err error) bool {
 		return false
 	}
 	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout
+		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout ||
+			refused.ErrorCode == bus.CodeNoPeers
 	}
 	return !errors.Is(err, context.Canceled)
 }

@@ -71,9 +71,7 @@ func message(subject, id string) *nats.Msg {
 func TestOneCompletionStored(t *testing.T) {
 	onBoth(t, func(t *testing.T, sys system) {
 		b := open(t, sys.url)
-		if err := b.EnsureStream(t.Context(), eventsConfig(sys), ""); err != nil {
-			t.Fatal(err)
-		}
+		ensureStream(t, b, eventsConfig(sys))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		timer := message("state.pending.a", "")
@@ -113,9 +111,7 @@ func TestOneCompletionStored(t *testing.T) {
 func TestTimerFiresOnceAndDeleteStopsIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, sys system) {
 		b := open(t, sys.url)
-		if err := b.EnsureStream(t.Context(), eventsConfig(sys), ""); err != nil {
-			t.Fatal(err)
-		}
+		ensureStream(t, b, eventsConfig(sys))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		arm := func(id string, after time.Duration) uint64 {

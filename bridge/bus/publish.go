@@ -102,6 +102,9 @@ func classifyClient(err error) again {
 	}
 }
 
+// CodeNoPeers is the server's error code for a stream that too few servers are there for: one may be starting.
+const CodeNoPeers = 10005
+
 // Error codes of the server that nats.go does not name.
 const (
 	codeDuplicateInFlight = 10158 // "duplicate message id is in process", seen on replicated streams only

@@ -2,11 +2,14 @@ package bus_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
@@ -19,9 +22,7 @@ import (
 func fill(t *testing.T, b *bus.Bus, sys system, n int) {
 	t.Helper()
 	config := jetstream.StreamConfig{Name: "WORK", Subjects: []string{"pub.>"}, Replicas: sys.replicas, AllowDirect: true}
-	if err := b.EnsureStream(t.Context(), config, ""); err != nil {
-		t.Fatal(err)
-	}
+	ensureStream(t, b, config)
 	for i := 1; i <= n; i++ {
 		subject := "pub.often"
 		if i%10 == 0 {
@@ -37,6 +38,22 @@ func fill(t *testing.T, b *bus.Bus, sys system, n int) {
 			msg.Header.Set("Mine", "yes")
 		}
 		if _, err := b.JetStream().PublishMsg(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ensureStream tries again while a server is taken for offline: on a busy machine they miss each other's signs of life.
+func ensureStream(t *testing.T, b *bus.Bus, config jetstream.StreamConfig) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		err := b.EnsureStream(ctx, config, "")
+		if err == nil {
+			return
+		}
+		if refused, ok := errors.AsType[*jetstream.APIError](err); !ok || refused.ErrorCode != bus.CodeNoPeers {
 			t.Fatal(err)
 		}
 	}
