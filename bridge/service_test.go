@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/eventstest"
 )
 
 // ask sends a question as any NATS client would and returns the error code, or "" and the answer.
@@ -30,6 +31,7 @@ func (w *world) ask(e events.Endpoint, question string) (code, answer string) {
 	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
 		return code, msg.Header.Get(micro.ErrorHeader)
 	}
+	eventstest.CheckAnswer(w.t, e, msg.Data)
 	return "", string(msg.Data)
 }
 
@@ -340,6 +342,9 @@ func TestStatus(t *testing.T) {
 	status, err := w.client.Status(w.ctx)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, e := range []events.Endpoint{events.EndpointTaskList, events.EndpointDeadList, events.EndpointStatus} {
+		w.ask(e, "") // which holds the answer to its schema
 	}
 	one := 1
 	want := events.BridgeStatus{

@@ -12,6 +12,8 @@ var (
 	requestSchema []byte
 	//go:embed schema/archived.schema.json
 	archivedSchema []byte
+	//go:embed schema/api.schema.json
+	apiSchema []byte
 )
 
 // EventSchema returns the JSON Schema (draft 2020-12) of [Event]; that of an event's headers is under $defs.
@@ -23,3 +25,7 @@ func RequestSchema() []byte { return slices.Clone(requestSchema) }
 
 // ArchivedSchema returns the JSON Schema (draft 2020-12) of [Archived].
 func ArchivedSchema() []byte { return slices.Clone(archivedSchema) }
+
+// APISchema returns the JSON Schema (draft 2020-12) of what a bridge answers; under $defs each answer has the name of its
+// [Endpoint]. It refers to that of [EventSchema] by the name event.schema.json.
+func APISchema() []byte { return slices.Clone(apiSchema) }

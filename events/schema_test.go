@@ -24,7 +24,6 @@ import (
 type schemaDoc struct {
 	Ref        string               `json:"$ref"`
 	Defs       map[string]schemaDoc `json:"$defs"`
-	Type       string               `json:"type"`
 	Required   []string             `json:"required"`
 	Properties map[string]schemaDoc `json:"properties"`
 	Items      *schemaDoc           `json:"items"`
@@ -44,7 +43,7 @@ func parseSchema(t *testing.T, data []byte) schemaDoc {
 
 func (d schemaDoc) resolve(s schemaDoc) schemaDoc {
 	if name, ok := strings.CutPrefix(s.Ref, "#/$defs/"); ok {
-		return d.Defs[name]
+		return d.resolve(d.Defs[name])
 	}
 	return s
 }
@@ -56,6 +55,17 @@ func TestSchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	compareFields(t, event, event, reflect.TypeFor[events.Event]())
 	archived := parseSchema(t, events.ArchivedSchema())
 	compareFields(t, archived, archived, reflect.TypeFor[events.Archived]())
+	api := parseSchema(t, events.APISchema())
+	for endpoint, answer := range map[events.Endpoint]reflect.Type{
+		events.EndpointTaskGet:    reflect.TypeFor[events.TaskAnswer](),
+		events.EndpointTaskList:   reflect.TypeFor[events.TaskList](),
+		events.EndpointTaskCancel: reflect.TypeFor[events.Cancelled](),
+		events.EndpointDeadList:   reflect.TypeFor[events.DeadList](),
+		events.EndpointDeadReplay: reflect.TypeFor[events.Replayed](),
+		events.EndpointStatus:     reflect.TypeFor[events.BridgeStatus](),
+	} {
+		compareFields(t, api, api.Defs[string(endpoint)], answer)
+	}
 }
 
 func compareFields(t *testing.T, doc, schema schemaDoc, typ reflect.Type) {
@@ -98,6 +108,16 @@ func TestSchemaHasTheEnumsOfTheConstants(t *testing.T) {
 		if diff := cmp.Diff(want, sorted(doc.Defs[def].Enum)); diff != "" {
 			t.Errorf("%s (-constants +schema):\n%s", def, diff)
 		}
+	}
+}
+
+// A task has the statuses of events, and two of its own.
+func TestSchemaHasTheStatusesOfTasks(t *testing.T) {
+	t.Parallel()
+	constants := constantsOf(t, "event.go", "api.go")
+	want := slices.Sorted(maps.Values(constants["Status"]))
+	if diff := cmp.Diff(want, sorted(parseSchema(t, events.APISchema()).Defs["task_status"].Enum)); diff != "" {
+		t.Errorf("(-constants +schema):\n%s", diff)
 	}
 }
 

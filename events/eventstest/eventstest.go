@@ -35,6 +35,12 @@ func Check(tb testing.TB, subject string, h nats.Header, data []byte) {
 	c.event(subjects, data)
 }
 
+// CheckAnswer fails the test unless data answers a question to an endpoint as the contract has it.
+func CheckAnswer(tb testing.TB, e events.Endpoint, data []byte) {
+	tb.Helper()
+	check{TB: tb, subject: string(e)}.matches("api.schema.json#/$defs/"+string(e), data)
+}
+
 // Schema compiles a JSON Schema of package events, named by its file and a part of it:
 // "event.schema.json", "request.schema.json#/$defs/headers". Formats are checked.
 func Schema(tb testing.TB, ref string) *jsonschema.Schema {
@@ -42,7 +48,9 @@ func Schema(tb testing.TB, ref string) *jsonschema.Schema {
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
 	var base string
-	for _, text := range [][]byte{events.EventSchema(), events.RequestSchema(), events.ArchivedSchema()} {
+	for _, text := range [][]byte{
+		events.EventSchema(), events.RequestSchema(), events.ArchivedSchema(), events.APISchema(),
+	} {
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		if err != nil {
 			tb.Fatal(err)
