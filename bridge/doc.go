@@ -17,6 +17,9 @@
 // by create.go, poll.go or waiting.go, whichever has it. What JetStream itself has lost is searched for by reconcile.go.
 // selftest.go lets doctor ask, from outside in, whether the public URL leads here.
 //
+// What is asked about requests comes in by service.go and is answered by asker.go and the files of the questions: task.go,
+// tasks.go, cancel.go, deadlist.go, replay.go and status.go.
+//
 // # The promise
 //
 // Exactly one completion per request, at most one task per request, whatever is lost, repeated, late, forged or killed.

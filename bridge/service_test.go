@@ -135,6 +135,21 @@ func TestRefusedQuestions(t *testing.T) {
 	}
 }
 
+// TestAnswerThatFails asks for what JetStream has lost.
+func TestAnswerThatFails(t *testing.T) {
+	w := start(t, setup{})
+	if err := w.js.DeleteStream(w.ctx, "KLING_DEAD"); err != nil {
+		t.Fatal(err)
+	}
+	for e, question := range map[events.Endpoint]string{
+		events.EndpointDeadList: "", events.EndpointDeadReplay: "a", events.EndpointStatus: "",
+	} {
+		if code, message := w.ask(e, question); code != "500" || message == "" {
+			t.Errorf("%s: %s %q, want 500", e, code, message)
+		}
+	}
+}
+
 // TestGet follows requests from the stream to their end.
 func TestGet(t *testing.T) {
 	w := full(t)
