@@ -46,6 +46,7 @@ type Client struct {
 	auth      *authorizer
 	http      *http.Client
 	transport http.RoundTripper
+	observe   func(context.Context, Call) // nil: nobody is told
 }
 
 // NewClient returns a client. It makes no call yet.
@@ -145,8 +146,10 @@ func (c *Client) Close() {
 //
 // With [ActionLookup] a task may exist, with any other action none was made. A call whose ctx ends before anything was
 // sent fails with [ActionRetry].
-func (c *Client) Create(ctx context.Context, k Kind, model string, body []byte) (Task, error) {
+func (c *Client) Create(ctx context.Context, k Kind, model string, body []byte) (task Task, err error) {
 	r := request{op: opCreate, kind: k.Name, method: http.MethodPost, path: k.CreatePath(pathSegment(model)), body: body}
+	done := c.watch(ctx, r.op)
+	defer func() { done(err) }()
 	a, err := c.call(ctx, r)
 	if err != nil {
 		return Task{}, err
@@ -163,14 +166,16 @@ func (c *Client) Create(ctx context.Context, k Kind, model string, body []byte) 
 
 // CheckCredentials asks for the account's costs, which is free and creates nothing. Kling allows one such call a
 // second.
-func (c *Client) CheckCredentials(ctx context.Context) error {
+func (c *Client) CheckCredentials(ctx context.Context) (err error) {
+	r := request{op: "check credentials", method: http.MethodGet}
+	done := c.watch(ctx, r.op)
+	defer func() { done(err) }()
 	now := c.now()
 	period := url.Values{
 		"start_time": {strconv.FormatInt(now.Add(-24*time.Hour).UnixMilli(), 10)},
 		"end_time":   {strconv.FormatInt(now.UnixMilli(), 10)},
 	}
-	_, err := c.call(ctx, request{
-		op: "check credentials", method: http.MethodGet, path: "/account/costs?" + period.Encode(),
-	})
+	r.path = "/account/costs?" + period.Encode()
+	_, err = c.call(ctx, r)
 	return err
 }

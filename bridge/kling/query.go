@@ -28,7 +28,9 @@ func (c *Client) QueryExternal(ctx context.Context, k Kind, externalID string) (
 // queryOne asks by one id and returns the task that is wanted, even from an array. alone says that there is no other.
 func (c *Client) queryOne(
 	ctx context.Context, r request, k Kind, param, id string, wanted func(t Task, alone bool) bool,
-) (Task, error) {
+) (task Task, err error) {
+	done := c.watch(ctx, r.op)
+	defer func() { done(err) }()
 	if id == "" { // v1 would take it for a list, v2 for a bad request
 		return Task{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, errors.New("want an id"))
 	}
@@ -77,12 +79,14 @@ func (c *Client) QueryTasks(ctx context.Context, ids []string) ([]Task, error) {
 }
 
 // queryMany does not let one entry that can't be read hide the others: asked for by itself it will say why.
-func (c *Client) queryMany(ctx context.Context, r request) ([]Task, error) {
+func (c *Client) queryMany(ctx context.Context, r request) (tasks []Task, err error) {
+	done := c.watch(ctx, r.op)
+	defer func() { done(err) }()
 	a, err := c.call(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := decodeTasks(a.data)
+	tasks, err = decodeTasks(a.data)
 	if err != nil && len(tasks) == 0 {
 		return nil, r.malformed(a, err)
 	}
