@@ -24,6 +24,7 @@ type Bus struct {
 	js       jetstream.JetStream
 	embedded *embedded
 	closing  sync.Once
+	retried  func() // told of each publish that has to be tried again
 }
 
 // New uses a connection that stands, and takes it over: [Bus.Close] closes it.
@@ -37,7 +38,10 @@ func New(nc *nats.Conn) (*Bus, error) {
 
 // Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := &Bus{}
+	b := &Bus{retried: o.Retried}
+	if b.retried == nil {
+		b.retried = func() {}
+	}
 	if err := b.open(ctx, o); err != nil {
 		b.Close()
 		return nil, err

@@ -51,6 +51,7 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 		case <-ctx.Done():
 			return Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, ErrUnavailable, err)
 		case <-time.After(pause):
+			b.retried()
 		}
 	}
 }

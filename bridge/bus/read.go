@@ -103,15 +103,11 @@ func (b *Bus) Delete(ctx context.Context, stream string, seq uint64) error {
 
 // Subjects calls yield with every subject in the stream that matches filter, in the server's order.
 func (b *Bus) Subjects(ctx context.Context, stream, filter string, yield func(subject string)) error {
-	s, err := b.js.Stream(ctx, stream)
+	state, err := b.StateOf(ctx, stream, filter)
 	if err != nil {
 		return fmt.Errorf("subjects of stream %s: %w", stream, err)
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil {
-		return fmt.Errorf("subjects of stream %s: %w", stream, err)
-	}
-	for subject := range info.State.Subjects {
+	for subject := range state.Subjects {
 		yield(subject)
 	}
 	return nil
@@ -124,6 +120,19 @@ func (b *Bus) State(ctx context.Context, stream string) (jetstream.StreamState, 
 		return jetstream.StreamState{}, fmt.Errorf("state of stream %s: %w", stream, err)
 	}
 	return s.CachedInfo().State, nil
+}
+
+// StateOf returns what a stream holds, with the number of messages on each subject that matches filter.
+func (b *Bus) StateOf(ctx context.Context, stream, filter string) (jetstream.StreamState, error) {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	return info.State, nil
 }
 
 // api calls JetStream's own API. Its answer stays in the caller's hands: an API error is in resp.
