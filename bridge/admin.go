@@ -8,11 +8,12 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 )
 
-// admin serves health and readiness.
+// admin serves health, readiness and metrics.
 type admin struct {
-	pauses *pauses
-	bus    atomic.Pointer[bus.Bus] // nil until NATS was reached
-	ready  atomic.Bool             // requests are being taken
+	pauses  *pauses
+	metrics http.Handler            // nil: none are served
+	bus     atomic.Pointer[bus.Bus] // nil until NATS was reached
+	ready   atomic.Bool             // requests are being taken
 }
 
 func (a *admin) handler() http.Handler {
@@ -28,6 +29,9 @@ func (a *admin) handler() http.Handler {
 		}
 		writeJSON(w, http.StatusOK, readiness{Ready: true})
 	})
+	if a.metrics != nil {
+		mux.Handle("GET /metrics", a.metrics)
+	}
 	return mux
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -34,21 +33,21 @@ func newAdopter(client *kling.Client, own namer, taskTimeout time.Duration) *ado
 	return &adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
 
-func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task kling.Task, signed bool) (int, error) {
+func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task kling.Task, signed bool) (outcome, error) {
 	if task.ID == "" || len(task.ID) > maxTaskID || len(task.ExternalID) > events.MaxRequestID {
-		return http.StatusBadRequest, errors.New("the body names no task that could be Kling's")
+		return outcomeMalformed, errors.New("the body names no task that could be Kling's")
 	}
 	source := events.SourceCallback
 	if !signed {
-		var status int
+		var o outcome
 		var err error
-		if task, status, err = a.ask(ctx, cb.kind, task.ID); status != http.StatusOK {
-			return status, err
+		if task, o, err = a.ask(ctx, cb.kind, task.ID); o != outcomeTaken {
+			return o, err
 		}
 		source = events.SourcePoll
 	}
 	if strings.HasPrefix(task.ExternalID, a.own.prefix+"-") || strings.HasPrefix(task.ExternalID, a.own.prefix+"_") {
-		return http.StatusOK, nil // ours: it has a callback URL of its own
+		return outcomeIgnored, nil // ours: it has a callback URL of its own
 	}
 	id := task.ExternalID
 	if id == "" {
@@ -57,38 +56,38 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 	cb.token = events.Token(id)
 	rec, err := lr.ledger.find(ctx, cb.kind.Name, cb.token)
 	if err != nil {
-		return http.StatusServiceUnavailable, err
+		return outcomeUnavailable, err
 	}
 	if rec.State == "" { // nothing is known of it: this is the first we hear of this task
 		rec = a.record(id, cb.kind.Name, task)
 		if _, err := lr.ledger.arm(ctx, rec, rec.NextPollAt); err != nil {
-			return http.StatusServiceUnavailable, err
+			return outcomeUnavailable, err
 		}
 	}
 	if err := contradiction(rec, cb, task); err != nil {
-		return http.StatusConflict, err
+		return outcomeContradicting, err
 	}
 	return lr.publish(ctx, cb, rec, task, source)
 }
 
 // ask returns the task as Kling knows it.
-func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.Task, int, error) {
+func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.Task, outcome, error) {
 	select {
 	case a.asking <- struct{}{}:
 		defer func() { <-a.asking }()
 	default:
-		return kling.Task{}, http.StatusServiceUnavailable, errors.New("too many unproven callbacks at once")
+		return kling.Task{}, outcomeUnavailable, errors.New("too many unproven callbacks at once")
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	task, err := a.client.Query(ctx, k, taskID)
 	if failure, ok := errors.AsType[*kling.Error](err); ok && failure.NotFound {
-		return task, http.StatusNotFound, fmt.Errorf("prove task: %w", err)
+		return task, outcomeForged, fmt.Errorf("prove task: %w", err)
 	}
 	if err != nil {
-		return task, http.StatusServiceUnavailable, fmt.Errorf("prove task: %w", err)
+		return task, outcomeUnavailable, fmt.Errorf("prove task: %w", err)
 	}
-	return task, http.StatusOK, nil
+	return task, outcomeTaken, nil
 }
 
 func (a *adopter) record(id, kind string, task kling.Task) *record {

@@ -30,6 +30,9 @@ func (o Options) withDefaults() Options {
 	if o.TracerProvider == nil {
 		o.TracerProvider = otel.GetTracerProvider()
 	}
+	if o.MeterProvider == nil {
+		o.MeterProvider = otel.GetMeterProvider()
+	}
 	if o.CallbackTrust == "" {
 		o.CallbackTrust = TrustURL
 	}
@@ -98,7 +101,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 	}
 	cache := newRecordCache(cacheSize)
 	hands := newHands()
-	dead := &deadLetters{bus: conn, subjects: o.Subjects}
+	dead := &deadLetters{bus: conn, subjects: o.Subjects, metrics: b.telemetry.metrics}
 	signer := newSigner(o.PublicURL, o.CallbackSecrets)
 	p := &parts{
 		hands:     hands,
@@ -125,6 +128,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 			taskTimeout: o.TaskTimeout,
 		},
 	}
+	p.backlog = &backlogReader{bus: conn, subjects: o.Subjects, kinds: o.Kinds}
 	p.reconciler = &reconciler{
 		bus: conn, client: o.Kling, ledger: ledger, namer: p.creator.namer, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
 		interval: o.ReconcileInterval, settled: o.LookupWindow, lookback: min(24*time.Hour, o.EventRetention/2),

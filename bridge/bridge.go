@@ -37,15 +37,21 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge options: public URL: %w", err)
 	}
+	m, err := newMetrics(o.MeterProvider)
+	if err != nil {
+		return nil, fmt.Errorf("bridge metrics: %w", err)
+	}
+	o.Kling = o.Kling.Observed(m.called)
+	o.Bus.Retried = func() { m.publishRetries.Add(context.Background(), 1) }
 	p := newPauses(o.ProbeInterval, o.Logger)
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
-		telemetry: newTelemetry(o.Logger, o.TracerProvider),
+		telemetry: newTelemetry(o.Logger, o.TracerProvider, m),
 		pauses:    p,
-		admin:     &admin{pauses: p},
+		admin:     &admin{pauses: p, metrics: o.Metrics},
 		receiver: &receiver{
-			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger,
+			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger, metrics: m,
 			unproven: make(chan struct{}, maxUnproven),
 		},
 	}, nil
@@ -57,9 +63,14 @@ func New(o Options) (*Bridge, error) {
 func (b *Bridge) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	observed, err := b.observeReadiness()
+	if err != nil {
+		return fmt.Errorf("bridge metrics: %w", err)
+	}
 	web := b.startWeb(cancel)
-	err := b.runOnBus(ctx, web)
+	err = b.runOnBus(ctx, web)
 	web.stop(b.opts.ShutdownTimeout)
+	_ = observed.Unregister() // fails only where a provider knows no callbacks
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
@@ -148,6 +159,7 @@ type parts struct {
 	waiting   *waiting
 	inFlight  *inFlight
 	service   *service
+	backlog   *backlogReader
 
 	reconciler *reconciler
 }
@@ -167,6 +179,11 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	if err := p.inFlight.recount(ctx); err != nil {
 		return err
 	}
+	observed, err := p.observe(b.telemetry.metrics.gauges)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = observed.Unregister() }() // fails only where a provider knows no callbacks
 	stopAnswering, err := p.service.start(hard)
 	if err != nil {
 		return err

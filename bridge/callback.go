@@ -34,6 +34,7 @@ const (
 type receiver struct {
 	pathPrefix string // of the public URL, for proxies that pass it on
 	log        *slog.Logger
+	metrics    *metrics
 	live       atomic.Pointer[liveReceiver] // nil until JetStream is there
 	unproven   chan struct{}                // bounds the bodies in memory that anybody can send
 }
@@ -65,59 +66,61 @@ type callback struct {
 // follow.
 func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
+	o := rc.serve(w, r, began)
+	if o == outcomeAnswered {
+		return
+	}
+	rc.metrics.answered(r.Context(), o, began)
+	answer(w, o.status())
+}
+
+// serve settles a callback and says what it came to.
+func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Time) outcome {
 	// Before anything else: what is left of a body is read to its end even after a refusal.
 	if err := http.NewResponseController(w).SetReadDeadline(began.Add(callbackBodyTime)); err != nil {
-		answer(w, http.StatusInternalServerError)
-		return
+		return outcomeBroken
 	}
 	live := rc.live.Load()
 	if live == nil {
-		answer(w, http.StatusServiceUnavailable)
-		return
+		return outcomeUnavailable
 	}
 	parts, ok := callbackPath(r, rc.pathPrefix)
 	if !ok {
-		answer(w, http.StatusNotFound)
-		return
+		return outcomeForged
 	}
 	if parts[0] == kling.ReservedName {
-		live.selfTest(w, r, parts)
-		return
+		return live.selfTest(w, r, parts)
 	}
-	kind, token, status := live.route(r, parts)
-	if status != http.StatusOK {
-		answer(w, status)
-		return
+	kind, token, o := live.route(r, parts)
+	if o != outcomeTaken {
+		return o
 	}
 	if token == "" && live.adopter == nil && r.Header.Get(kling.HeaderWebhookSignature) == "" {
-		answer(w, http.StatusNotFound) // not worth reading
-		return
+		return outcomeForged // not worth reading
 	}
 	if token == "" {
 		select {
 		case rc.unproven <- struct{}{}:
 			defer func() { <-rc.unproven }()
 		default:
-			answer(w, http.StatusServiceUnavailable)
-			return
+			return outcomeUnavailable
 		}
 	}
-	body, status := readCallback(w, r)
-	if status != http.StatusOK {
+	body, o := readCallback(w, r)
+	if o != outcomeTaken {
 		if token == "" && live.adopter == nil {
-			status = http.StatusNotFound
+			return outcomeForged
 		}
-		answer(w, status)
-		return
+		return o
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
 	defer cancel()
-	status, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
+	o, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
 	if err != nil {
-		rc.log.WarnContext(ctx, "callback", slog.String("kind", kind.Name), slog.String("token", token),
-			slog.Int("status", status), slog.Any("err", err))
+		rc.log.WarnContext(ctx, "callback refused", slog.String("kind", kind.Name), slog.String("token", token),
+			slog.String("outcome", string(o)), slog.Any("err", err))
 	}
-	answer(w, status)
+	return o
 }
 
 // answer says nothing beyond the status: whoever calls without proof learns nothing.
@@ -146,118 +149,123 @@ func callbackPath(r *http.Request, prefix string) (parts []string, ok bool) {
 }
 
 // route finds what a URL is about. Nothing about a wrong one is said but that it is wrong.
-func (lr *liveReceiver) route(r *http.Request, parts []string) (kind kling.Kind, token string, status int) {
+func (lr *liveReceiver) route(r *http.Request, parts []string) (kind kling.Kind, token string, o outcome) {
 	kind, known := lr.kinds.Lookup(parts[0])
 	switch {
 	case !known:
-		return kind, "", http.StatusNotFound
+		return kind, "", outcomeForged
 	case len(parts) == 1 && (lr.adopter != nil || lr.webhook != nil):
 	case len(parts) == 3 && events.IsToken(parts[1]) && lr.signer.verify(parts[0], parts[1], parts[2]):
 		token = parts[1]
 	default:
-		return kind, "", http.StatusNotFound
+		return kind, "", outcomeForged
 	}
 	switch {
 	case r.Method == http.MethodPost:
-		return kind, token, http.StatusOK
+		return kind, token, outcomeTaken
 	case token == "" && lr.adopter == nil:
-		return kind, "", http.StatusNotFound
+		return kind, "", outcomeForged
 	default:
-		return kind, "", http.StatusMethodNotAllowed
+		return kind, "", outcomeNotPosted
 	}
 }
 
 // readCallback reads a body within its limits of size and time.
-func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, int) {
+func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, outcome) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallbackBytes))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, http.StatusRequestEntityTooLarge
+		return nil, outcomeTooLarge
 	}
 	if err != nil {
-		return nil, http.StatusRequestTimeout
+		return nil, outcomeTooSlow
 	}
-	return body, http.StatusOK
+	return body, outcomeTaken
 }
 
-// receive settles a callback whose URL is right and says how to answer.
-func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback) (int, error) {
+// receive settles a callback whose URL is right and says what it came to.
+func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback) (outcome, error) {
 	signed := false
 	if lr.webhook != nil {
 		err := lr.webhook.Verify(h, cb.body, time.Now())
 		signed = err == nil
 		if !signed && cb.token != "" {
-			return http.StatusUnauthorized, err
+			return outcomeUnsigned, err
 		}
 	}
 	if cb.token == "" && lr.adopter == nil {
 		if signed { // Kling's console test
-			return http.StatusOK, nil
+			return outcomeIgnored, nil
 		}
-		return http.StatusNotFound, nil
+		return outcomeForged, nil
 	}
 	if cb.token == "" && lr.webhook != nil && !signed {
-		return http.StatusUnauthorized, errors.New("no valid signature")
+		return outcomeUnsigned, errors.New("no valid signature")
 	}
 	task, err := kling.DecodeCallback(cb.body)
 	if err != nil {
-		return http.StatusBadRequest, err
+		return outcomeMalformed, err
 	}
 	if cb.token == "" {
 		return lr.adopter.adopt(ctx, lr, cb, task, signed)
 	}
-	rec, status, err := lr.find(ctx, cb, task)
-	if status != http.StatusOK {
-		return status, err
+	rec, o, err := lr.find(ctx, cb, task)
+	if o != outcomeTaken {
+		return o, err
 	}
 	return lr.apply(ctx, cb, rec, task)
 }
 
 // apply publishes what a callback says about a known request, or has it polled.
-func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task) (status int, err error) {
+func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task) (o outcome, err error) {
 	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
-	defer func() { endCallback(span, status) }()
+	defer func() { endCallback(span, o.status()) }()
 	if lr.trust == TrustQuery {
-		return storedOr503(lr.ledger.dueNow(ctx, rec))
+		if err := lr.ledger.dueNow(ctx, rec); err != nil {
+			return outcomeUnavailable, err
+		}
+		return outcomePolled, nil
 	}
 	return lr.observe(ctx, cb, rec, task, events.SourceCallback)
 }
 
 // publish is apply for what Kling itself has confirmed.
-func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (status int, err error) {
+func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (o outcome, err error) {
 	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
-	defer func() { endCallback(span, status) }()
+	defer func() { endCallback(span, o.status()) }()
 	return lr.observe(ctx, cb, rec, task, source)
 }
 
-func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (int, error) {
+func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (outcome, error) {
 	if task.Status.Terminal() {
 		lr.cache.remove(cb.token)
 	}
-	_, err := lr.ledger.observe(ctx, rec, task, source)
-	return storedOr503(err)
-}
-
-func storedOr503(err error) (int, error) {
-	if err != nil {
-		return http.StatusServiceUnavailable, err
+	n, err := lr.ledger.observe(ctx, rec, task, source)
+	switch {
+	case err != nil:
+		return outcomeUnavailable, err
+	case n == newsProgress || n == newsEnd:
+		return outcomeStored, nil
+	case n == newsLate:
+		return outcomeLate, nil
+	default:
+		return outcomeRepeated, nil
 	}
-	return http.StatusOK, nil
 }
 
 // find returns what is known of a request, and refuses a body that contradicts it. A request that has ended is
 // described by its completion.
-func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *record, status int, err error) {
+func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *record, o outcome, err error) {
 	rec = lr.cache.get(cb.token)
 	if rec == nil {
 		rec, err = lr.ledger.find(ctx, cb.kind.Name, cb.token)
 		if err != nil {
-			return nil, http.StatusServiceUnavailable, err
+			return nil, outcomeUnavailable, err
 		}
 	}
 	if err := contradiction(rec, cb, task); err != nil {
-		return nil, http.StatusConflict, err
+		return nil, outcomeContradicting, err
 	}
-	return rec, http.StatusOK, nil
+	return rec, outcomeTaken, nil
 }
 
 func contradiction(rec *record, cb callback, task kling.Task) error {

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strconv"
 	"time"
 
@@ -26,24 +25,35 @@ type ending struct {
 	untouched bool
 }
 
-// observe publishes what Kling says of a task: its end, or progress. It reports whether the task has ended, whoever
-// published that.
-func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, source events.Source) (ended bool, err error) {
+// news is what something that was learned of a request came to.
+type news int
+
+const (
+	newsNone     news = iota // known before, or a status that says nothing
+	newsProgress             // published as progress
+	newsEnd                  // published as the completion
+	newsLate                 // published as late, beside the completion
+	newsRepeated             // nothing: the request had already ended
+)
+
+// ended reports whether the request has ended, whoever published that.
+func (n news) ended() bool { return n >= newsEnd }
+
+// observe publishes what Kling says of a task: its end, or progress.
+func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, source events.Source) (news, error) {
 	switch task.Status {
 	case kling.StatusSucceed:
-		_, err = l.complete(ctx, rec, ending{status: events.StatusSucceed, source: source, task: &task})
-		return true, err
+		return l.finish(ctx, rec, ending{status: events.StatusSucceed, source: source, task: &task})
 	case kling.StatusFailed:
-		_, err = l.complete(ctx, rec, ending{
+		return l.finish(ctx, rec, ending{
 			status: events.StatusFailed, source: source, task: &task, message: clipTo(task.Message, maxMessage), err: failure(task),
 		})
-		return true, err
 	case kling.StatusProcessing:
 		return l.progress(ctx, rec, events.StatusProcessing, source, &task)
 	case kling.StatusSubmitted:
 		return l.progress(ctx, rec, events.StatusSubmitted, source, &task)
 	default:
-		return false, nil
+		return newsNone, nil
 	}
 }
 
@@ -62,6 +72,12 @@ const maxMessage = 4 << 10
 //
 // A task's end that loses against expired or cancelled is published once as late: its result was paid for.
 func (l *ledger) complete(ctx context.Context, rec *record, end ending) (first bool, err error) {
+	n, err := l.finish(ctx, rec, end)
+	return n == newsEnd, err
+}
+
+// finish is complete for those who want to know what became of an end that was not the first.
+func (l *ledger) finish(ctx context.Context, rec *record, end ending) (news, error) {
 	token := rec.token()
 	now := time.Now()
 	ev := l.event(rec, end, now)
@@ -76,9 +92,9 @@ func (l *ledger) complete(ctx context.Context, rec *record, end ending) (first b
 	}
 	pool, err := l.pool(rec.Kind)
 	if err != nil {
-		return false, err
+		return newsNone, err
 	}
-	first, err = l.publishEvent(ctx, rec, ev, subject, token+".completion", func(msg *nats.Msg) {
+	first, err := l.publishEvent(ctx, rec, ev, subject, token+".completion", func(msg *nats.Msg) {
 		bus.GuardSequence(msg, guard, 0)
 		if !end.untouched {
 			bus.PurgeTimer(msg, l.subjects.Pending(rec.Kind, string(pool), token))
@@ -86,47 +102,51 @@ func (l *ledger) complete(ctx context.Context, rec *record, end ending) (first b
 	})
 	switch {
 	case err != nil:
-		return false, err
+		return newsNone, err
 	case first:
-		l.telemetry.completed(ctx, rec, end.status, end.source)
-		return true, nil
+		l.telemetry.completed(ctx, ev)
+		return newsEnd, nil
 	case end.task != nil:
-		return false, l.late(ctx, rec, ev)
+		return l.late(ctx, rec, ev)
 	default:
-		return false, nil
+		return newsRepeated, nil
 	}
 }
 
 // late publishes the end of a task whose request had already expired or was cancelled.
-func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) error {
+func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) (news, error) {
 	token := rec.token()
 	_, known, err := l.completion(ctx, token)
 	if errors.Is(err, bus.ErrNoMessage) { // it has just aged out
-		return nil
+		return newsRepeated, nil
 	}
 	if err != nil {
-		return err
+		return newsNone, err
 	}
 	if !mayBeLate(known.Status) {
-		return nil
+		return newsRepeated, nil
 	}
 	ev.Metadata, ev.RequestedAt, ev.ReplayOf = known.Metadata, known.RequestedAt, known.ReplayOf
 	subject := l.subjects.Late(rec.Kind, ev.Status, token)
 	first, err := l.publishEvent(ctx, rec, ev, subject, token+".late", func(msg *nats.Msg) {
 		bus.GuardSequence(msg, l.subjects.LateOf(token), 0)
 	})
-	if first {
-		l.telemetry.log.InfoContext(ctx, "late result", slog.String("request_id", rec.RequestID),
-			slog.String("kind", rec.Kind), slog.String("status", string(ev.Status)), slog.String("task_id", ev.TaskID))
+	switch {
+	case err != nil:
+		return newsNone, err
+	case first:
+		l.telemetry.late(ctx, ev)
+		return newsLate, nil
+	default:
+		return newsRepeated, nil
 	}
-	return err
 }
 
 // progress publishes a status that does not end the request, unless one as new is already known, and submitted before
-// any other. It reports whether the request was found to have ended.
+// any other.
 func (l *ledger) progress(
 	ctx context.Context, rec *record, status events.Status, source events.Source, task *kling.Task,
-) (ended bool, err error) {
+) (news, error) {
 	token := rec.token()
 	for {
 		known, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.EventsOf(token))
@@ -136,22 +156,25 @@ func (l *ledger) progress(
 			// Kling was faster than the announcement, which would now be refused as old news.
 			first := &kling.Task{ID: task.ID, ExternalID: task.ExternalID, CreatedAt: task.CreatedAt}
 			if _, err := l.publishProgress(ctx, rec, events.StatusSubmitted, source, first, 0); err != nil {
-				return false, err
+				return newsNone, err
 			}
 			continue
 		case errors.Is(err, bus.ErrNoMessage):
 		case err != nil:
-			return false, err
+			return newsNone, err
 		default:
 			p, _ := l.subjects.Parse(known.Subject)
-			if p.Type != "progress" || progressRank(p.Status) >= progressRank(status) {
-				return p.Type != "progress", nil
+			if p.Type != "progress" {
+				return newsRepeated, nil
+			}
+			if progressRank(p.Status) >= progressRank(status) {
+				return newsNone, nil
 			}
 			last = known.Seq
 		}
 		stored, err := l.publishProgress(ctx, rec, status, source, task, last)
 		if stored || err != nil {
-			return false, err
+			return newsProgress, err
 		}
 		// Something else about this request was stored in between, or an earlier try of this publish. Look again.
 	}

@@ -162,6 +162,9 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 		storedAt: meta.Timestamp,
 	}, in.taskTimeout)
 	ctx, span := in.telemetry.startRequest(ctx, in.subjects, msg.Headers(), req)
+	if meta.NumDelivered == 1 {
+		in.telemetry.received(ctx, req)
+	}
 	return &job{msg: msg, req: req, invalid: invalid, span: span, baggage: baggage.FromContext(ctx)}
 }
 

@@ -268,13 +268,13 @@ func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdi
 	if err != nil {
 		return verdict{}, err
 	}
+	c.telemetry.submitted(ctx, j.req, &rec)
 	if stored { // else a callback has been faster
 		c.cache.put(&rec)
 		if err := c.ledger.announce(ctx, &rec, &task); err != nil {
 			return verdict{}, err
 		}
 	}
-	c.log.InfoContext(ctx, "submitted", append(j.attrs(), slog.String("task_id", task.ID))...)
 	if task.Status.Terminal() { // an adopted task may have ended long ago
 		if _, err := c.ledger.observe(ctx, &rec, task, events.SourcePoll); err != nil {
 			return verdict{}, err

@@ -18,6 +18,7 @@ import (
 type deadLetters struct {
 	bus      *bus.Bus
 	subjects events.Subjects
+	metrics  *metrics
 }
 
 // copyHeaders keeps the request's headers, as far as a message has room for them and for the reason.
@@ -79,6 +80,9 @@ func (d *deadLetters) bury(ctx context.Context, r *request, header nats.Header, 
 
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	_, err := d.bus.Publish(ctx, msg)
+	ack, err := d.bus.Publish(ctx, msg)
+	if ack.Stored {
+		d.metrics.buried(ctx, why.Class)
+	}
 	return err
 }

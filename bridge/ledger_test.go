@@ -41,7 +41,7 @@ func newLedger(t *testing.T, url string, replicas int) *ledger {
 	}
 	return &ledger{
 		bus: conn, subjects: s, kinds: kling.DefaultKinds(), retention: time.Hour,
-		telemetry: newTelemetry(quiet, noop.NewTracerProvider()),
+		telemetry: newTelemetry(quiet, noop.NewTracerProvider(), testMetrics(t)),
 	}
 }
 
@@ -322,8 +322,8 @@ func TestProcessingBeforeSubmitted(t *testing.T) {
 	ctx := t.Context()
 	rec := newTestRecord("quick")
 	task := kling.Task{ID: rec.TaskID, Status: kling.StatusProcessing}
-	if ended, err := l.observe(ctx, rec, task, events.SourceCallback); ended || err != nil {
-		t.Fatal(ended, err)
+	if n, err := l.observe(ctx, rec, task, events.SourceCallback); n.ended() || err != nil {
+		t.Fatal(n, err)
 	}
 	if err := l.announce(ctx, rec, &task); err != nil {
 		t.Fatal(err)

@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
@@ -34,7 +36,7 @@ type Options struct {
 	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
 
 	CallbackListener net.Listener // serves nothing but callbacks
-	AdminListener    net.Listener // health and readiness
+	AdminListener    net.Listener // health, readiness and metrics
 	CallbackTLS      *tls.Config  // nil: plain HTTP
 	PublicURL        string       // how Kling reaches CallbackListener; empty: poll only
 	CallbackSecrets  []string     // the first signs, all verify; empty: one is generated once, shared by replicas
@@ -58,4 +60,6 @@ type Options struct {
 	Version        string               // of the program, told to those who ask; empty: devel
 	Logger         *slog.Logger         // nil: slog.Default
 	TracerProvider trace.TracerProvider // nil: the global one
+	MeterProvider  metric.MeterProvider // nil: the global one
+	Metrics        http.Handler         // serves /metrics on AdminListener; nil: 404
 }

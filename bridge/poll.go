@@ -190,7 +190,8 @@ func (p *poller) settle(hard context.Context, d *dueTask, task kling.Task, query
 		err = p.bus.Delete(ctx, p.subjects.EventsStream(), d.seq)
 	}
 	if err != nil { // it comes back after the ack wait
-		p.log.WarnContext(ctx, "poll", slog.String("request_id", d.rec.RequestID), slog.Any("err", err))
+		p.log.WarnContext(ctx, "poll", slog.String("request_id", d.rec.RequestID), slog.String("kind", d.rec.Kind),
+			slog.String("task_id", d.rec.TaskID), slog.Any("err", err))
 		return
 	}
 	_ = d.msg.Ack() // the message is gone; an ack that is lost brings nothing back
@@ -208,21 +209,23 @@ func (p *poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr
 	}
 	if queryErr == nil {
 		p.cache.remove(d.rec.token())
-		ended, err := p.found(ctx, d, task)
-		if ended && err == nil {
+		n, err := p.found(ctx, d, task)
+		p.telemetry.metrics.asked(ctx, n, err)
+		if n.ended() && err == nil {
 			return nil
 		}
 		if err != nil && (errors.Is(err, bus.ErrUnavailable) || time.Now().Before(d.rec.Deadline)) {
 			return err
 		}
 	} else {
+		p.telemetry.metrics.asked(ctx, newsNone, queryErr)
 		p.note(ctx, d, queryErr)
 	}
 	return p.again(ctx, d)
 }
 
 // found publishes what Kling says, and completes a record that the create call never did.
-func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (ended bool, err error) {
+func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (news, error) {
 	if d.rec.TaskID == "" {
 		d.rec.State, d.rec.TaskID = stateSubmitted, task.ID
 		d.rec.SubmittedAt = task.CreatedAt

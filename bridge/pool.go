@@ -255,7 +255,7 @@ func (p *pool) run(j *job) {
 	case v.settled:
 		p.settle(j, key)
 	case v.full:
-		p.slots.refused(j.req.token, now)
+		p.refused(j, now)
 		p.untake(j, true)
 		p.goBack(j, key)
 	case v.outbid:

@@ -24,6 +24,7 @@ const (
 func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
 	ctx, span := p.telemetry.startQuery(ctx, kind.Name, len(due))
 	defer span.End()
+	p.telemetry.metrics.polls.Add(ctx, 1)
 	hard = trace.ContextWithSpan(hard, span)
 	settle := func(d *dueTask, task kling.Task, err error) { p.settle(hard, d, task, err) }
 	known, nameless := split(due)

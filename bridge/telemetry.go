@@ -28,17 +28,19 @@ const (
 
 var messagingSystem = semconv.MessagingSystemKey.String("nats")
 
-// telemetry makes the spans of a request's life, which is one trace: it begins with the publisher's context, the record
+// telemetry notes what happens, as metrics and in the log, and makes the spans of a request's life, which is one trace: it begins with the publisher's context, the record
 // carries it over hours and replicas, and every event passes it on.
 type telemetry struct {
 	log        *slog.Logger
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
+	metrics    *metrics
 }
 
-func newTelemetry(log *slog.Logger, provider trace.TracerProvider) *telemetry {
+func newTelemetry(log *slog.Logger, provider trace.TracerProvider, m *metrics) *telemetry {
 	return &telemetry{
 		log:        log,
+		metrics:    m,
 		tracer:     provider.Tracer(instrumentationName),
 		propagator: propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
 	}
@@ -155,10 +157,40 @@ func endSpan(span trace.Span, err error) {
 	span.End()
 }
 
+// received notes a request that was delivered for the first time.
+func (t *telemetry) received(ctx context.Context, r *request) {
+	t.metrics.received(ctx, r)
+	t.log.DebugContext(ctx, "received", slog.String("request_id", r.id), slog.String("kind", r.kind.Name),
+		slog.String("pool", string(r.kind.Pool)))
+}
+
+// submitted notes a task that Kling has taken.
+func (t *telemetry) submitted(ctx context.Context, r *request, rec *record) {
+	t.metrics.submitted(ctx, r, rec)
+	t.log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
+		slog.String("task_id", rec.TaskID), slog.String("pool", string(r.kind.Pool)))
+}
+
 // completed notes the end of a request.
-func (t *telemetry) completed(ctx context.Context, rec *record, status events.Status, source events.Source) {
-	t.log.InfoContext(ctx, "completed",
-		slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind), slog.String("task_id", rec.TaskID),
-		slog.String("status", string(status)), slog.String("source", string(source)),
-		slog.Duration("after", time.Since(rec.RequestedAt).Round(time.Millisecond)))
+func (t *telemetry) completed(ctx context.Context, ev *events.Event) {
+	t.metrics.completed(ctx, ev)
+	attrs := append(eventAttrs(ev),
+		slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
+	if ev.Error != nil {
+		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
+	}
+	t.log.LogAttrs(ctx, slog.LevelInfo, "completed", attrs...)
+}
+
+// late notes a result that came after its request had expired or was cancelled.
+func (t *telemetry) late(ctx context.Context, ev *events.Event) {
+	t.metrics.late(ctx, ev)
+	t.log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(ev)...)
+}
+
+func eventAttrs(ev *events.Event) []slog.Attr {
+	return []slog.Attr{
+		slog.String("request_id", ev.RequestID), slog.String("kind", ev.Kind), slog.String("task_id", ev.TaskID),
+		slog.String("status", string(ev.Status)), slog.String("source", string(ev.Source)),
+	}
 }

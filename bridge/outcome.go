@@ -1,0 +1,64 @@
+package bridge
+
+import "net/http"
+
+// outcome is what a callback came to: how it is answered and as what it is counted.
+type outcome string
+
+const (
+	outcomeTaken outcome = "" // so far
+
+	// outcomeAnswered is that of a self-test, which is no callback: it is not counted.
+	outcomeAnswered outcome = "answered"
+
+	outcomeStored   outcome = "stored"   // its event was published
+	outcomeRepeated outcome = "repeated" // what it says was known
+	outcomeLate     outcome = "late"     // published beside an expired or cancelled request
+	outcomePolled   outcome = "polled"   // Kling is asked instead
+	outcomeIgnored  outcome = "ignored"  // nothing for this route: a test of Kling's console, or a task with a URL of its own
+
+	outcomeForged        outcome = "forged"        // no URL of ours, or a task that Kling does not know
+	outcomeUnsigned      outcome = "unsigned"      // no valid Standard Webhooks signature
+	outcomeMalformed     outcome = "malformed"     // not what Kling sends
+	outcomeContradicting outcome = "contradicting" // about another task than its URL
+	outcomeNotPosted     outcome = "not_posted"    // another method than POST
+	outcomeTooLarge      outcome = "too_large"
+	outcomeTooSlow       outcome = "too_slow"    // the body did not come
+	outcomeUnavailable   outcome = "unavailable" // could not be stored or proven now
+	outcomeBroken        outcome = "broken"      // the connection can't be bounded
+)
+
+// outcomes lists those that are counted.
+func outcomes() []outcome {
+	return []outcome{
+		outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeIgnored, outcomeForged, outcomeUnsigned,
+		outcomeMalformed, outcomeContradicting, outcomeNotPosted, outcomeTooLarge, outcomeTooSlow, outcomeUnavailable,
+		outcomeBroken,
+	}
+}
+
+// status is the answer's.
+func (o outcome) status() int {
+	switch o {
+	case outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeIgnored:
+		return http.StatusOK
+	case outcomeForged:
+		return http.StatusNotFound
+	case outcomeUnsigned:
+		return http.StatusUnauthorized
+	case outcomeMalformed:
+		return http.StatusBadRequest
+	case outcomeContradicting:
+		return http.StatusConflict
+	case outcomeNotPosted:
+		return http.StatusMethodNotAllowed
+	case outcomeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case outcomeTooSlow:
+		return http.StatusRequestTimeout
+	case outcomeUnavailable:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
