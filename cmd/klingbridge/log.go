@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 )
 
@@ -13,9 +15,57 @@ import (
 func newLogger(w io.Writer, level, format string) *slog.Logger {
 	options := &slog.HandlerOptions{Level: logLevel(level), ReplaceAttr: spellDuration}
 	if format == "text" || format == "" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.New(tracedHandler{slog.NewTextHandler(w, options)})
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(tracedHandler{slog.NewJSONHandler(w, options)})
+}
+
+// tracedHandler adds the ids of the trace that a line belongs to, so that a line leads to its trace and back.
+type tracedHandler struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (h tracedHandler) Handle(ctx context.Context, r slog.Record) error {
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		r = r.Clone() // its attributes may be shared with other handlers
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h tracedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return tracedHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements [slog.Handler].
+func (h tracedHandler) WithGroup(name string) slog.Handler {
+	return tracedHandler{h.Handler.WithGroup(name)}
+}
+
+// alsoTo returns log with a second handler, which gets the lines of the same levels.
+func alsoTo(log *slog.Logger, second slog.Handler) *slog.Logger {
+	return slog.New(slog.NewMultiHandler(log.Handler(), levelHandler{second, log.Handler()}))
+}
+
+// levelHandler leaves it to another handler which levels are of interest.
+type levelHandler struct {
+	slog.Handler
+	levels slog.Handler
+}
+
+// Enabled implements [slog.Handler].
+func (h levelHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.levels.Enabled(ctx, level) && h.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h levelHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return levelHandler{h.Handler.WithAttrs(attrs), h.levels}
+}
+
+// WithGroup implements [slog.Handler].
+func (h levelHandler) WithGroup(name string) slog.Handler {
+	return levelHandler{h.Handler.WithGroup(name), h.levels}
 }
 
 // spellDuration writes 4.005s where JSON would have nanoseconds.

@@ -6,7 +6,7 @@ import (
 )
 
 // bridgeOptions maps the environment onto the bridge. What is left to the caller are the listeners, which have to be
-// closed again, and the tracer provider, which is the global one where none is given.
+// closed again, the metrics, and the tracer provider, which is the global one where none is given.
 func bridgeOptions(s settings) (bridge.Options, error) {
 	client, err := kling.NewClient(klingOptions(s))
 	if err != nil {

@@ -5,13 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/otlptranslator"
+	"go.opentelemetry.io/contrib/bridges/otelslog"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -20,14 +29,25 @@ import (
 const (
 	telemetryFlush    = 5 * time.Second // how long the last spans and metrics may take to leave
 	telemetryComplain = time.Minute     // between complaints about an exporter
+
+	scopeName = "github.com/klingbridge/klingbridge/cmd/klingbridge"
 )
 
-// setupTelemetry installs OpenTelemetry's global providers as the standard OTEL_* variables say, and returns what
-// flushes and stops them. Where no exporter and no endpoint is named, nothing is exported, unlike the
-// specification's default, which is to complain every few seconds that nobody listens on localhost.
+// telemetry is what a bridge reports to.
+type telemetry struct {
+	log     *slog.Logger         // the program's, and OpenTelemetry's where that is wanted
+	meters  metric.MeterProvider // of /metrics and of whatever else OTEL_* asks for
+	metrics http.Handler         // of /metrics, in Prometheus's form
+
+	stops []func(context.Context) error
+}
+
+// setupTelemetry installs OpenTelemetry's global providers as the standard OTEL_* variables say. The caller stops what
+// it returns. Where no exporter and no endpoint is named, nothing is exported, unlike the specification's default,
+// which is to complain every few seconds that nobody listens on localhost. Metrics can be scraped in any case.
 //
 // The exporters read the process's own environment; environ only decides which of them are started.
-func setupTelemetry(ctx context.Context, environ map[string]string, log *slog.Logger) (stop func(), err error) {
+func setupTelemetry(ctx context.Context, environ map[string]string, log *slog.Logger) (*telemetry, error) {
 	otel.SetErrorHandler(&throttledHandler{log: log, now: time.Now})
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(
 		propagation.TraceContext{}, propagation.Baggage{}))
@@ -35,30 +55,92 @@ func setupTelemetry(ctx context.Context, environ map[string]string, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	var stops []func(context.Context) error
-	stop = func() { stopTelemetry(stops, log) }
-	if exports(environ, "TRACES") {
-		exporter, err := autoexport.NewSpanExporter(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("set up the export of traces (OTEL_TRACES_EXPORTER): %w", err)
-		}
-		traces := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
-		otel.SetTracerProvider(traces)
-		stops = append(stops, traces.Shutdown)
-	} else {
+	t := &telemetry{log: log}
+	err = t.setupTraces(ctx, environ, res)
+	if err == nil {
+		err = t.setupMetrics(ctx, environ, res)
+	}
+	if err == nil {
+		err = t.setupLogs(ctx, environ, res)
+	}
+	if err != nil {
+		t.stop()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *telemetry) setupTraces(ctx context.Context, environ map[string]string, res *resource.Resource) error {
+	if !exports(environ, "TRACES") {
 		otel.SetTracerProvider(unexportedTraces())
+		return nil
 	}
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return fmt.Errorf("set up the export of traces (OTEL_TRACES_EXPORTER): %w", err)
+	}
+	traces := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
+	otel.SetTracerProvider(traces)
+	t.stops = append(t.stops, traces.Shutdown)
+	return nil
+}
+
+func (t *telemetry) setupMetrics(ctx context.Context, environ map[string]string, res *resource.Resource) error {
+	scraped, handler, err := prometheusReader()
+	if err != nil {
+		return fmt.Errorf("set up /metrics: %w", err)
+	}
+	options := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithReader(scraped)}
 	if exports(environ, "METRICS") {
-		reader, err := autoexport.NewMetricReader(ctx)
+		pushed, err := autoexport.NewMetricReader(ctx)
 		if err != nil {
-			stop()
-			return nil, fmt.Errorf("set up the export of metrics (OTEL_METRICS_EXPORTER): %w", err)
+			return fmt.Errorf("set up the export of metrics (OTEL_METRICS_EXPORTER): %w", err)
 		}
-		metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(res))
-		otel.SetMeterProvider(metrics)
-		stops = append(stops, metrics.Shutdown)
+		options = append(options, sdkmetric.WithReader(pushed))
 	}
-	return stop, nil
+	meters := sdkmetric.NewMeterProvider(options...)
+	otel.SetMeterProvider(meters)
+	t.meters, t.metrics, t.stops = meters, handler, append(t.stops, meters.Shutdown)
+	return reportBuild(ctx, meters)
+}
+
+// prometheusReader collects metrics when the handler is asked for them, with those of the Go runtime and the process.
+func prometheusReader() (sdkmetric.Reader, http.Handler, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reader, err := otelprometheus.New(
+		otelprometheus.WithRegisterer(registry),
+		otelprometheus.WithoutScopeInfo(),
+		otelprometheus.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes))
+	return reader, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), err
+}
+
+// reportBuild says which program reports.
+func reportBuild(ctx context.Context, meters metric.MeterProvider) error {
+	info, err := meters.Meter(scopeName).Int64Gauge("kling.build.info",
+		metric.WithDescription("1, with what was built in the labels."))
+	if err != nil {
+		return err
+	}
+	b := thisBuild()
+	info.Record(ctx, 1, metric.WithAttributes(
+		attribute.String("version", b.Version), attribute.String("commit", b.Commit), attribute.String("go", b.Go)))
+	return nil
+}
+
+// setupLogs sends the log to OpenTelemetry too, where an endpoint is named for it.
+func (t *telemetry) setupLogs(ctx context.Context, environ map[string]string, res *resource.Resource) error {
+	if !exports(environ, "LOGS") {
+		return nil
+	}
+	exporter, err := autoexport.NewLogExporter(ctx)
+	if err != nil {
+		return fmt.Errorf("set up the export of logs (OTEL_LOGS_EXPORTER): %w", err)
+	}
+	logs := sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(sdklog.NewBatchProcessor(exporter)))
+	t.stops = append(t.stops, logs.Shutdown)
+	t.log = alsoTo(t.log, otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(logs)))
+	return nil
 }
 
 // unexportedTraces gives spans ids but records none of its own accord: events carry a traceparent in any case, so that
@@ -92,16 +174,16 @@ func telemetryResource(ctx context.Context) (*resource.Resource, error) {
 	return res, nil
 }
 
-// stopTelemetry has a deadline of its own: it runs when the program's context has ended.
-func stopTelemetry(stops []func(context.Context) error, log *slog.Logger) {
+// stop flushes and ends the exports. It has a deadline of its own: it runs when the program's context has ended.
+func (t *telemetry) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), telemetryFlush)
 	defer cancel()
 	var errs []error
-	for _, stop := range stops {
+	for _, stop := range t.stops {
 		errs = append(errs, stop(ctx))
 	}
 	if err := errors.Join(errs...); err != nil {
-		log.WarnContext(ctx, "telemetry was not flushed", "err", err)
+		t.log.WarnContext(ctx, "telemetry was not flushed", "err", err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // TestTelemetryWithoutEndpoint sets the process's globals, so it does not run beside others.
 func TestTelemetryWithoutEndpoint(t *testing.T) {
 	var logged bytes.Buffer
-	stop, err := setupTelemetry(t.Context(), map[string]string{}, slog.New(slog.NewTextHandler(&logged, nil)))
+	telemetry, err := setupTelemetry(t.Context(), map[string]string{}, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestTelemetryWithoutEndpoint(t *testing.T) {
 		t.Error("spans are recorded although nothing says where to")
 	}
 	span.End()
-	stop()
+	telemetry.stop()
 	if logged.Len() > 0 {
 		t.Errorf("logged %s", &logged)
 	}
@@ -41,11 +41,11 @@ func TestTelemetryWithExporter(t *testing.T) {
 	before := otel.GetTracerProvider()
 	t.Cleanup(func() { otel.SetTracerProvider(before) })
 	environ := map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
-	stop, err := setupTelemetry(t.Context(), environ, slog.New(slog.DiscardHandler))
+	telemetry, err := setupTelemetry(t.Context(), environ, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
+	defer telemetry.stop()
 	if _, ok := otel.GetTracerProvider().(*sdktrace.TracerProvider); !ok {
 		t.Errorf("tracer provider is %T", otel.GetTracerProvider())
 	}

@@ -72,17 +72,19 @@ func (l listeners) close() {
 // serve runs a bridge on these listeners until ctx ends.
 func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 	defer l.close()
-	stop, err := setupTelemetry(ctx, p.environ, s.log)
+	t, err := setupTelemetry(ctx, p.environ, s.log)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer t.stop()
+	s.log = t.log
 	opts, err := bridgeOptions(s)
 	if err != nil {
 		return err
 	}
 	defer opts.Kling.Close()
 	opts.CallbackListener, opts.AdminListener = l.callback, l.admin
+	opts.MeterProvider, opts.Metrics = t.meters, t.metrics
 	b, err := bridge.New(opts)
 	if err != nil {
 		return err
