@@ -1,17 +1,84 @@
 package bridge
 
 import (
+	"errors"
 	"testing"
+	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // testMetrics counts nothing.
 func testMetrics(tb testing.TB) *metrics {
 	tb.Helper()
-	m, err := newMetrics(noop.NewMeterProvider())
+	return metricsOf(tb, noop.NewMeterProvider())
+}
+
+func metricsOf(tb testing.TB, provider metric.MeterProvider) *metrics {
+	tb.Helper()
+	m, err := newMetrics(provider)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return m
+}
+
+func TestCodesOfErrorsAreBounded(t *testing.T) {
+	for want, e := range map[string]kling.Error{
+		"1303":       {Code: 1303, HTTPStatus: 429},
+		"other":      {Code: 987654, HTTPStatus: 400},
+		"not_found":  {NotFound: true, HTTPStatus: 200},
+		"malformed":  {Err: kling.ErrMalformed, HTTPStatus: 200},
+		"5xx":        {HTTPStatus: 502},
+		"unanswered": {Err: errors.New("connection reset")},
+	} {
+		if got := codeName(&e); got != want {
+			t.Errorf("%v: %s, want %s", e, got, want)
+		}
+	}
+}
+
+func TestUnitsThatAreNoAmountCountNothing(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	m := metricsOf(t, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+	for _, units := range []string{"", "-3", "NaN", "+Inf", "1e999", "three"} {
+		m.deducted(t.Context(), &events.Event{Kind: "text2video", Units: units})
+	}
+	m.deducted(t.Context(), &events.Event{Kind: "text2video", Units: "2.5"})
+	var got metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, each := range got.ScopeMetrics[0].Metrics {
+		if sum, ok := each.Data.(metricdata.Sum[float64]); ok && each.Name == "kling.units" {
+			if len(sum.DataPoints) != 1 || sum.DataPoints[0].Value != 2.5 {
+				t.Errorf("counted %+v", sum.DataPoints)
+			}
+			return
+		}
+	}
+	t.Error("no units are counted")
+}
+
+// BenchmarkCallbackMetrics is what counting adds to one callback that completes a request.
+func BenchmarkCallbackMetrics(b *testing.B) {
+	m := metricsOf(b, sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))
+	submitted := events.At(time.Now())
+	ev := &events.Event{
+		Kind: "text2video", Status: events.StatusSucceed, Source: events.SourceCallback, Units: "3", SubmittedAt: &submitted,
+	}
+	began := time.Now()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			m.completed(b.Context(), ev)
+			m.answered(b.Context(), outcomeStored, began)
+		}
+	})
 }
