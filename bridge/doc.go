@@ -20,6 +20,8 @@
 // What is asked about requests comes in by service.go and is answered by asker.go and the files of the questions: task.go,
 // tasks.go, cancel.go, deadlist.go, replay.go and status.go.
 //
+// What happens on the way is told by telemetry.go: as spans, in the log, and as the metrics of metrics.go and gauges.go.
+//
 // # The promise
 //
 // Exactly one completion per request, at most one task per request, whatever is lost, repeated, late, forged or killed.

@@ -35,8 +35,8 @@ func FuzzRoute(f *testing.F) {
 		if !ok {
 			return
 		}
-		kind, token, status := live.route(r, parts)
-		if status != http.StatusOK {
+		kind, token, o := live.route(r, parts)
+		if o != outcomeTaken {
 			return
 		}
 		if want := callbackPrefix + kind.Name + "/" + token + "/" + signature(s.secrets[0], kind.Name, token); path != want &&

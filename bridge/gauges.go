@@ -44,7 +44,7 @@ func (g *gauges) create(meter metric.Meter) error {
 	g.waiting = gauge("kling.waiting.requests", "{request}", "Requests stored that are no task yet, of all replicas.")
 	var err error
 	g.age, err = meter.Float64ObservableGauge("kling.waiting.age", metric.WithUnit("s"),
-		metric.WithDescription("Age of the oldest of them; 0 when there is none."))
+		metric.WithDescription("Age of the oldest request that is no task yet, of all replicas; 0 when there is none."))
 	return errors.Join(append(errs, err)...)
 }
 

@@ -108,19 +108,19 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	m := &metrics{
 		requests:       count("kling.requests", "{request}", "Requests taken in."),
 		tasks:          count("kling.tasks", "{task}", "Tasks created at Kling."),
-		completions:    count("kling.completions", "{completion}", "Requests ended."),
+		completions:    count("kling.completions", "{completion}", "Requests ended, each once over all replicas."),
 		lateResults:    count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
 		deadLetters:    count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
-		callbacks:      count("kling.callbacks", "{callback}", "Callbacks answered."),
+		callbacks:      count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
 		polls:          count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
-		pollTasks:      count("kling.poll.tasks", "{task}", "Tasks asked about by polls."),
+		pollTasks:      count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
 		callErrors:     count("kling.call.errors", "{error}", "Calls to Kling that failed, by its code."),
 		publishRetries: count("kling.publish.retries", "{retry}", "Publishes tried again because JetStream gave no certain answer."),
 
 		submitDuration:   seconds("kling.submit.duration", "From a request being stored to its task being created.", waitBuckets),
 		taskDuration:     seconds("kling.task.duration", "From a task being created to its end being published.", taskBuckets),
 		callbackDuration: seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", callbackBuckets),
-		callDuration:     seconds("kling.call.duration", "Of one call to Kling.", callBuckets),
+		callDuration:     seconds("kling.call.duration", "Time of one call to Kling.", callBuckets),
 
 		byLane: newSeries(func(l lane) []attribute.KeyValue {
 			attrs := []attribute.KeyValue{attribute.String(attrPriority, priorityName(l.priority))}

@@ -191,7 +191,8 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 	if time.Since(due) < rc.settled {
 		return nil
 	}
-	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.Time("due", due))
+	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
+		slog.String("task_id", rec.TaskID), slog.Time("due", due))
 	_, _, err = rc.ledger.claim(ctx, rec, time.Now(), m.Seq)
 	return err
 }

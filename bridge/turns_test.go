@@ -41,13 +41,13 @@ func waitingWith(self string, names []string, n int, waited time.Duration, now t
 	turns := newTurns(nil, "", self)
 	for _, name := range names {
 		if name != self {
-			turns.hear(news(slotNews{Replica: name, Wait: n, Waited: waited}), newSlots(0), now)
+			turns.hear(told(slotNews{Replica: name, Wait: n, Waited: waited}), newSlots(0), now)
 		}
 	}
 	return turns
 }
 
-func news(n slotNews) *nats.Msg {
+func told(n slotNews) *nats.Msg {
 	data, err := json.Marshal(n)
 	if err != nil {
 		panic(err)
@@ -77,7 +77,7 @@ func TestTurnsGoByPriority(t *testing.T) {
 			turns := newTurns(nil, "", self)
 			for name, p := range priorities {
 				if name != self {
-					turns.hear(news(slotNews{Replica: name, Wait: 1, Priority: p}), newSlots(0), now)
+					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), newSlots(0), now)
 				}
 			}
 			turns.wait(&request{priority: own, slots: 1}, now, now)
@@ -121,7 +121,7 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 	turns := newTurns(nil, "", "a")
 	hear := func(n slotNews) {
 		n.Replica = "b"
-		turns.hear(news(n), s, now)
+		turns.hear(told(n), s, now)
 	}
 	room := func(token string) bool {
 		ok, _ := s.reserve(token, 1, now)

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 func TestLogger(t *testing.T) {
@@ -25,5 +28,41 @@ func TestLogger(t *testing.T) {
 				t.Errorf("logged %q, want %q", &buf, test.want)
 			}
 		})
+	}
+}
+
+// TestLinesLeadToTheirTrace logs within a span, by loggers derived in every way.
+func TestLinesLeadToTheirTrace(t *testing.T) {
+	t.Parallel()
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	ctx := trace.ContextWithSpanContext(t.Context(), span)
+	const want = "trace_id=01000000000000000000000000000000 span_id=0200000000000000"
+	var buf bytes.Buffer
+	log := newLogger(&buf, "info", "text")
+	for _, l := range []*slog.Logger{log, log.With("a", 1), log.WithGroup("g").With("b", 2)} {
+		buf.Reset()
+		l.InfoContext(ctx, "done")
+		if !strings.Contains(strings.ReplaceAll(buf.String(), "g.", ""), want) {
+			t.Errorf("logged %q, want %q in it", &buf, want)
+		}
+	}
+	buf.Reset()
+	log.InfoContext(t.Context(), "done")
+	if strings.Contains(buf.String(), "trace_id") {
+		t.Errorf("logged %q outside of a span", &buf)
+	}
+}
+
+func TestSecondHandlerGetsTheSameLevels(t *testing.T) {
+	t.Parallel()
+	var first, second bytes.Buffer
+	everything := slog.NewTextHandler(&second, &slog.HandlerOptions{Level: slog.LevelDebug})
+	log := alsoTo(newLogger(&first, "info", "text"), everything).With("a", 1).WithGroup("g")
+	log.InfoContext(t.Context(), "said")
+	log.DebugContext(t.Context(), "unsaid")
+	for _, got := range []string{first.String(), second.String()} {
+		if !strings.Contains(got, "msg=said a=1") || strings.Contains(got, "unsaid") {
+			t.Errorf("logged %q", got)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +50,50 @@ func TestTelemetryWithExporter(t *testing.T) {
 	defer telemetry.stop()
 	if _, ok := otel.GetTracerProvider().(*sdktrace.TracerProvider); !ok {
 		t.Errorf("tracer provider is %T", otel.GetTracerProvider())
+	}
+}
+
+// TestTelemetryIsPushed gives it an endpoint for everything, from which /metrics takes nothing away.
+func TestTelemetryIsPushed(t *testing.T) {
+	pushed := make(chan string, 100)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pushed <- r.URL.Path }))
+	t.Cleanup(collector.Close)
+	environ := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+	for name, value := range environ {
+		t.Setenv(name, value)
+	}
+	tracers, meters := otel.GetTracerProvider(), otel.GetMeterProvider()
+	t.Cleanup(func() {
+		otel.SetTracerProvider(tracers)
+		otel.SetMeterProvider(meters)
+	})
+	var logged bytes.Buffer
+	telemetry, err := setupTelemetry(t.Context(), environ, newLogger(&logged, "info", "json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, span := otel.Tracer("test").Start(t.Context(), "span")
+	telemetry.log.InfoContext(ctx, "done")
+	telemetry.log.DebugContext(ctx, "not of interest")
+	span.End()
+	if !strings.Contains(logged.String(), `"trace_id":"`+span.SpanContext().TraceID().String()) {
+		t.Errorf("logged %s", &logged)
+	}
+	scraped := httptest.NewRecorder()
+	telemetry.metrics.ServeHTTP(scraped, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	if !strings.Contains(scraped.Body.String(), "kling_build_info{") {
+		t.Errorf("scraped %s", scraped.Body)
+	}
+	telemetry.stop()
+	collector.Close()
+	close(pushed)
+	var paths []string
+	for path := range pushed {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	if want := []string{"/v1/logs", "/v1/metrics", "/v1/traces"}; !slices.Equal(slices.Compact(paths), want) {
+		t.Errorf("pushed to %q, want %q; logged %s", paths, want, &logged)
 	}
 }
 
