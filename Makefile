@@ -74,13 +74,22 @@ fmt-check:
 	$(GOLANGCI) fmt --diff ./...
 
 .PHONY: generate
-generate: ## Write what is generated: the README's table of variables
+generate: ## Write what is generated: the README's tables of variables and metrics
 	go test ./config -run '^TestReadmeTable$$' -update
+	go test ./cmd/klingbridge -run '^TestMetricsInUse$$' -update
 
-# The same test without -update compares.
+# The same tests without -update compare.
 .PHONY: generated
 generated:
 	go test ./config -run '^TestReadmeTable$$'
+	go test ./cmd/klingbridge -run '^TestMetricsInUse$$'
+
+# Not part of check: building promtool for the first time takes minutes. The tests parse the rules in any case.
+PROMTOOL := go run github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+.PHONY: alerts
+alerts: ## Check the alerts, and what they do with made-up series, by Prometheus's own promtool
+	$(PROMTOOL) check config deployments/prometheus/prometheus.yaml
+	$(PROMTOOL) test rules deployments/prometheus/alerts_test.yaml
 
 .PHONY: cover
 cover: ## Test with coverage of all packages, summed up by function
