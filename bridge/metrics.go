@@ -108,7 +108,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	m := &metrics{
 		requests:       count("kling.requests", "{request}", "Requests taken in."),
 		tasks:          count("kling.tasks", "{task}", "Tasks created at Kling."),
-		completions:    count("kling.completions", "{completion}", "Requests ended, each once over all replicas."),
+		completions:    count("kling.completions", "{completion}", "Requests ended."),
 		lateResults:    count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
 		deadLetters:    count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
 		callbacks:      count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
