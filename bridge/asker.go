@@ -84,7 +84,9 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingReque
 	case held == nil:
 		return events.Task{}, nil, refusef(http.StatusNotFound, "nothing is known of a request %q", id)
 	default:
-		return a.waitingTask(held.req), held, nil
+		task := a.waitingTask(held.req)
+		task.Before = &held.before
+		return task, held, nil
 	}
 }
 

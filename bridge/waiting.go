@@ -126,8 +126,9 @@ func (w *waiting) settle(ctx context.Context, m *bus.Message, req *request, e en
 
 // waitingRequest is a request as it lies in the stream.
 type waitingRequest struct {
-	msg *bus.Message
-	req *request
+	msg    *bus.Message
+	req    *request
+	before int // requests of its pool that came earlier and are no less urgent
 }
 
 // scanBatch is how many requests are read at a time in search of one.
@@ -137,17 +138,45 @@ const scanBatch = 1000
 // message's place in the stream.
 func (w *waiting) find(ctx context.Context, id string) (found *waitingRequest, err error) {
 	stream, all := w.subjects.RequestsStream(), w.subjects.AllRequests()
+	passed := map[queue]int{}
 	err = w.bus.Scan(ctx, stream, all, 1, scanBatch, func(m *bus.Message) bool {
 		given := givenID(m.Header)
 		if given != "" && usableID(given) != id {
+			passed[w.queueOf(m)]++
 			return true
 		}
 		if req, _ := w.request(m); req != nil && req.id == id { // also one that will be rejected
-			found = &waitingRequest{m, req}
+			found = &waitingRequest{msg: m, req: req}
 		}
 		return found == nil
 	})
+	if found != nil {
+		found.before = before(passed, queue{found.req.kind.Pool, found.req.priority})
+	}
 	return found, err
+}
+
+// queue is what requests wait in.
+type queue struct {
+	pool     kling.Pool
+	priority events.Priority
+}
+
+func (w *waiting) queueOf(m *bus.Message) queue {
+	parsed, _ := w.subjects.Parse(m.Subject)
+	kind, _ := w.kinds.Lookup(parsed.Kind)
+	return queue{kind.Pool, parsed.Priority}
+}
+
+// before sums up what waits in a queue and in the more urgent ones of the same pool.
+func before(waiting map[queue]int, q queue) (n int) {
+	for _, priority := range events.Priorities() {
+		n += waiting[queue{q.pool, priority}]
+		if priority == q.priority {
+			break
+		}
+	}
+	return n
 }
 
 // reject ends an invalid request that should have been rejected long ago: the client library takes an empty message

@@ -38,7 +38,10 @@ type Task struct {
 	Deadline       *Time             `json:"deadline"`     // of a request that has not ended
 	Metadata       map[string]string `json:"metadata"`
 	Error          *Error            `json:"error"` // of one that ended other than succeed
-	ReplayOf       string            `json:"replay_of,omitempty"`
+	// Before is how many requests of its pool came earlier and are no less urgent: only in the answer to
+	// [EndpointTaskGet] about one that waits.
+	Before   *int   `json:"before,omitempty"`
+	ReplayOf string `json:"replay_of,omitempty"`
 }
 
 // TaskAnswer answers [EndpointTaskGet].

@@ -58,6 +58,7 @@ func TestAsking(t *testing.T) {
 	}{
 		{"task get long", 0, []string{"request    ", "long\n", "status", "processing\n", "meta", "Tenant=acme\n", "next poll", "pool", "video\n"}},
 		{"task get nobody", 1, []string{`nothing is known of a request "nobody"`}},
+		{"task get waits", 0, []string{"status     waiting\n", "before it  0\n"}},
 		{"task list", 0, []string{"waiting     text2video  waits\n", "processing  text2video  long\n", "rejected    image-generations  bad  policy: "}},
 		{"task list --limit 1", 0, []string{"waits"}},
 		{"task list --kind text3video", 2, []string{`there is no kind "text3video"`}},

@@ -68,6 +68,9 @@ func (p *program) printTask(t events.Task) error {
 	row("kind", t.Kind)
 	row("pool", t.Pool)
 	fmt.Fprintf(w, "status\t%s\n", strings.TrimRight(p.status(p.stdout, t.Status), " "))
+	if t.Before != nil {
+		row("before it", fmt.Sprint(*t.Before))
+	}
 	if t.Error != nil {
 		row("error", t.Error.Error())
 	}
