@@ -271,9 +271,13 @@ func (s *slots) endRecount(stored map[string]int, began time.Time) {
 	defer s.mu.Unlock()
 	for token, u := range s.used {
 		_, ok := stored[token]
-		lost := u.held && u.at.Before(began) || u.foreign && u.at.Before(began.Add(-foreignLife))
-		if !ok && lost {
+		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
+		switch {
+		case !ok && (stale || u.held && u.at.Before(began)):
 			s.remove(token)
+		case ok && stale && !u.held: // whoever reserved it may be gone: it must not hold up probes
+			u.held = true
+			s.put(token, u)
 		}
 	}
 	for token, n := range stored {

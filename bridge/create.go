@@ -167,13 +167,18 @@ func (c *creator) resumeEnded(ctx context.Context, j *job) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	if ended.Status == events.StatusRejected {
+	if ended.Status == events.StatusRejected && endedBy(ended, j.req) {
 		// A failure between completion and dead letter may have left the letter out. It is stored once.
 		if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
 			return verdict{}, err
 		}
 	}
 	return c.repeat(ctx, j)
+}
+
+// endedBy tells a redelivered request from another one with the same id, whose end it was not.
+func endedBy(end *events.Event, r *request) bool {
+	return end.Kind == r.kind.Name && end.RequestedAt.Equal(events.At(r.requestedAt).Time)
 }
 
 func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {

@@ -76,7 +76,7 @@ func (d *deadLetters) bury(ctx context.Context, r *request, header nats.Header, 
 	} else {
 		msg.Header.Del(events.HeaderErrorPriority) // of the sender's making
 	}
-	bus.GuardSequence(msg, subject, 0)
+	bus.GuardSequence(msg, d.subjects.DeadOf(r.token), 0)
 
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()

@@ -232,7 +232,10 @@ func TestRepeatedLateAndReorderedCallbacks(t *testing.T) {
 	disorder := func(v klingtest.CallbackView) klingtest.CallbackFault {
 		return klingtest.CallbackFault{Repeat: 3, Reorder: v.Status == klingtest.StatusProcessing}
 	}
-	w := start(t, setup{sim: klingtest.Options{Faults: klingtest.Faults{Callback: disorder}}})
+	w := start(t, setup{sim: klingtest.Options{
+		SubmittedFor: 10 * time.Millisecond, Duration: time.Second, // far enough apart for a busy machine
+		Faults: klingtest.Faults{Callback: disorder},
+	}})
 	id := w.submit("r", "a")
 	w.await(id)
 	w.eventually("every callback is answered 2xx", func() bool {

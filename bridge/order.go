@@ -22,6 +22,9 @@ func (p *pool) next(now time.Time) *job {
 	if p.running >= maxWindow {
 		return nil
 	}
+	if j := p.nextSeated(now); j != nil {
+		return j
+	}
 	was := p.blocked
 	p.blocked = blocked{}
 	if p.turns.yields(was.severalSince(), now) {
@@ -78,6 +81,23 @@ func (p *pool) nextSlotless(now time.Time) *job {
 	return nil
 }
 
+// nextSeated picks a job that has its slots already, and so waits behind nobody: it is to be looked up, or was taken over
+// from a replica that died with it.
+func (p *pool) nextSeated(now time.Time) *job {
+	for key, jobs := range p.ready {
+		for i, j := range jobs {
+			_, known := p.slots.weight(j.req.token)
+			if (j.reserved || known) && p.pauses.allow(key.generation, p.name, now) {
+				p.ready[key] = slices.Delete(jobs, i, i+1)
+				p.running++
+				j.passed = p.passed[key.priority]
+				return j
+			}
+		}
+	}
+	return nil
+}
+
 // order is high, normal, low, except that a lower priority which has been passed over long enough comes first.
 func (p *pool) order() []events.Priority {
 	order := make([]events.Priority, 0, 5)
@@ -97,16 +117,14 @@ func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job
 		g := generations[(p.turn+i)%len(generations)]
 		key := laneKey{pool: p.name, generation: g, priority: priority}
 		for at, j := range p.ready[key] {
-			if !j.reserved {
-				ok, owned := p.slots.reserve(j.req.token, j.req.slots, now)
-				if !ok && p.slots.never(j.req.slots) {
-					continue
-				}
-				if !ok {
-					return nil, j
-				}
-				j.reserved = owned
+			ok, owned := p.slots.reserve(j.req.token, j.req.slots, now)
+			if !ok && p.slots.never(j.req.slots) {
+				continue
 			}
+			if !ok {
+				return nil, j
+			}
+			j.reserved = owned
 			if !p.pauses.allow(g, p.name, now) {
 				p.giveBack(j)
 				break

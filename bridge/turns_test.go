@@ -217,3 +217,39 @@ func TestRequestForMoreThanThereIs(t *testing.T) {
 		t.Errorf("a refusal of nine slots has made the limit %d", p.slots.limit)
 	}
 }
+
+// TestSeatedRequestWaitsBehindNobody has a request come back whose replica died with a slot for it. An urgent one waits
+// for that very slot.
+func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
+	p := testPool(accept)
+	now := time.Now()
+	p.slots.limit, p.slots.probeAt = 1, now.Add(time.Hour)
+	p.slots.taken("orphan", 1, now)
+	p.add(testJob(t, "urgent", "text2video", events.PriorityHigh))
+	if j := p.step(); j != nil {
+		t.Fatalf("%s was started without a slot", j.req.id)
+	}
+	p.add(testJob(t, "orphan", "text2video", events.PriorityLow))
+	for _, want := range []string{"orphan", "urgent"} {
+		if j := p.step(); j == nil || j.req.id != want {
+			t.Fatalf("got %+v, want %s", j, want)
+		}
+	}
+}
+
+// TestOrphanDoesNotHoldUpProbes keeps a pool from being tried for as long as a replica may be about to send.
+func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
+	s, now := newSlots(0), time.Now()
+	s.limit = 1
+	s.taken("orphan", 1, now)
+	for _, c := range []struct {
+		after time.Duration
+		probe bool
+	}{{foreignLife / 2, false}, {2 * foreignLife, true}} {
+		s.beginRecount()
+		s.endRecount(map[string]int{"orphan": 1}, now.Add(c.after))
+		if ok, _ := s.reserve("probe", 1, now.Add(c.after)); ok != c.probe {
+			t.Errorf("after %s the pool was tried: %v, want %v", c.after, ok, c.probe)
+		}
+	}
+}
