@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,8 +51,8 @@ func (w *world) assaults(task klingtest.TaskView) []assault {
 	return []assault{
 		post("no signature", "/callbacks/text2video/"+parts[3], end, 404),
 		post("wrong signature", right[:len(right)-4]+"AAAA", end, 404),
-		post("another request", "/callbacks/text2video/order-2/"+signature, end, 404),
-		post("another kind", "/callbacks/image2video/"+parts[3]+"/"+signature, end, 404),
+		post("another request", "/callbacks/"+parts[2]+"/nobody/"+signature, end, 404),
+		post("another kind", "/callbacks/image2video/"+parts[3]+"/"+signature, end, 404), // than any victim's
 		post("path tricks", "/callbacks/text2video/../text2video/"+parts[3]+"/"+signature, end, 404),
 		post("encoded path", "/callbacks/text2video/"+parts[3]+"%2f"+signature, end, 404),
 		post("a subject as token", "/callbacks/text2video/kling.completion.>/"+signature, end, 404),
@@ -80,6 +81,8 @@ func (w *world) attack(length time.Duration) {
 		return w.count(w.subjects.RequestsStream(), w.subjects.AllRequests()) == 0
 	})
 	tasks := w.sim.Tasks()
+	victim := slices.IndexFunc(tasks, func(t klingtest.TaskView) bool { return t.Kind.Name != "image2video" })
+	tasks[0], tasks[victim] = tasks[victim], tasks[0]
 	ctx, cancel := context.WithTimeout(w.ctx, length)
 	defer cancel()
 	var attack sync.WaitGroup
