@@ -17,15 +17,19 @@ func (p *program) readBody(file, prompt string, sets []string) (json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
-	untouched := prompt == "" && len(sets) == 0
-	if untouched && len(raw) == 0 {
+	if len(raw) == 0 && prompt == "" && len(sets) == 0 {
 		return nil, usagef("the request has no body: name a file, or use --prompt or --set")
 	}
+	return changedBody(raw, bodyName(file), prompt, sets)
+}
+
+// changedBody applies the --prompt and --set flags to a body, which errors call name.
+func changedBody(raw []byte, name, prompt string, sets []string) (json.RawMessage, error) {
 	body, err := decodeObject(raw)
 	if err != nil {
-		return nil, usagef("%s is not a JSON object: %w", bodyName(file), err)
+		return nil, usagef("%s is not a JSON object: %w", name, err)
 	}
-	if untouched {
+	if prompt == "" && len(sets) == 0 {
 		return raw, nil
 	}
 	if prompt != "" {

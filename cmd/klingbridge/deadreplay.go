@@ -18,8 +18,9 @@ The next replay of a request is refused until the last has ended. Exits 1 when o
 them all.
 
 With --json each is printed as one JSON object per line: replay_of, the id that was given, and request_id, the new one.`,
-		Example: "  klingbridge dead replay order-42",
-		Args:    someIDs(0),
+		Example:           "  klingbridge dead replay order-42",
+		Args:              someIDs(0),
+		ValidArgsFunction: p.completeDead(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.askEach(cmd.Context(), args, func(c *events.Client, id string) error {
 				replay, err := c.Replay(cmd.Context(), id)

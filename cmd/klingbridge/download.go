@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -66,41 +67,103 @@ func writable(dir string) error {
 
 // download saves the files in dir, which exists, one after the other, and says so on stderr.
 func (p *program) download(ctx context.Context, dir, token string, files []resultFile) error {
+	line := newLive(p.stderr, isTerminal(p.stderr))
 	for i, file := range files {
-		name := filepath.Join(dir, file.name(token, i+1))
-		size, err := save(ctx, file.url, name)
+		t := transfer{url: file.url, name: filepath.Join(dir, file.name(token, i+1))}
+		shown := func(context.Context) (string, bool) { return t.progress(), true }
+		err := line.while(ctx, liveInterval, shown, func() error { return t.run(ctx) })
 		if err != nil {
-			return fmt.Errorf("download %s: %w", name, err)
+			return fmt.Errorf("download %s: %w; the same command goes on from here", t.name, err)
 		}
-		fmt.Fprintf(p.stderr, "saved %s (%s)\n", name, formatSize(size))
+		fmt.Fprintf(p.stderr, "saved %s (%s)\n", t.name, formatSize(t.done.Load()))
 	}
 	return nil
 }
 
-// save writes what the URL holds to a temporary file and renames it when it is whole.
-func save(ctx context.Context, url, name string) (size int64, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+// transfer saves what a URL holds as a file. What has come so far is kept in a file beside it, from which a later
+// transfer goes on.
+type transfer struct {
+	url, name string
+
+	done, total atomic.Int64 // bytes; total is 0 while it is not known
+}
+
+// partSuffix ends the name of a file that is not whole.
+const partSuffix = ".part"
+
+func (t *transfer) run(ctx context.Context) error {
+	part, err := os.OpenFile(t.name+partSuffix, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return 0, err
+		return err
+	}
+	err = t.fetch(ctx, part)
+	if err := errors.Join(err, part.Close()); err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), t.name)
+}
+
+// fetch asks for what is missing. A server that can't answer that sends the whole.
+func (t *transfer) fetch(ctx context.Context, part *os.File) error {
+	have, err := part.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	if have > 0 {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("%s answered %s", request.URL.Host, response.Status)
+	switch {
+	case response.StatusCode == http.StatusPartialContent && beginsAt(response, have):
+	case response.StatusCode == http.StatusOK:
+		have = 0
+	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable: // there is more of it here than there
+		return errors.Join(fmt.Errorf("%s has another file now", request.URL.Host), part.Truncate(0))
+	default:
+		return fmt.Errorf("%s answered %s", request.URL.Host, response.Status)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(name), ".klingbridge-*")
-	if err != nil {
-		return 0, err
+	if _, err := part.Seek(have, io.SeekStart); err != nil {
+		return err
 	}
-	defer os.Remove(temp.Name()) // nothing is left of it after the rename
-	size, err = io.Copy(temp, response.Body)
-	if err := errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
-		return 0, err
+	if err := part.Truncate(have); err != nil {
+		return err
 	}
-	return size, os.Rename(temp.Name(), name)
+	t.done.Store(have)
+	if response.ContentLength >= 0 {
+		t.total.Store(have + response.ContentLength)
+	}
+	_, err = io.Copy(io.MultiWriter(part, t), response.Body)
+	return err
+}
+
+func beginsAt(r *http.Response, at int64) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at))
+}
+
+// Write counts what has come.
+func (t *transfer) Write(p []byte) (int, error) {
+	t.done.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// progress is a bar and figures for a person.
+func (t *transfer) progress() string {
+	const width = 24
+	done, total := t.done.Load(), t.total.Load()
+	if total == 0 {
+		return formatSize(done)
+	}
+	full := int(width * done / total)
+	bar := strings.Repeat("#", full) + strings.Repeat("-", width-full)
+	return fmt.Sprintf("%s %3d %% of %s  %s", bar, 100*done/total, formatSize(total), filepath.Base(t.name))
 }
 
 func formatSize(n int64) string {

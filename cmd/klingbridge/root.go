@@ -56,12 +56,11 @@ func (p *program) rootCommand() *cobra.Command {
 		Short: "A bridge between NATS JetStream and the Kling AI video API",
 		Long: "klingbridge turns messages on NATS subjects into tasks of the Kling AI video API, and what becomes of each\n" +
 			"task into exactly one completion event.",
-		RunE:              p.needsCommand,
-		Version:           thisBuild().Version,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRun:  func(*cobra.Command, []string) { p.started = true },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE:             p.needsCommand,
+		Version:          thisBuild().Version,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { p.started = true },
 	}
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)

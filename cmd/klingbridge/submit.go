@@ -27,6 +27,7 @@ type submission struct {
 	timeout     string
 	wait        bool
 	download    string
+	lines       bool
 	asJSON      bool
 }
 
@@ -40,11 +41,15 @@ func (p *program) submitCommand() *cobra.Command {
 Kling wants digits as a string, quote them twice: --set 'duration="5"'.
 
 Prints the request id. With --wait, progress goes to stderr, the URLs of the result to stdout, and the exit code is 0
-when the task succeeded, else 1.`,
+when the task succeeded, else 1.
+
+With --lines the file holds one body a line, and each becomes a request. With --id they are named <id>-<line>, so that the
+same command given again makes nothing anew. --wait then prints each result as "<request id>  <url>", and sums up.`,
 		Example: `  klingbridge submit text2video --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
   klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait`,
-		Args: submitArgs,
+		Args:              submitArgs,
+		ValidArgsFunction: p.completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := notEmpty(cmd.Flags(), "id", "timeout", "download"); err != nil {
 				return err
@@ -52,6 +57,9 @@ when the task succeeded, else 1.`,
 			s.kind = args[0]
 			if len(args) == 2 {
 				s.file = args[1]
+			}
+			if s.lines {
+				return p.submitLines(cmd.Context(), s)
 			}
 			return p.submit(cmd.Context(), s)
 		},
@@ -65,6 +73,7 @@ when the task succeeded, else 1.`,
 	f.StringArrayVar(&s.metas, "meta", nil, "`Name=value` to find on every event of this request; may be repeated")
 	f.BoolVar(&s.wait, "wait", false, "wait for the end")
 	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
+	f.BoolVar(&s.lines, "lines", false, "the file holds one body a line")
 	f.BoolVar(&s.asJSON, "json", false, `print JSON: the completion event, or without --wait {"request_id":"…"}`)
 	return cmd
 }
@@ -124,6 +133,16 @@ func (p *program) submit(ctx context.Context, s submission) error {
 }
 
 func (p *program) request(s submission) (events.Request, error) {
+	r, err := p.newRequest(s)
+	if err != nil {
+		return r, err
+	}
+	r.Body, err = p.readBody(s.file, s.prompt, s.sets)
+	return r, err
+}
+
+// newRequest is a request without its body.
+func (p *program) newRequest(s submission) (events.Request, error) {
 	r := events.Request{Kind: s.kind, ID: s.id, Metadata: map[string]string{}}
 	var err error
 	if r.Priority, err = parsePriority(s.priority); err != nil {
@@ -141,8 +160,7 @@ func (p *program) request(s submission) (events.Request, error) {
 		}
 		r.Metadata[name] = value
 	}
-	r.Body, err = p.readBody(s.file, s.prompt, s.sets)
-	return r, err
+	return r, nil
 }
 
 func parsePriority(name string) (events.Priority, error) {
@@ -183,24 +201,32 @@ func (p *program) printID(id string, asJSON bool) error {
 // await follows one request to its end. It reads the events from the first on, for the id may be that of a request
 // which was sent before.
 func (p *program) await(ctx context.Context, client *events.Client, id string, s submission) error {
-	start := time.Now()
-	for m, err := range client.Watch(ctx, events.Filter{ID: id, Since: time.Unix(1, 0)}) {
-		if err != nil && m.Subject == "" {
-			return p.awaitError(ctx, err, id)
+	var end events.Message
+	line := newLive(p.stderr, isTerminal(p.stderr))
+	err := line.while(ctx, askInterval, howItGoes(client, id), func() error {
+		for m, err := range client.Watch(ctx, events.Filter{ID: id, Since: time.Unix(1, 0)}) {
+			if err != nil && m.Subject == "" {
+				return p.awaitError(ctx, err, id)
+			}
+			if err != nil {
+				line.say(printable(err.Error()))
+				continue
+			}
+			if m.Event.Kind != s.kind { // it waited unseen when we asked
+				return otherKind(m.Event)
+			}
+			line.say(p.status(p.stderr, m.Event.Status))
+			if m.Type == events.TypeCompletion {
+				end = m
+				return nil
+			}
 		}
-		if err != nil {
-			fmt.Fprintln(p.stderr, printable(err.Error()))
-			continue
-		}
-		if m.Event.Kind != s.kind { // it waited unseen when we asked
-			return otherKind(m.Event)
-		}
-		fmt.Fprintf(p.stderr, "%7s  %s\n", time.Since(start).Round(100*time.Millisecond), p.status(p.stderr, m.Event.Status))
-		if m.Type == events.TypeCompletion {
-			return p.finish(ctx, m, s)
-		}
+		return p.awaitError(ctx, context.Cause(ctx), id)
+	})
+	if err != nil {
+		return err
 	}
-	return p.awaitError(ctx, context.Cause(ctx), id)
+	return p.finish(ctx, end, s)
 }
 
 func (p *program) awaitError(ctx context.Context, err error, id string) error {

@@ -256,26 +256,6 @@ func TestSubmitDownloads(t *testing.T) {
 	}
 }
 
-func TestSubmitDownloadLeavesNoHalfFile(t *testing.T) {
-	t.Parallel()
-	b := startFakeBridge(t)
-	cdn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "100")
-		_, _ = w.Write([]byte("half"))
-	}))
-	t.Cleanup(cdn.Close)
-	b.complete(success("w5", cdn.URL+"/a.mp4"))
-	dir := t.TempDir()
-	got := execute(t.Context(), b.environ(), "", "submit", "text2video", "--prompt", "x", "--id", "w5", "--download", dir)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.code != 1 || len(entries) > 0 {
-		t.Errorf("exit %d with %v left, want 1 with nothing", got.code, entries)
-	}
-}
-
 func TestSubmitInterrupted(t *testing.T) {
 	t.Parallel()
 	b := startFakeBridge(t)

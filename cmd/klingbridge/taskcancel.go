@@ -17,8 +17,9 @@ func (p *program) taskCancelCommand() *cobra.Command {
 one of them could not be cancelled, having tried them all.
 
 With --json each that was cancelled is printed as one JSON object per line: request_id, and cancelled, which is true.`,
-		Example: "  klingbridge task cancel order-42 order-43",
-		Args:    someIDs(0),
+		Example:           "  klingbridge task cancel order-42 order-43",
+		Args:              someIDs(0),
+		ValidArgsFunction: p.completeIDs(events.StatusWaiting),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.askEach(cmd.Context(), args, func(c *events.Client, id string) error {
 				if err := c.Cancel(cmd.Context(), id); err != nil {

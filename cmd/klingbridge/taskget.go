@@ -21,8 +21,9 @@ func (p *program) taskGetCommand() *cobra.Command {
 
 With --json the bridge's answer is printed, an object with a key task, which has:
 ` + taskFields,
-		Example: "  klingbridge task get order-42",
-		Args:    someIDs(1),
+		Example:           "  klingbridge task get order-42",
+		Args:              someIDs(1),
+		ValidArgsFunction: p.completeIDs(""),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.ask(cmd.Context(), func(c *events.Client) error {
 				task, err := c.Task(cmd.Context(), args[0])

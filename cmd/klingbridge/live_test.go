@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// TestLiveLine follows a request for five seconds on a terminal.
+func TestLiveLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var screen strings.Builder
+		line := newLive(&screen, true)
+		asked := 0
+		err := line.while(t.Context(), askInterval, func(context.Context) (string, bool) {
+			asked++
+			return "waiting for capacity, 3 before it", asked < 3
+		}, func() error {
+			time.Sleep(1100 * time.Millisecond)
+			line.say("submitted")
+			time.Sleep(4 * time.Second)
+			line.say("succeed")
+			return nil
+		})
+		if err != nil || asked != 3 {
+			t.Errorf("%v, asked %d times, want 3", err, asked)
+		}
+		got := strings.Split(strings.TrimPrefix(screen.String(), eraseLine), eraseLine)
+		if first := got[0]; first != "     0s  waiting for capacity, 3 before it" {
+			t.Errorf("first %q", first)
+		}
+		stays := ""
+		for _, part := range got {
+			if strings.HasSuffix(part, "\n") {
+				stays += part
+			}
+		}
+		if want := "   1.1s  submitted\n   5.1s  succeed\n"; stays != want || got[len(got)-1] != "" {
+			t.Errorf("what stays is %q and %q, want %q and nothing", stays, got[len(got)-1], want)
+		}
+	})
+}
+
+// TestLiveLineElsewhere writes nothing but whole lines where there is no terminal.
+func TestLiveLineElsewhere(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	line := newLive(&out, false)
+	err := line.while(t.Context(), askInterval, nil, func() error {
+		line.show("never")
+		line.say("submitted")
+		return nil
+	})
+	if got := out.String(); err != nil || got != "     0s  submitted\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestHowItGoes(t *testing.T) {
+	t.Parallel()
+	three, none := 3, 0
+	for want, task := range map[string]events.Task{
+		"waiting for capacity, 3 before it":          {Status: events.StatusWaiting, Before: &three},
+		"waiting for capacity, next in line":         {Status: events.StatusWaiting, Before: &none},
+		"being sent to Kling":                        {Status: events.StatusCreating},
+		"processing; text2video usually takes 1m20s": {Status: events.StatusProcessing},
+		"": {Status: events.StatusSucceed},
+	} {
+		if got := inWords(task, "; text2video usually takes 1m20s"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
