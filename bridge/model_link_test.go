@@ -16,19 +16,14 @@ import (
 type link struct {
 	server   string
 	listener net.Listener
-	copying  sync.WaitGroup
+	serving  sync.WaitGroup
 
-	mu      sync.Mutex
-	pairs   map[*pair]struct{}
-	down    bool // nobody connects any more
-	writes  int  // until the link breaks; zero: it does not
-	onBreak func()
-}
-
-// pair is one connection through a link.
-type pair struct {
-	replica, server *net.TCPConn
-	onAnswer        func() // not nil: the next answer breaks it and this is called; guarded by the link's mutex
+	mu       sync.Mutex // guards what follows
+	hangUp   func()     // ends the connection that stands
+	isCut    bool       // nobody connects any more
+	writes   int        // until the connection breaks; zero: it does not
+	onBreak  func()
+	breaking bool // with the next answer
 }
 
 // write matches what changes a stream: events and records, dead letters, deletions, and acks that want an answer.
@@ -36,41 +31,64 @@ var write = regexp.MustCompile(`PUB (\S+-put\.|\S+\.dead\.|\$JS\.API\.STREAM\.MS
 
 func newLink(t *testing.T, server string) *link {
 	t.Helper()
-	l := &link{server: server, listener: listenLocal(t), pairs: map[*pair]struct{}{}}
-	l.copying.Go(l.accept)
+	l := &link{server: server, listener: listenLocal(t), hangUp: func() {}}
+	l.serving.Go(l.serve)
 	return l
 }
 
 func (l *link) url() string { return "nats://" + l.listener.Addr().String() }
 
-func (l *link) accept() {
+// serve carries one connection after the other: a replica has one at a time.
+func (l *link) serve() {
 	for {
-		conn, err := l.listener.Accept()
+		replica, err := l.listener.Accept()
 		if err != nil {
 			return
 		}
 		server, err := net.Dial("tcp", l.server)
 		if err != nil {
-			_ = conn.Close()
+			_ = replica.Close()
 			continue
 		}
-		p := &pair{replica: conn.(*net.TCPConn), server: server.(*net.TCPConn)}
-		if !l.add(p) {
-			p.hangUp()
-			return
-		}
-		l.copying.Go(func() { l.copyWrites(p) })
-		l.copying.Go(func() { l.copyAnswers(p) })
+		l.carry(replica.(*net.TCPConn), server.(*net.TCPConn))
 	}
 }
 
-func (l *link) add(p *pair) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.down {
-		l.pairs[p] = struct{}{}
+func (l *link) carry(replica, server *net.TCPConn) {
+	hangUp := func() { // what is on its way is lost
+		for _, c := range []*net.TCPConn{replica, server} {
+			_ = c.SetLinger(0)
+			_ = c.Close()
+		}
 	}
-	return !l.down
+	l.mu.Lock()
+	l.hangUp, l.breaking = hangUp, false
+	if l.isCut {
+		hangUp()
+	}
+	l.mu.Unlock()
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		defer hangUp()
+		copyChunks(server, replica, l.sees)
+	})
+	copyChunks(replica, server, l.answers)
+	hangUp()
+	writing.Wait()
+}
+
+// copyChunks copies what passes until a connection ends or something does not.
+func copyChunks(to, from net.Conn, pass func([]byte) bool) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil || !pass(buf[:n]) {
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
 }
 
 // breakAtWrite breaks the connection after the server got the n-th write from now and before its answer arrives, and
@@ -78,102 +96,53 @@ func (l *link) add(p *pair) bool {
 func (l *link) breakAtWrite(n int, then func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writes, l.onBreak = n, then
+	l.writes, l.onBreak, l.breaking = n, then, false
 }
 
-func (l *link) copyWrites(p *pair) {
-	defer l.drop(p)
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := p.replica.Read(buf)
-		if err != nil {
-			return
-		}
-		l.countWrites(p, buf[:n])
-		hideMsgIDs(buf[:n])
-		if _, err := p.server.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-// hiddenMsgID stands for a message's id on its way; it is as long.
+// hiddenMsgID stands for the header of a message's id on its way; it is as long.
 const hiddenMsgID = "Kept-Msg-Id"
 
-func hideMsgIDs(data []byte) {
-	for {
-		i := bytes.Index(data, []byte(jetstream.MsgIDHeader+":"))
-		if i < 0 {
-			return
+// sees looks at what the replica writes.
+func (l *link) sees(data []byte) bool {
+	for rest := data; ; {
+		_, after, found := bytes.Cut(rest, []byte(jetstream.MsgIDHeader+":"))
+		if !found {
+			break
 		}
-		data = data[i+copy(data[i:], hiddenMsgID):]
+		copy(data[len(data)-len(after)-len(hiddenMsgID)-1:], hiddenMsgID)
+		rest = after
 	}
-}
-
-func (l *link) countWrites(p *pair, data []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.writes == 0 {
-		return
+	if l.writes > 0 {
+		l.writes = max(l.writes-len(write.FindAll(data, -1)), 0)
+		l.breaking = l.writes == 0
 	}
-	l.writes = max(l.writes-len(write.FindAll(data, -1)), 0)
-	if l.writes == 0 {
-		p.onAnswer = l.onBreak
-	}
+	return true
 }
 
-func (l *link) copyAnswers(p *pair) {
-	defer l.drop(p)
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := p.server.Read(buf)
-		if err != nil {
-			return
-		}
-		if broken := l.brokenBy(p); broken != nil {
-			broken()
-			return
-		}
-		if _, err := p.replica.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-func (l *link) brokenBy(p *pair) func() {
+// answers reports whether an answer may reach the replica.
+func (l *link) answers([]byte) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return p.onAnswer
-}
-
-func (l *link) drop(p *pair) {
-	l.mu.Lock()
-	delete(l.pairs, p)
+	breaking, then := l.breaking, l.onBreak
 	l.mu.Unlock()
-	p.hangUp()
-}
-
-// hangUp loses what is still on its way.
-func (p *pair) hangUp() {
-	for _, c := range []*net.TCPConn{p.replica, p.server} {
-		_ = c.SetLinger(0)
-		_ = c.Close()
+	if breaking {
+		then()
 	}
+	return !breaking
 }
 
 // cut ends the link for good.
 func (l *link) cut() {
 	l.mu.Lock()
-	l.down = true
-	for p := range l.pairs {
-		p.hangUp()
-	}
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.isCut = true
+	l.hangUp()
 	_ = l.listener.Close()
 }
 
 // close cuts the link and waits for its goroutines.
 func (l *link) close() {
 	l.cut()
-	l.copying.Wait()
+	l.serving.Wait()
 }

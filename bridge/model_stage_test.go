@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/klingbridge/klingbridge/bridge"
@@ -51,12 +50,10 @@ func newTheatre(t *testing.T) *theatre {
 type stage struct {
 	*theatre
 	ctx      context.Context
-	story    story
 	subjects events.Subjects
 	sim      *klingtest.Server
 	api      *httptest.Server
 	client   *kling.Client
-	watching *nats.Subscription
 	began    time.Time
 
 	mu       sync.Mutex // guards what follows
@@ -64,7 +61,7 @@ type stage struct {
 	alive    []*replica
 	requests map[string]*asked
 	unknown  map[string]bool // external ids with a create call that may have made a task and was not asked about since
-	seen     map[string]int  // by a plain subscriber, by subject
+	blind    map[string]int  // queries that are still to fail, by external id
 	told     []string        // the story as it happened
 	broken   []breach
 }
@@ -100,10 +97,10 @@ func (th *theatre) newStage(st story) (*stage, error) {
 	subjects, err := events.NewSubjects(fmt.Sprintf("model%d", th.played))
 	th.mu.Unlock()
 	s := &stage{
-		theatre: th, ctx: th.t.Context(), story: st, subjects: subjects, began: time.Now(),
-		requests: map[string]*asked{}, unknown: map[string]bool{}, seen: map[string]int{},
+		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
+		requests: map[string]*asked{}, unknown: map[string]bool{}, blind: map[string]int{},
 	}
-	var simErr, subErr, clientErr error
+	var simErr, clientErr error
 	s.sim, simErr = klingtest.New(klingtest.Options{
 		APIKeys:      []string{apiKey},
 		Slots:        map[kling.Pool]int{kling.PoolVideo: st.slots},
@@ -116,7 +113,7 @@ func (th *theatre) newStage(st story) (*stage, error) {
 			Create: s.create,
 			Query:  s.query,
 			Callback: func(v klingtest.CallbackView) klingtest.CallbackFault {
-				return s.messageOf(v.TaskView).wish.callbackFault(v)
+				return s.messageOf(v.TaskView).wish.callbacks.fault(v.Ended())
 			},
 		},
 	})
@@ -125,8 +122,7 @@ func (th *theatre) newStage(st story) (*stage, error) {
 		BaseURL: s.api.URL, Credentials: kling.Credentials{APIKey: apiKey}, Timeout: 5 * time.Second,
 		TracerProvider: noop.NewTracerProvider(),
 	})
-	s.watching, subErr = th.bus.Conn().Subscribe(subjects.Public(), s.see)
-	return s, errors.Join(err, simErr, clientErr, subErr)
+	return s, errors.Join(err, simErr, clientErr)
 }
 
 // close ends what a story has left.
@@ -138,7 +134,6 @@ func (s *stage) close() {
 	}
 	s.api.Close()
 	s.client.Close()
-	_ = s.watching.Unsubscribe()
 	for _, stream := range []string{
 		s.subjects.RequestsStream(), s.subjects.EventsStream(), s.subjects.DeadStream(), s.subjects.SettingsStream(),
 	} {
@@ -201,30 +196,11 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-func (s *stage) running() int {
+// running returns the replicas that run, the newest last.
+func (s *stage) running() []*replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.alive)
-}
-
-// replica returns one of the running replicas, or nil when there is none.
-func (s *stage) replica(n int) *replica {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.alive) == 0 {
-		return nil
-	}
-	return s.alive[n%len(s.alive)]
-}
-
-// newest returns the running replica that was started last, or nil when there is none.
-func (s *stage) newest() *replica {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.alive) == 0 {
-		return nil
-	}
-	return s.alive[len(s.alive)-1]
+	return slices.Clone(s.alive)
 }
 
 // ready reports whether the first replica is.
@@ -262,12 +238,12 @@ func (s *stage) stop(r *replica) {
 
 // RoundTrip delivers a callback to the replica that was started last.
 func (s *stage) RoundTrip(req *http.Request) (*http.Response, error) {
-	r := s.newest()
-	if r == nil {
+	running := s.running()
+	if len(running) == 0 {
 		return nil, errors.New("no replica runs")
 	}
 	req = req.Clone(req.Context())
-	req.URL.Host = r.callbacks
+	req.URL.Host = running[len(running)-1].callbacks
 	return noRedirects.Transport.RoundTrip(req)
 }
 
@@ -306,7 +282,7 @@ func (s *stage) submit(id string, w wish) {
 	s.mu.Unlock()
 
 	msg.Header.Set(events.HeaderRequestID, id)
-	msg.Header.Set(metaMessage, fmt.Sprint(n))
+	msg.Header.Set(events.HeaderMetaPrefix+metaMessage, fmt.Sprint(n))
 	if w.hurried {
 		msg.Header.Set(events.HeaderTimeout, hurry.String())
 	}
@@ -315,8 +291,8 @@ func (s *stage) submit(id string, w wish) {
 	}
 }
 
-// metaMessage is the header that tells which message of its id a request is.
-const metaMessage = events.HeaderMetaPrefix + "Message"
+// metaMessage is the metadata that tells which message of its id a request is.
+const metaMessage = "Message"
 
 // promptOf makes a task that ends as it is wished, and tells to whom it belongs.
 func promptOf(token string, n int, end string) string {
@@ -366,21 +342,15 @@ func (s *stage) mend() {
 	s.sim.SetMaintenance(false)
 }
 
-// events returns how many messages are stored on a subject filter of the events stream.
-func (s *stage) events(filter string) uint64 { return s.count(s.subjects.EventsStream(), filter) }
-
-func (s *stage) count(stream, filter string) uint64 {
-	handle, err := s.bus.JetStream().Stream(s.ctx, stream)
-	if err != nil {
-		s.blame(aSoundTest, "stream %s: %v", stream, err)
-		return 0
+// has reports whether the events stream has a message on one of the subject filters.
+func (s *stage) has(filters ...string) bool {
+	found := false
+	for _, filter := range filters {
+		if err := s.bus.Subjects(s.ctx, s.subjects.EventsStream(), filter, func(string) { found = true }); err != nil {
+			s.blame(aSoundTest, "%v", err)
+		}
 	}
-	info, err := handle.Info(s.ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil {
-		s.blame(aSoundTest, "stream %s: %v", stream, err)
-		return 0
-	}
-	return sum(info.State.Subjects)
+	return found
 }
 
 // within waits until something holds, and reports whether it did in time.

@@ -105,26 +105,13 @@ type trouble struct {
 	name  string
 	times int
 	fault klingtest.Fault
+	blind int // queries that fail after such a call
 }
 
 // gossip is what becomes of the callbacks.
 type gossip struct {
 	name  string
-	fault func(klingtest.CallbackView) klingtest.CallbackFault
-}
-
-func (w wish) createFault(seen int) klingtest.Fault {
-	if seen < w.creates.times {
-		return w.creates.fault
-	}
-	return nil
-}
-
-func (w wish) callbackFault(v klingtest.CallbackView) klingtest.CallbackFault {
-	if w.callbacks.fault == nil {
-		return klingtest.CallbackFault{}
-	}
-	return w.callbacks.fault(v)
+	fault func(end bool) klingtest.CallbackFault
 }
 
 func (w wish) duration() time.Duration {
@@ -165,36 +152,32 @@ func aWish(t *rapid.T) wish {
 func troubles() []trouble {
 	return []trouble{
 		{}, {}, {}, {},
-		{"the first reply is reset after the task is stored", 1, klingtest.ResetAfterStore},
-		{"the first reply is a 504 although the task is stored", 1, klingtest.Gateway504AfterStore},
-		{"the first reply is truncated", 1, klingtest.TruncateAfterStore},
-		{"the first reply is a 500 although the task is stored", 1, klingtest.Error500AfterStore},
-		{"the first call is reset before anything is stored", 1, klingtest.ResetBeforeStore},
-		{"the first call ends in a 500 without a task", 1, klingtest.Error500NoTask},
-		{"the first two calls end in a 502 without a task", 2, klingtest.HTML502NoTask},
-		{"the first call finds no capacity", 1, klingtest.Answer{Code: 1303}},
-		{"the first call is too fast", 1, klingtest.TooFast1302},
-		{"the first call is too fast and gets no code", 1, klingtest.TooFastNoCode429},
+		{"the first reply is reset after the task is stored", 1, klingtest.ResetAfterStore, 0},
+		{"the first reply is a 504 although the task is stored", 1, klingtest.Gateway504AfterStore, 0},
+		{"the first reply is truncated", 1, klingtest.TruncateAfterStore, 0},
+		{"the first reply is a 500 although the task is stored", 1, klingtest.Error500AfterStore, 0},
+		{"the first reply is reset after the task is stored and the first queries fail", 1, klingtest.ResetAfterStore, 3},
+		{"the first call is reset before anything is stored", 1, klingtest.ResetBeforeStore, 0},
+		{"the first call ends in a 500 without a task", 1, klingtest.Error500NoTask, 0},
+		{"the first two calls end in a 502 without a task", 2, klingtest.HTML502NoTask, 0},
+		{"the first call finds no capacity", 1, klingtest.Answer{Code: 1303}, 0},
+		{"the first call is too fast", 1, klingtest.TooFast1302, 0},
+		{"the first call is too fast and gets no code", 1, klingtest.TooFastNoCode429, 0},
 	}
 }
 
 func gossips() []gossip {
+	none := gossip{"", func(bool) klingtest.CallbackFault { return klingtest.CallbackFault{} }}
 	return []gossip{
-		{}, {}, {},
-		{"callbacks are lost", func(klingtest.CallbackView) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Lose: true}
+		none, none, none,
+		{"callbacks are lost", func(bool) klingtest.CallbackFault { return klingtest.CallbackFault{Lose: true} }},
+		{"the callback of the end is lost", func(end bool) klingtest.CallbackFault { return klingtest.CallbackFault{Lose: end} }},
+		{"callbacks come three times", func(bool) klingtest.CallbackFault { return klingtest.CallbackFault{Repeat: 2} }},
+		{"callbacks come in the wrong order", func(end bool) klingtest.CallbackFault {
+			return klingtest.CallbackFault{Reorder: !end}
 		}},
-		{"the callback of the end is lost", func(v klingtest.CallbackView) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Lose: v.Ended()}
-		}},
-		{"callbacks come three times", func(klingtest.CallbackView) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Repeat: 2}
-		}},
-		{"callbacks come in the wrong order", func(v klingtest.CallbackView) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Reorder: !v.Ended()}
-		}},
-		{"callbacks come before the reply to the create call", func(v klingtest.CallbackView) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Early: v.Status == klingtest.StatusSubmitted}
+		{"callbacks come before the reply to the create call", func(bool) klingtest.CallbackFault {
+			return klingtest.CallbackFault{Early: true} // which means something at the creation only
 		}},
 	}
 }
@@ -218,7 +201,7 @@ func waitForTask(t *rapid.T) step {
 func waitForEnd(t *rapid.T) step {
 	id := anID(t)
 	return step{"a moment passes, or " + id + " is completed", func(s *stage) {
-		s.within(moment, func() bool { return s.events(s.subjects.CompletionOf(events.Token(id))) > 0 })
+		s.within(moment, func() bool { return s.has(s.subjects.CompletionOf(events.Token(id))) })
 	}}
 }
 
@@ -287,28 +270,20 @@ func contradiction(t *rapid.T) step {
 }
 
 func outage(t *rapid.T) step {
-	const mended, key, account, maintenance = "Kling is well", "Kling refuses the key", "the resource pack is used up", "Kling is under maintenance"
-	what := pick(t, "outage", mended, key, account, maintenance)
-	return step{what, func(s *stage) {
-		switch what {
-		case mended:
-			s.mend()
-		case key:
-			s.sim.SetAuthOutage(1002)
-		case account:
-			s.sim.SetAuthOutage(1102)
-		case maintenance:
-			s.sim.SetMaintenance(true)
-		}
-	}}
+	return pick(t, "outage",
+		step{"Kling is well", (*stage).mend},
+		step{"Kling refuses the key", func(s *stage) { s.sim.SetAuthOutage(1002) }},
+		step{"the resource pack is used up", func(s *stage) { s.sim.SetAuthOutage(1102) }},
+		step{"Kling is under maintenance", func(s *stage) { s.sim.SetMaintenance(true) }},
+	)
 }
 
 // withReplica is a step about one of the running replicas, which passes when none runs.
 func withReplica(t *rapid.T, text string, play func(*stage, *replica)) step {
 	n := rapid.IntRange(0, atMost-1).Draw(t, "replica")
 	return step{fmt.Sprintf("replica %d %s", n+1, text), func(s *stage) {
-		if r := s.replica(n); r != nil {
-			play(s, r)
+		if running := s.running(); len(running) > 0 {
+			play(s, running[n%len(running)])
 		}
 	}}
 }
@@ -339,7 +314,7 @@ const atMost = 2
 
 func oneMore(*rapid.T) step {
 	return step{"one more replica starts", func(s *stage) {
-		if s.running() < atMost {
+		if len(s.running()) < atMost {
 			s.startReplica()
 		}
 	}}

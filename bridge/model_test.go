@@ -32,9 +32,7 @@ import (
 //
 // A new kind of event is one more card in [steps] and what it may lead to in the judge.
 func TestModel(t *testing.T) {
-	setDefault(t, "rapid.checks", "72")
-	setDefault(t, "rapid.shrinktime", "3m")
-	divideChecks(t, stages)
+	setRapid(t)
 	th := newTheatre(t)
 	var failed atomic.Pointer[troupe]
 	var playing sync.WaitGroup
@@ -139,32 +137,26 @@ func (th *theatre) playOnce(st story) telling {
 	return s.telling()
 }
 
-// setDefault changes the default of a flag for this test.
-func setDefault(t *testing.T, name, value string) {
+// setRapid changes the defaults of rapid for this test, and lets each of its stages do its part.
+func setRapid(t *testing.T) {
 	t.Helper()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	if !given {
-		setFlag(t, name, value)
-	}
-}
-
-// divideChecks lets each of n calls of rapid do its part.
-func divideChecks(t *testing.T, n int) {
-	t.Helper()
-	checks, err := strconv.Atoi(flag.Lookup("rapid.checks").Value.String())
+	values := map[string]string{"rapid.checks": "72", "rapid.shrinktime": "3m"}
+	flag.Visit(func(f *flag.Flag) {
+		if values[f.Name] != "" {
+			values[f.Name] = f.Value.String()
+		}
+	})
+	checks, err := strconv.Atoi(values["rapid.checks"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	setFlag(t, "rapid.checks", strconv.Itoa((checks+n-1)/n))
-}
-
-func setFlag(t *testing.T, name, value string) {
-	t.Helper()
-	f := flag.Lookup(name)
-	before := f.Value.String()
-	if err := f.Value.Set(value); err != nil {
-		t.Fatal(err)
+	values["rapid.checks"] = strconv.Itoa((checks + stages - 1) / stages)
+	for name, value := range values {
+		f := flag.Lookup(name)
+		before := f.Value.String()
+		if err := f.Value.Set(value); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Value.Set(before) })
 	}
-	t.Cleanup(func() { _ = f.Value.Set(before) })
 }
