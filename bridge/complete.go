@@ -235,6 +235,9 @@ func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID 
 	if ev.TaskID != "" {
 		h.Set(events.HeaderTaskID, clipTo(headerSafe(ev.TaskID), maxTaskID))
 	}
+	if ev.ExternalTaskID != "" {
+		h.Set(events.HeaderExternalTaskID, clipTo(headerSafe(ev.ExternalTaskID), maxTaskID))
+	}
 	for name, value := range ev.Metadata {
 		h.Set(events.HeaderMetaPrefix+name, headerSafe(value))
 	}

@@ -14,10 +14,13 @@ const (
 	HeaderRequestID = "Kling-Request-Id" // on requests and events: the request id, 1 to 128 bytes
 	HeaderTimeout   = "Kling-Timeout"    // on requests: a Go duration or whole seconds, from when the request was stored
 	HeaderTaskID    = "Kling-Task-Id"    // on events: Kling's task id, absent where there is no task
-	HeaderStatus    = "Kling-Status"     // on events: the event's status
-	HeaderSource    = "Kling-Source"     // on events: callback, poll or bridge
-	HeaderSlots     = "Kling-Slots"      // on submitted events of tasks that take more than one slot of their pool
-	HeaderReplayOf  = "Kling-Replay-Of"  // on requests that replay a dead letter: the request id of that
+	// HeaderExternalTaskID is on events: the task's external_task_id at Kling, absent where there is none.
+	HeaderExternalTaskID = "Kling-External-Task-Id"
+
+	HeaderStatus   = "Kling-Status"    // on events: the event's status
+	HeaderSource   = "Kling-Source"    // on events: callback, poll or bridge
+	HeaderSlots    = "Kling-Slots"     // on submitted events of tasks that take more than one slot of their pool
+	HeaderReplayOf = "Kling-Replay-Of" // on requests that replay a dead letter: the request id of that
 
 	// HeaderMetaPrefix begins headers of a request that are echoed on each of its events, as the same header and in
 	// the body's metadata: Kling-Meta-Tenant: acme.
