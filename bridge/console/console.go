@@ -1,0 +1,88 @@
+package console
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Source answers what is known of requests, and acts on them. An error that is the caller's fault has a method
+// HTTPStatus() int.
+type Source interface {
+	Status(ctx context.Context) (events.BridgeStatus, error)
+	Get(ctx context.Context, requestID string) (events.TaskAnswer, error)
+	List(ctx context.Context, q events.TaskQuery) (events.TaskList, error)
+	Cancel(ctx context.Context, requestID string) (events.Cancelled, error)
+	DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error)
+	Replay(ctx context.Context, requestID string) (events.Replayed, error)
+	// TokenOf returns the request's token that an external task id was derived from, if it can be read from it.
+	TokenOf(externalTaskID string) (token string, ok bool)
+}
+
+// Options configures a [Console].
+type Options struct {
+	// Token is asked of everybody. Empty: nobody is asked, and the console is closed unless Loopback is set.
+	Token string
+	// Loopback tells that the listener can be reached from this machine only.
+	Loopback bool
+	// Simulated marks everything shown as not Kling's.
+	Simulated bool
+	// Idle is how long what was read is kept after nobody looks any more; zero: 5m.
+	Idle time.Duration
+	// Logger: nil: slog.Default.
+	Logger *slog.Logger
+}
+
+// Console serves the page and its API. It answers 503 to questions until it is run.
+type Console struct {
+	opts    Options
+	gate    *gate
+	handler http.Handler
+	live    atomic.Pointer[session] // nil while not running
+}
+
+// New builds a console.
+func New(o Options) *Console {
+	if o.Idle == 0 {
+		o.Idle = 5 * time.Minute
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	c := &Console{opts: o, gate: newGate(o.Token, o.Loopback)}
+	c.handler = c.routes()
+	return c
+}
+
+// ServeHTTP implements [http.Handler].
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
+
+// refreshInterval is how often open pages are told what has changed.
+const refreshInterval = 500 * time.Millisecond
+
+// Run answers from source and reads events from b until ctx ends. When it returns nothing of it is running, and b may be
+// closed.
+func (c *Console) Run(ctx context.Context, source Source, b *bus.Bus, subjects events.Subjects) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := newSession(ctx, source, b, subjects, c.opts)
+	c.live.Store(s)
+	tick := time.NewTicker(refreshInterval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-s.feed.opened: // the first of a page's news should not wait
+		case <-tick.C:
+		}
+		s.refresh(ctx, time.Now())
+	}
+	c.live.Store(nil)
+	cancel()
+	s.close()
+}

@@ -1,0 +1,182 @@
+package console
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// gate decides who may see the console.
+type gate struct {
+	token    [sha256.Size]byte // hash of the token, so that all comparisons take as long
+	hasToken bool
+	loopback bool
+	key      []byte // signs sessions; follows from the token, so that all replicas know it
+	origins  *http.CrossOriginProtection
+	tries    tries
+}
+
+func newGate(token string, loopback bool) *gate {
+	mac := hmac.New(sha256.New, []byte(token))
+	mac.Write([]byte("klingbridge console session"))
+	return &gate{
+		token: sha256.Sum256([]byte(token)), hasToken: token != "", loopback: loopback, key: mac.Sum(nil),
+		origins: http.NewCrossOriginProtection(),
+		tries:   tries{byAddr: map[string]*tally{}},
+	}
+}
+
+// howToEnable is what a closed console answers.
+const howToEnable = "The console is closed: the admin listener (BRIDGE_ADMIN_ADDR) can be reached from other machines and no " +
+	"token is set. Set BRIDGE_ADMIN_TOKEN to a long random value (openssl rand -hex 32) to open it."
+
+// refuse tells why a request gets no further, whoever sent it, or returns nil.
+func (g *gate) refuse(r *http.Request) *answerError {
+	switch {
+	case !g.hasToken && !g.loopback:
+		return &answerError{http.StatusForbidden, howToEnable}
+	case !g.hasToken && !loopbackHost(r.Host):
+		// Somebody's page whose name was made to point to this machine.
+		return &answerError{http.StatusForbidden, "Without BRIDGE_ADMIN_TOKEN the console answers only to localhost, not to this Host."}
+	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.URL.Path != "/":
+		return &answerError{http.StatusForbidden, "This request comes from another site."}
+	case g.origins.Check(r) != nil:
+		return &answerError{http.StatusForbidden, "This request comes from another site."}
+	case r.Method == http.MethodPost && !isJSON(r):
+		return &answerError{http.StatusUnsupportedMediaType, "Want Content-Type: application/json."}
+	default:
+		return nil
+	}
+}
+
+func isJSON(r *http.Request) bool {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && mediaType == "application/json"
+}
+
+func loopbackHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// admit tells whether a request may see and do things: it carries a session or the token itself, or none is wanted.
+func (g *gate) admit(r *http.Request, now time.Time) *answerError {
+	if !g.hasToken || g.inSession(r, now) {
+		return nil
+	}
+	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !given {
+		return &answerError{http.StatusUnauthorized, "Log in, or send Authorization: Bearer with BRIDGE_ADMIN_TOKEN."}
+	}
+	return g.check(r, token, now)
+}
+
+// check compares a token, unless its sender has failed too often.
+func (g *gate) check(r *http.Request, token string, now time.Time) *answerError {
+	addr, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		addr = r.RemoteAddr
+	}
+	if !g.tries.allowed(addr, now) {
+		return &answerError{http.StatusTooManyRequests, "Too many failed tries: wait a minute."}
+	}
+	sum := sha256.Sum256([]byte(token))
+	if !g.hasToken || subtle.ConstantTimeCompare(sum[:], g.token[:]) != 1 {
+		g.tries.failed(addr, now)
+		return &answerError{http.StatusUnauthorized, "That is not the token."}
+	}
+	return nil
+}
+
+const (
+	cookieName  = "klingbridge_console"
+	sessionTime = 12 * time.Hour
+)
+
+// sessionCookie is the proof that its holder has shown the token: when it ends, signed. No replica keeps anything.
+func (g *gate) sessionCookie(r *http.Request, now time.Time) *http.Cookie {
+	end := strconv.FormatInt(now.Add(sessionTime).Unix(), 10)
+	return &http.Cookie{
+		Name: cookieName, Value: end + "." + g.sign(end), Path: "/", MaxAge: int(sessionTime.Seconds()),
+		HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+	}
+}
+
+func (g *gate) sign(text string) string {
+	mac := hmac.New(sha256.New, g.key)
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func (g *gate) inSession(r *http.Request, now time.Time) bool {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return false
+	}
+	end, signature, _ := strings.Cut(cookie.Value, ".")
+	if !hmac.Equal([]byte(signature), []byte(g.sign(end))) {
+		return false
+	}
+	unix, err := strconv.ParseInt(end, 10, 64)
+	return err == nil && now.Before(time.Unix(unix, 0))
+}
+
+const (
+	maxFailures = 10 // of one address in a window
+	window      = time.Minute
+	maxAddrs    = 1024 // that are remembered
+)
+
+// tries limits how fast tokens can be guessed.
+type tries struct {
+	mu     sync.Mutex
+	byAddr map[string]*tally
+}
+
+type tally struct {
+	began    time.Time
+	failures int
+}
+
+func (t *tries) allowed(addr string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.byAddr[addr]; known != nil && now.Sub(known.began) < window {
+		return known.failures < maxFailures
+	}
+	return len(t.byAddr) < maxAddrs || t.forgetOld(now)
+}
+
+// forgetOld makes room, and reports whether there is any: else too many addresses fail at once.
+func (t *tries) forgetOld(now time.Time) bool {
+	for addr, known := range t.byAddr {
+		if now.Sub(known.began) >= window {
+			delete(t.byAddr, addr)
+		}
+	}
+	return len(t.byAddr) < maxAddrs
+}
+
+func (t *tries) failed(addr string, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := t.byAddr[addr]
+	if known == nil || now.Sub(known.began) >= window {
+		known = &tally{began: now}
+		t.byAddr[addr] = known
+	}
+	known.failures++
+}

@@ -1,0 +1,38 @@
+// The news of the bridge, as they come. A stream that ends is opened again.
+
+const listeners = new Set();
+let newest = null;
+let source = null;
+let again = null;
+
+// listen calls back with the news, at once where some are known, until the returned function is called.
+export function listen(callback) {
+  listeners.add(callback);
+  if (newest) callback(newest);
+  return () => listeners.delete(callback);
+}
+
+// connect opens the stream. told is called with how the connection is: live, waiting.
+export function connect(told) {
+  disconnect();
+  source = new EventSource('/api/live');
+  source.onmessage = (event) => {
+    newest = JSON.parse(event.data);
+    told('live');
+    for (const callback of [...listeners]) callback(newest);
+  };
+  source.onerror = async () => {
+    told('waiting');
+    if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+    disconnect();
+    again = setTimeout(() => connect(told), 2000);
+    const session = await fetch('/api/session').then((r) => r.json()).catch(() => null);
+    if (session && !session.open) window.dispatchEvent(new Event('loggedout'));
+  };
+}
+
+export function disconnect() {
+  clearTimeout(again);
+  source?.close();
+  source = null;
+}

@@ -1,0 +1,29 @@
+import { h } from './dom.js';
+import { httpURL } from './format.js';
+
+// results shows what Kling made: videos and sounds that play, and images.
+export function results(result) {
+  const items = [
+    ...result.videos.map((video, i) => figure('Video ' + (i + 1) + length(video), video.url,
+      (url) => h('video', { src: url, controls: true, preload: 'metadata', playsinline: true, 'aria-label': 'Video ' + (i + 1) }))),
+    ...result.images.map((image) => figure('Image ' + (image.index + 1), image.url,
+      (url) => h('img', { src: url, alt: 'Image ' + (image.index + 1), loading: 'lazy' }))),
+    ...result.audios.map((audio, i) => figure('Audio ' + (i + 1) + length(audio), audio.url_mp3 || audio.url_wav,
+      (url) => h('audio', { src: url, controls: true, preload: 'metadata', 'aria-label': 'Audio ' + (i + 1) }))),
+  ];
+  if (!items.length) return null;
+  return h('section', { class: 'panel', 'aria-labelledby': 'results' }, h('h2', { id: 'results' }, 'Result'),
+    h('div', { class: 'results' }, items));
+}
+
+const length = (media) => Number(media.duration_seconds) > 0 ? ', ' + media.duration_seconds + ' s' : '';
+
+// figure shows a result by its URL, which is a link only where it leads to the web.
+function figure(caption, text, media) {
+  const url = httpURL(text);
+  if (!url) return h('figure', {}, h('figcaption', {}, caption, ': ', h('span', { class: 'id' }, text)));
+  const shown = media(url);
+  shown.addEventListener('error', () => shown.replaceWith(h('p', { class: 'gone' }, 'It can’t be loaded: it may have expired.')));
+  return h('figure', {}, shown,
+    h('figcaption', {}, caption, ' ', h('a', { href: url, rel: 'noopener noreferrer', target: '_blank' }, 'open')));
+}

@@ -1,0 +1,121 @@
+import { get } from './api.js';
+import { h, notice, status, taskLink } from './dom.js';
+import { duration, fromNow, httpURL, time } from './format.js';
+import { failure, readable, replayButton } from './dead.js';
+import { listen } from './live.js';
+import { results } from './results.js';
+import { cancelButton } from './tasks.js';
+
+const recheck = 5000; // milliseconds between looks at a request that has not ended
+
+// showTask shows one request's life, and follows it.
+export function showTask(main, id) {
+  const asking = new AbortController();
+  const view = h('div', {}, h('p', { class: 'loading' }, 'Loading…'));
+  main.append(h('h1', { class: 'id' }, id), view);
+
+  let shown = '';
+  const load = async () => {
+    try {
+      const story = await get('/api/task', { id }, asking.signal);
+      const text = JSON.stringify(story);
+      if (text === shown) return; // and what is open, played or focused stays so
+      shown = text;
+      const opened = view.querySelector('details')?.open;
+      view.replaceChildren(...show(story, load));
+      if (opened) view.querySelector('details')?.setAttribute('open', '');
+    } catch (error) {
+      if (error.name !== 'AbortError') view.replaceChildren(notice(error.message, 'error'));
+    }
+  };
+  load();
+  let last = 0;
+  const stop = listen(({ activity }) => {
+    const mine = activity.events.filter((event) => event.request_id === id && event.seq > last);
+    if (!mine.length) return;
+    last = mine[0].seq;
+    load();
+  });
+  const timer = setInterval(load, recheck);
+  return () => {
+    stop();
+    clearInterval(timer);
+    asking.abort();
+  };
+}
+
+function show(story, reload) {
+  const task = story.task;
+  return [
+    h('p', { class: 'lead' }, status(task.status), ' ', h('span', { class: 'help' }, task.kind + ', pool ' + (task.pool || '–')),
+      task.status === 'waiting' ? cancelButton(task.request_id, reload) : null,
+      task.status === 'rejected' ? replayButton(task.request_id, 'Replay') : null),
+    task.error ? failure(task.error) : null,
+    h('div', { class: 'columns' },
+      h('section', { class: 'panel', 'aria-labelledby': 'timeline' }, h('h2', { id: 'timeline' }, 'Timeline'), timeline(story)),
+      h('section', { class: 'panel', 'aria-labelledby': 'facts' }, h('h2', { id: 'facts' }, 'Facts'), facts(story))),
+    story.result ? results(story.result) : null,
+    archive(story.archive),
+    story.kling ? h('details', { class: 'panel' }, h('summary', {}, 'As Kling sent it'),
+      h('pre', { tabindex: '0' }, readable(story.kling, false))) : null,
+  ].filter(Boolean);
+}
+
+function timeline(story) {
+  const begin = new Date(story.steps[0].at);
+  let before = begin;
+  const lines = story.steps.map((step) => {
+    const at = new Date(step.at);
+    const since = at - before;
+    before = at;
+    return h('li', { class: 'step' },
+      h('span', { class: 'what' }, step.type === 'requested' ? h('span', { class: 'status s-requested' }, 'requested') : status(step.status, step.type),
+        step.source ? h('span', { class: 'help' }, ' by ' + step.source) : null),
+      h('time', { datetime: step.at, title: step.at }, time(step.at)),
+      h('span', { class: 'after' }, step.type === 'requested' ? '' : '+' + duration(since)),
+      step.message ? h('p', { class: 'said' }, step.message) : null,
+      step.error && step.error.message !== step.message ? h('p', { class: 'said' }, step.error.class + ': ' + step.error.message) : null);
+  });
+  if (!story.task.completed_at) lines.push(h('li', { class: 'step open' }, h('span', { class: 'what' }, waitsFor(story.task))));
+  return [
+    h('ol', { class: 'timeline' }, lines),
+    story.task.completed_at ? h('p', { class: 'help' }, 'From request to completion: ',
+      h('strong', {}, duration(new Date(story.task.completed_at) - begin))) : null,
+  ];
+}
+
+function waitsFor(task) {
+  switch (task.status) {
+    case 'waiting': return 'waits for a slot of its pool, or for its turn';
+    case 'creating': return 'is being sent to Kling, or its fate is being looked up';
+    default: return task.next_poll_at ? 'waits for the callback; next poll ' + fromNow(task.next_poll_at) : 'waits for the callback';
+  }
+}
+
+function facts(story) {
+  const task = story.task;
+  const id = (text) => text ? h('span', { class: 'id' }, text) : null;
+  const at = (text) => text ? h('time', { datetime: text, title: text }, time(text) + ' (' + fromNow(text) + ')') : null;
+  const rows = [
+    ['Task id', id(task.task_id)],
+    ['External id', id(task.external_task_id)],
+    ['Trace id', id(story.trace_id)],
+    ['Units', story.units],
+    ['Next poll', task.completed_at ? null : at(task.next_poll_at)],
+    ['Deadline', task.completed_at ? null : at(task.deadline)],
+    ['Results expire', at(story.result?.expires_at)],
+    ['Replay of', task.replay_of ? taskLink(task.replay_of) : null],
+    ...Object.entries(task.metadata ?? {}).map(([name, value]) => [name, value || '(empty)', 'metadata']),
+  ];
+  return h('dl', { class: 'facts' }, rows.filter(([, value]) => value).map(([name, value, note]) =>
+    [h('dt', { title: note }, name), h('dd', {}, value)]));
+}
+
+function archive(files) {
+  if (!files.length) return null;
+  return h('section', { class: 'panel' }, h('h2', {}, 'Archived'), h('ul', { class: 'files' }, files.map((file) => {
+    const url = httpURL(file.archive_url);
+    return h('li', {}, url ? h('a', { href: url, rel: 'noopener noreferrer', target: '_blank' }, file.archive_url)
+      : h('span', { class: 'id' }, file.archive_url), h('span', { class: 'help' }, ' ' + file.content_type + ', ' + file.bytes + ' bytes'));
+  })));
+}
