@@ -6,12 +6,14 @@ import (
 	"sync/atomic"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/console"
 )
 
-// admin serves health, readiness and metrics.
+// admin serves health, readiness, metrics and the console.
 type admin struct {
 	pauses  *pauses
-	metrics http.Handler            // nil: none are served
+	metrics http.Handler // nil: none are served
+	console *console.Console
 	bus     atomic.Pointer[bus.Bus] // nil until NATS was reached
 	ready   atomic.Bool             // requests are being taken
 }
@@ -32,6 +34,7 @@ func (a *admin) handler() http.Handler {
 	if a.metrics != nil {
 		mux.Handle("GET /metrics", a.metrics)
 	}
+	mux.Handle("/", a.console)
 	return mux
 }
 

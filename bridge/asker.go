@@ -22,6 +22,7 @@ type asker struct {
 	ledger    *ledger
 	waiting   *waiting
 	subjects  events.Subjects
+	namer     namer
 	kinds     kling.Kinds
 	pools     map[kling.Pool]*pool
 	lanes     map[kling.Pool][]laneKey
@@ -38,6 +39,9 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return r.message }
+
+// HTTPStatus is the status of the answer where it is one of HTTP.
+func (r *refusal) HTTPStatus() int { return r.code }
 
 func refusef(code int, format string, args ...any) error {
 	return &refusal{code: code, message: fmt.Sprintf(format, args...)}
@@ -124,6 +128,11 @@ func (a *asker) ended(ctx context.Context, token string) (task events.Task, know
 	}
 	task, err = a.endedTask(m)
 	return task, err == nil, err
+}
+
+// TokenOf returns the token of the request that an external task id was derived from, if it can be read from it.
+func (a *asker) TokenOf(externalTaskID string) (token string, ok bool) {
+	return a.namer.token(externalTaskID)
 }
 
 // readers bounds the reads of one answer that are under way at a time.

@@ -153,7 +153,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 
 func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
 	a := &asker{
-		bus: conn, ledger: p.creator.ledger, waiting: p.waiting, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools,
+		bus: conn, ledger: p.creator.ledger, namer: p.creator.namer, waiting: p.waiting, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools,
 		lanes: map[kling.Pool][]laneKey{}, pauses: b.pauses, readiness: b.admin.reasons, version: o.Version, log: b.log,
 	}
 	for name := range p.pools {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
@@ -49,12 +51,20 @@ func New(o Options) (*Bridge, error) {
 		log:       o.Logger,
 		telemetry: newTelemetry(o.Logger, o.TracerProvider, m),
 		pauses:    p,
-		admin:     &admin{pauses: p, metrics: o.Metrics},
+		admin: &admin{pauses: p, metrics: o.Metrics, console: console.New(console.Options{
+			Token: o.AdminToken, Loopback: onLoopback(o.AdminListener.Addr()), Simulated: o.Simulated, Logger: o.Logger,
+		})},
 		receiver: &receiver{
 			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger, metrics: m,
 			unproven: make(chan struct{}, maxUnproven),
 		},
 	}, nil
+}
+
+// onLoopback reports whether an address can be reached from this machine only.
+func onLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // Run bridges until ctx ends, then stops taking requests, finishes what is in hand within the shutdown timeout and
@@ -202,6 +212,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	pulling.Go(func() { p.waiting.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })
+	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
 	b.admin.ready.Store(true)
 
 	<-ctx.Done()
@@ -216,4 +227,10 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	cancelHard()
 	background.Wait()
 	return nil
+}
+
+// showConsole lets the console answer until ctx ends.
+func (p *parts) showConsole(ctx context.Context, c *console.Console) {
+	a := p.service.asker
+	c.Run(ctx, a, a.bus, a.subjects)
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"strings"
+
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // maxExternalID is the longest external_task_id the bridge derives: 36 characters are known to work at Kling, whose
@@ -27,6 +29,12 @@ func (n namer) externalID(token string) string {
 		return id
 	}
 	return n.prefix + "_" + hash(token, maxExternalID-len(n.prefix)-1)
+}
+
+// token returns the request token that an external id was derived from, where it was kept readable.
+func (n namer) token(externalID string) (token string, ok bool) {
+	token, ok = strings.CutPrefix(externalID, n.prefix+"-")
+	return token, ok && events.IsToken(token)
 }
 
 func hash(s string, length int) string {

@@ -36,7 +36,8 @@ type Options struct {
 	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
 
 	CallbackListener net.Listener // serves nothing but callbacks
-	AdminListener    net.Listener // health, readiness and metrics
+	AdminListener    net.Listener // health, readiness, metrics and the console
+	AdminToken       string       // opens the console; empty: it is open on a loopback AdminListener, else closed
 	CallbackTLS      *tls.Config  // nil: plain HTTP
 	PublicURL        string       // how Kling reaches CallbackListener; empty: poll only
 	CallbackSecrets  []string     // the first signs, all verify; empty: one is generated once, shared by replicas
@@ -57,7 +58,9 @@ type Options struct {
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
 
-	Version        string               // of the program, told to those who ask; empty: devel
+	Version   string // of the program, told to those who ask; empty: devel
+	Simulated bool   // Kling is: the console says so
+
 	Logger         *slog.Logger         // nil: slog.Default
 	TracerProvider trace.TracerProvider // nil: the global one
 	MeterProvider  metric.MeterProvider // nil: the global one

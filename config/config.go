@@ -68,6 +68,7 @@ type Config struct {
 	ReconcileInterval time.Duration `env:"BRIDGE_RECONCILE_INTERVAL" envDefault:"10m" help:"between searches for tasks and timers that JetStream has lost"`
 
 	AdminAddr       string        `env:"BRIDGE_ADMIN_ADDR" envDefault:"127.0.0.1:8081" help:"health, readiness, metrics, console; never on the callback listener"`
+	AdminToken      Secret        `env:"BRIDGE_ADMIN_TOKEN" help:"opens the console: asked of everybody; without one the console is open only where BRIDGE_ADMIN_ADDR is loopback"`
 	LogLevel        string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat       string        `env:"BRIDGE_LOG_FORMAT" help:"text or json; empty: text on a terminal, else json"`
 	ShutdownTimeout time.Duration `env:"BRIDGE_SHUTDOWN_TIMEOUT" envDefault:"20s" help:"to finish what is in hand after SIGTERM"`

@@ -164,7 +164,7 @@ func (p *program) demoSettings(ctx context.Context) (settings, listeners, error)
 	if err != nil {
 		return settings{}, listeners{}, err
 	}
-	s.PublicURL = localURL(l.callback.Addr())
+	s.PublicURL, s.simulated = localURL(l.callback.Addr()), true
 	return s, l, nil
 }
 

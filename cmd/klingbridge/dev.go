@@ -66,6 +66,7 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 	if err != nil {
 		return err
 	}
+	s.simulated = true
 	options, err := sim.complete(s)
 	if err != nil {
 		return err
@@ -171,7 +172,7 @@ func (p *program) greet(s settings, l listeners, simulate bool) {
   NATS       %s
   Kling      %s (simulated)
   callbacks  %s
-  health     %s/readyz
+  console    %s
 
 %s
 Try in a second terminal:

@@ -26,6 +26,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		StreamReplicas: s.StreamReplicas,
 		EventRetention: s.EventRetention,
 
+		AdminToken:      s.AdminToken.Reveal(),
 		CallbackTLS:     callbackTLS,
 		PublicURL:       s.PublicURL,
 		CallbackSecrets: s.CallbackSecret.Reveal(),
@@ -45,8 +46,10 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		ShutdownTimeout:   s.ShutdownTimeout,
 		AckWait:           s.AckWait,
 
-		Version: thisBuild().Version,
-		Logger:  s.log,
+		Version:   thisBuild().Version,
+		Simulated: s.simulated,
+
+		Logger: s.log,
 	}, nil
 }
 

@@ -18,9 +18,10 @@ import (
 // settings is the environment, read and found in order.
 type settings struct {
 	config.Config
-	kinds    kling.Kinds
-	subjects events.Subjects
-	log      *slog.Logger
+	kinds     kling.Kinds
+	subjects  events.Subjects
+	simulated bool // Kling is
+	log       *slog.Logger
 }
 
 // settings reads the environment. Its error is a [config.Faults] with everything that is wrong. With needKling missing
