@@ -128,7 +128,10 @@ func (w *world) newBridge(s setup, r *running) *bridge.Bridge {
 	w.t.Helper()
 	o := s.bridge
 	o.Bus.URL = w.urls
-	o.CallbackListener, o.AdminListener = listenLocal(w.t), listenLocal(w.t)
+	o.CallbackListener = listenLocal(w.t)
+	if o.AdminListener == nil {
+		o.AdminListener = listenLocal(w.t)
+	}
 	r.callbackURL = "http://" + o.CallbackListener.Addr().String()
 	r.adminURL = "http://" + o.AdminListener.Addr().String()
 	if !s.pollOnly && o.PublicURL == "" {
