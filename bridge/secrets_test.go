@@ -41,6 +41,7 @@ func (b *logBuffer) String() string {
 // logs at the finest level, traces, events, dead letters, and the answers on both listeners.
 func TestSecretsNeverPrint(t *testing.T) {
 	const accessKey, secretKey, callbackSecret = "AK-secret-1", "SK-secret-2-0123456789abcdef0123456789", "CB-secret-3"
+	const adminToken = "AT-secret-4"
 	var log logBuffer
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
@@ -51,6 +52,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 	options := bridge.Options{
 		Kling:           w.klingClient(kling.Credentials{AccessKey: accessKey, SecretKey: secretKey}, provider),
 		CallbackSecrets: []string{callbackSecret},
+		AdminToken:      adminToken,
 		WebhookSecrets:  []string{webhookSecret},
 		ProbeInterval:   50 * time.Millisecond,
 		TracerProvider:  provider,
@@ -70,11 +72,15 @@ func TestSecretsNeverPrint(t *testing.T) {
 	admin := w.startBridge(setup{bridge: options}).adminURL
 	w.submit("paused", "a")
 	w.eventually("the outage is noticed", func() bool { return strings.Contains(log.String(), "paused") })
-	_, ready := get(t, admin+"/readyz")
+	var answers string
+	for _, path := range []string{"/readyz", "/", "/api/session", "/api/tasks"} {
+		_, answer := get(t, admin+path)
+		answers += answer
+	}
 	w.sim.SetAuthOutage(0)
 	w.await("paused")
 
-	out := log.String() + ready
+	out := log.String() + answers
 	for _, stream := range []string{"KLING_EVENTS", "KLING_DEAD"} {
 		for _, m := range w.stored(stream, ">") {
 			out += fmt.Sprintf("%s %v %s\n", m.Subject, m.Header, m.Data)
@@ -86,6 +92,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 	signature := callbackURL[strings.LastIndex(callbackURL, "/")+1:]
 	for name, secret := range map[string]string{
 		"access key": accessKey, "secret key": secretKey, "callback secret": callbackSecret, "webhook secret": webhookSecret,
+		"admin token": adminToken,
 		"webhook key": strings.TrimPrefix(webhookSecret, "whsec_"), "callback signature": signature, "a token": "eyJhbGciOi",
 		"an authorization": "Bearer ",
 	} {

@@ -78,7 +78,7 @@ func (g *gate) admit(r *http.Request, now time.Time) *answerError {
 	}
 	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !given {
-		return &answerError{http.StatusUnauthorized, "Log in, or send Authorization: Bearer with BRIDGE_ADMIN_TOKEN."}
+		return &answerError{http.StatusUnauthorized, "Log in with the token, BRIDGE_ADMIN_TOKEN."}
 	}
 	return g.check(r, token, now)
 }

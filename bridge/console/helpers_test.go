@@ -125,6 +125,17 @@ func open(t *testing.T, o console.Options) *site {
 	return s
 }
 
+// headersOnly is a completion as far as a search reads it.
+func headersOnly(id, taskID, externalID string) *nats.Msg {
+	return &nats.Msg{
+		Subject: subjects.Put(subjects.Completion("text2video", events.StatusSucceed, events.Token(id))),
+		Header: nats.Header{
+			events.HeaderRequestID: {id}, events.HeaderTaskID: {taskID}, events.HeaderExternalTaskID: {externalID},
+		},
+		Data: []byte("{}"),
+	}
+}
+
 // completion is a stored completion, as far as the console reads it.
 func completion(id, taskID, externalID string, metadata map[string]string) *nats.Msg {
 	now := events.At(time.Now())
@@ -133,10 +144,7 @@ func completion(id, taskID, externalID string, metadata map[string]string) *nats
 		TaskID: taskID, ExternalTaskID: externalID, Units: "0.5",
 		RequestedAt: events.At(now.Add(-4 * time.Second)), CompletedAt: &now, PublishedAt: now, Metadata: metadata,
 	}
-	msg := nats.NewMsg(subjects.Put(subjects.Completion(ev.Kind, ev.Status, events.Token(id))))
-	msg.Header.Set(events.HeaderRequestID, id)
-	msg.Header.Set(events.HeaderTaskID, taskID)
-	msg.Header.Set(events.HeaderExternalTaskID, externalID)
+	msg := headersOnly(id, taskID, externalID)
 	msg.Header.Set(events.HeaderStatus, string(ev.Status))
 	msg.Header.Set(events.HeaderSource, string(ev.Source))
 	for name, value := range metadata {

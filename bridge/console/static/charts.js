@@ -8,13 +8,14 @@ const step = width / columns;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 
-// frame is a chart with its scale and its times.
-function frame(title, summary, top, drawing, legend) {
+// frame is a chart with its scale, from top to bottom, and its times.
+function frame(title, summary, [top, low], drawing, legend) {
   return h('figure', { class: 'chart panel' },
     h('figcaption', {}, h('h2', {}, title), h('ul', { class: 'legend' }, legend.map(([name, kind]) =>
       h('li', {}, s('svg', { viewBox: '0 0 10 10', 'aria-hidden': 'true', class: 'key' }, s('rect', { width: 10, height: 10, rx: 2, class: kind })), name)))),
     h('div', { class: 'plot' },
       h('span', { class: 'scale', 'aria-hidden': 'true' }, top),
+      low ? h('span', { class: 'scale low', 'aria-hidden': 'true' }, low) : null,
       s('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': summary },
         s('line', { x1: 0, x2: width, y1: 0.5, y2: 0.5, class: 'grid' }),
         s('line', { x1: 0, x2: width, y1: height / 2, y2: height / 2, class: 'grid' }),
@@ -44,12 +45,15 @@ export function throughput(minutes) {
   const succeed = minutes.reduce((sum, m) => sum + m.succeed, 0);
   const other = minutes.reduce((sum, m) => sum + m.other, 0);
   return frame('Completions per minute', `${succeed} succeeded and ${other} did not in the last hour, at most ${top} a minute`,
-    number(top), bars, [['succeeded', 'good'], ['did not', 'bad']]);
+    [number(top)], bars, [['succeeded', 'good'], ['did not', 'bad']]);
 }
 
+// times has a logarithmic scale: one request that took hours must not hide that all others take twice as long as before.
 export function times(minutes) {
-  const top = Math.max(1000, ...minutes.map((m) => m.p95 ?? 0));
-  const y = (ms) => height - (ms / top) * (height - 4) - 2;
+  const known = minutes.filter((m) => m.p50 !== null);
+  const top = Math.max(1000, ...known.map((m) => m.p95)) * 1.25;
+  const low = Math.max(1, Math.min(top / 10, ...known.map((m) => m.p50)) / 1.25);
+  const y = (ms) => height - 2 - (height - 4) * Math.log(Math.max(ms, low) / low) / Math.log(top / low);
   const line = (key, kind) => runs(minutes, key).map((run) => run.length === 1
     ? s('line', { x1: run[0] * step + 1, x2: run[0] * step + step - 1, y1: y(minutes[run[0]][key]), y2: y(minutes[run[0]][key]), class: kind })
     : s('polyline', { points: run.map((i) => `${i * step + step / 2},${y(minutes[i][key])}`).join(' '), class: kind }));
@@ -57,7 +61,7 @@ export function times(minutes) {
     s('title', {}, clock.format(new Date(m.at)) + ': half within ' + duration(m.p50) + ', 95 % within ' + duration(m.p95)),
     s('rect', { x: i * step, y: 0, width: step, height, class: 'hover' })));
   return frame('Request to completion', 'Time from request to completion by minute, at most ' + duration(top),
-    duration(top), [line('p95', 'p95'), line('p50', 'p50'), tips], [['median', 'p50'], ['95 %', 'p95']]);
+    [duration(top), duration(low)], [line('p95', 'p95'), line('p50', 'p50'), tips], [['median', 'p50'], ['95 %', 'p95']]);
 }
 
 // runs are the stretches of minutes that have a value.

@@ -10,12 +10,12 @@ export function showTasks(main, query) {
   const rows = h('tbody');
   const more = h('button', { type: 'button', hidden: true }, 'More');
   const state = h('div', { role: 'status' });
-  const pick = h('select', { id: 'status' }, h('option', { value: '' }, 'any'),
+  const pick = h('select', {}, h('option', { value: '' }, 'any'),
     statuses.map((name) => h('option', { value: name, selected: name === query.get('status') }, name)));
-  const kind = h('input', { id: 'kind', type: 'text', value: query.get('kind') ?? '', placeholder: 'any', spellcheck: 'false' });
+  const kind = h('input', { type: 'text', value: query.get('kind') ?? '', placeholder: 'any', spellcheck: 'false' });
   const filter = h('form', { class: 'filter' },
-    h('label', { for: 'status' }, 'Status'), pick,
-    h('label', { for: 'kind' }, 'Kind'), kind,
+    h('label', {}, 'Status ', pick),
+    h('label', {}, 'Kind ', kind),
     h('button', { type: 'submit' }, 'Show'));
   const show = () => {
     const words = new URLSearchParams([['status', pick.value], ['kind', kind.value.trim()]].filter(([, value]) => value));
