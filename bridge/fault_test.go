@@ -113,6 +113,34 @@ func TestRefusalAfterUnknownOutcome(t *testing.T) {
 	}
 }
 
+// TestTaskAppearsAfterARefusal has a create call make a task whose reply is lost and which can't be queried for a while, and
+// the next one certainly refused. What is known of the first must survive that, or the task's own external id would have
+// the request rejected.
+func TestTaskAppearsAfterARefusal(t *testing.T) {
+	w := start(t, setup{
+		sim: klingtest.Options{
+			QueryLag: 1200 * time.Millisecond,
+			Faults: klingtest.Faults{Create: func(v klingtest.CreateView) klingtest.Fault {
+				switch v.Seen {
+				case 0:
+					return klingtest.ResetAfterStore
+				case 1:
+					return klingtest.TooFast1302
+				default:
+					return nil
+				}
+			}, Callback: func(klingtest.CallbackView) klingtest.CallbackFault { return klingtest.CallbackFault{Lose: true} }},
+		},
+		bridge: bridge.Options{LookupWindow: 800 * time.Millisecond, PollAfter: 100 * time.Millisecond},
+	})
+	if ev := w.await(w.submit("slow", "a")); ev.Status != events.StatusSucceed {
+		t.Errorf("got %s: %v", ev.Status, ev.Error)
+	}
+	if n := len(w.sim.Tasks()); n != 1 {
+		t.Errorf("%d tasks, want 1", n)
+	}
+}
+
 // TestLookupHoldsUpNobody leaves one create call without an answer while others come.
 func TestLookupHoldsUpNobody(t *testing.T) {
 	w := start(t, setup{
