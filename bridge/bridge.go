@@ -108,16 +108,25 @@ func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
 	return parts.run(ctx, b, web)
 }
 
-// assemble provisions JetStream, trying again while it is not available, and builds the parts on it.
-func (b *Bridge) assemble(ctx context.Context, conn *bus.Bus) (*parts, error) {
+// assemble provisions JetStream and builds the parts on it.
+func (b *Bridge) assemble(ctx context.Context, conn *bus.Bus) (p *parts, err error) {
+	err = b.untilAvailable(ctx, func() error {
+		p, err = b.tryAssemble(ctx, conn)
+		return err
+	})
+	return p, err
+}
+
+// untilAvailable tries again while JetStream is not available.
+func (b *Bridge) untilAvailable(ctx context.Context, try func() error) error {
 	for {
-		parts, err := b.tryAssemble(ctx, conn)
+		err := try()
 		if err == nil || !temporary(err) {
-			return parts, err
+			return err
 		}
 		b.log.WarnContext(ctx, "JetStream is not ready", slog.Any("err", err))
 		if !sleep(ctx, time.Second) {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -186,7 +195,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 		return err
 	}
 	defer unsubscribe()
-	if err := p.inFlight.recount(ctx); err != nil {
+	if err := b.untilAvailable(ctx, func() error { return p.inFlight.recount(ctx) }); err != nil {
 		return err
 	}
 	observed, err := p.observe(b.telemetry.metrics.gauges)

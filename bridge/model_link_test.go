@@ -18,10 +18,11 @@ type link struct {
 	listener net.Listener
 	serving  sync.WaitGroup
 
-	mu       sync.Mutex // guards what follows
-	hangUp   func()     // ends the connection that stands
-	isCut    bool       // nobody connects any more
-	writes   int        // until the connection breaks; zero: it does not
+	mu       sync.Mutex     // guards what follows
+	hangUp   func()         // ends the connection that stands
+	isDown   bool           // whoever connects is refused
+	breakAt  *regexp.Regexp // what the replica writes when the connection breaks
+	left     int            // such writes until then; zero: it does not
 	onBreak  func()
 	breaking bool // with the next answer
 }
@@ -63,7 +64,7 @@ func (l *link) carry(replica, server *net.TCPConn) {
 	}
 	l.mu.Lock()
 	l.hangUp, l.breaking = hangUp, false
-	if l.isCut {
+	if l.isDown {
 		hangUp()
 	}
 	l.mu.Unlock()
@@ -93,10 +94,13 @@ func copyChunks(to, from net.Conn, pass func([]byte) bool) {
 
 // breakAtWrite breaks the connection after the server got the n-th write from now and before its answer arrives, and
 // calls then from a goroutine of the link. With n zero nothing breaks.
-func (l *link) breakAtWrite(n int, then func()) {
+func (l *link) breakAtWrite(n int, then func()) { l.breakAtNth(write, n, then) }
+
+// breakAtNth is breakAtWrite for anything the replica says.
+func (l *link) breakAtNth(what *regexp.Regexp, n int, then func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writes, l.onBreak, l.breaking = n, then, false
+	l.breakAt, l.left, l.onBreak, l.breaking = what, n, then, false
 }
 
 // hiddenMsgID stands for the header of a message's id on its way; it is as long.
@@ -114,9 +118,9 @@ func (l *link) sees(data []byte) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.writes > 0 {
-		l.writes = max(l.writes-len(write.FindAll(data, -1)), 0)
-		l.breaking = l.writes == 0
+	if l.left > 0 {
+		l.left = max(l.left-len(l.breakAt.FindAll(data, -1)), 0)
+		l.breaking = l.left == 0
 	}
 	return true
 }
@@ -132,13 +136,20 @@ func (l *link) answers([]byte) bool {
 	return !breaking
 }
 
-// cut ends the link for good.
-func (l *link) cut() {
+// setDown ends the connection and lets no other stand, or lets one stand again.
+func (l *link) setDown(down bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.isCut = true
-	l.hangUp()
+	l.isDown = down
+	if down {
+		l.hangUp()
+	}
+}
+
+// cut ends the link for good.
+func (l *link) cut() {
 	_ = l.listener.Close()
+	l.setDown(true)
 }
 
 // close cuts the link and waits for its goroutines.

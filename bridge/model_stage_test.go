@@ -60,9 +60,10 @@ type stage struct {
 	cast     []*replica // all that were ever started
 	alive    []*replica
 	requests map[string]*asked
-	unknown  map[string]bool // external ids with a create call that may have made a task and was not asked about since
-	blind    map[string]int  // queries that are still to fail, by external id
-	told     []string        // the story as it happened
+	sent     map[string]int // create calls that may have made a task, by external id
+	answered map[string]int // queries with an answer, likewise
+	blind    map[string]int // queries that are still to fail, likewise
+	told     []string       // the story as it happened
 	broken   []breach
 }
 
@@ -98,7 +99,7 @@ func (th *theatre) newStage(st story) (*stage, error) {
 	th.mu.Unlock()
 	s := &stage{
 		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
-		requests: map[string]*asked{}, unknown: map[string]bool{}, blind: map[string]int{},
+		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{},
 	}
 	var simErr, clientErr error
 	s.sim, simErr = klingtest.New(klingtest.Options{
@@ -336,10 +337,13 @@ func (s *stage) finish(task klingtest.TaskView) {
 	}
 }
 
-// mend ends every outage at Kling.
+// mend ends every outage.
 func (s *stage) mend() {
 	s.sim.SetAuthOutage(0)
 	s.sim.SetMaintenance(false)
+	for _, r := range s.running() {
+		r.link.setDown(false)
+	}
 }
 
 // has reports whether the events stream has a message on one of the subject filters.

@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"net/http"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -34,6 +35,17 @@ func TestNothingOutlivesRun(t *testing.T) {
 		t.Error("the callback is still being handled")
 	}
 	posting.Wait()
+}
+
+// TestNATSGoesAwayDuringTheStart loses the connection when all is set up but what is in flight is not yet counted.
+func TestNATSGoesAwayDuringTheStart(t *testing.T) {
+	server := bustest.Start(t)
+	w := start(t, setup{natsURL: server.URL()})
+	l := newLink(t, strings.TrimPrefix(server.URL(), "nats://"))
+	t.Cleanup(l.close)
+	l.breakAtNth(regexp.MustCompile(`"subjects_filter":"kling-state`), 1, func() {})
+	w.urls = l.url()
+	w.startBridge(setup{})
 }
 
 // handlesCallback reports whether some goroutine of this process is at work on a callback.
