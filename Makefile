@@ -12,7 +12,7 @@ BENCH    ?= .
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Show requests, callbacks, losses and completions in one minute; no account needed
@@ -44,7 +44,17 @@ chaos: ## Kill the program at every point under load, and NATS too; CHAOS=<flags
 check: fmt-check vet lint build generated race fuzz ## Everything that must hold before a merge
 
 .PHONY: bench
-bench: ## Run the benchmarks; BENCH=<regexp> picks some
+bench: ## Measure the program beside references, in 15 minutes, with results in bin/bench.json too
+	@mkdir -p bin
+	go run ./bridge/internal/bench -json bin/bench.json
+
+.PHONY: bench-quick
+bench-quick: ## The same with less of everything, in two minutes
+	@mkdir -p bin
+	go run ./bridge/internal/bench -quick -json bin/bench-quick.json
+
+.PHONY: bench-code
+bench-code: ## Run the benchmarks of single functions; BENCH=<regexp> picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 # A fuzz run takes one target of one package.

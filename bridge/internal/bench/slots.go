@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+const (
+	slots        = 8
+	slotTime     = 300 * time.Millisecond
+	noCapacity   = 1303 // Kling's code
+	slotRequests = 240
+)
+
+// measureSlots runs more requests than there are slots, and looks at how busy Kling was. Each round's replicas are new and
+// have to learn anew how many slots there are.
+func measureSlots(ctx context.Context, b *bench) ([]row, error) {
+	srv, err := b.startNATS(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer srv.stop()
+	replicas := []int{1, 3}
+	busy, refused := map[int][]pair{}, map[int][]pair{}
+	for round := range b.rounds() {
+		b.note("  round %d of %d", round+1, b.rounds())
+		for _, n := range replicas {
+			used, refusals, err := b.fillSlots(ctx, srv, fmt.Sprintf("slots-%d-%d", n, round), n)
+			if err != nil {
+				return nil, err
+			}
+			busy[n] = append(busy[n], pair{used, 1})
+			refused[n] = append(refused[n], pair{bridge: refusals})
+		}
+	}
+	var rows []row
+	for _, n := range replicas {
+		name := fmt.Sprintf("slots in use, 8 slots, 300 ms tasks, replicas: %d", n)
+		rows = append(rows,
+			b.judge(name, plainly, atLeast(0.98, value), busy[n]),
+			b.judge("  answers 1303 per request", plainly, atMost(0.1, value), refused[n]))
+	}
+	return rows, nil
+}
+
+// fillSlots returns the share of slot time that tasks took, from the first one's begin to the last one's end, and the
+// refusals per request.
+func (b *bench) fillSlots(ctx context.Context, srv *natsServer, prefix string, replicas int) (busy, refused float64, err error) {
+	sim, err := klingtest.New(klingtest.Options{
+		APIKeys: []string{apiKey}, Slots: map[kling.Pool]int{kling.PoolVideo: slots},
+		SubmittedFor: 20 * time.Millisecond, Duration: slotTime,
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	api := httptest.NewServer(sim)
+	defer api.Close()
+	defer sim.Close() // first: it lets go of calls
+	var subjects events.Subjects
+	for range replicas {
+		p, err := b.startBridge(ctx, setup{natsURL: srv.url, prefix: prefix, kling: api.URL})
+		if err != nil {
+			return 0, 0, err
+		}
+		defer p.stop()
+		subjects = p.subjects
+	}
+	completed, err := srv.watch(subjects.AllCompletions())
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = completed.sub.Unsubscribe() }()
+	n := b.of(slotRequests, slotRequests/3)
+	err = srv.publishAll(ctx, n, func(i int) *nats.Msg {
+		msg := nats.NewMsg(subjects.Request(kind, events.PriorityNormal))
+		msg.Header.Set(events.HeaderRequestID, fmt.Sprintf("order-%d", i))
+		msg.Data = []byte(`{"prompt":"` + prompt + `"}`)
+		return msg
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := completed.await(ctx, n); err != nil {
+		return 0, 0, err
+	}
+	return utilisation(sim), float64(sim.Calls().Refused[noCapacity]) / float64(n), nil
+}
+
+func utilisation(sim *klingtest.Server) float64 {
+	var first, last time.Time
+	for _, t := range sim.Tasks() {
+		if first.IsZero() || t.CreatedAt.Before(first) {
+			first = t.CreatedAt
+		}
+		if t.EndedAt.After(last) {
+			last = t.EndedAt
+		}
+	}
+	return sim.BusySlotTime(kling.PoolVideo).Seconds() / (slots * last.Sub(first).Seconds())
+}
