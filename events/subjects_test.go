@@ -191,3 +191,14 @@ func build(s events.Subjects, p events.Parsed) string {
 		return ""
 	}
 }
+
+func BenchmarkParse(b *testing.B) {
+	s := events.DefaultSubjects()
+	subject := s.Completion("text2video", events.StatusSucceed, "order-000000042")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := s.Parse(subject); !ok {
+			b.Fatal("not parsed")
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package bridge
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// What each request or callback costs in CPU besides JetStream and sockets.
+
+func hotRecord() *record {
+	now := time.Date(2026, 10, 1, 12, 0, 0, 0, time.UTC)
+	return &record{
+		Version: recordVersion, RequestID: "order-000000042", Kind: "text2video", State: stateSubmitted, Owner: 42,
+		Claim: "OXAL0jaxAktHbc4Ahf7JUNOXAL", Attempt: 1, ClaimedAt: now, ExternalTaskID: "k7f3abcd-order-000000042",
+		TaskID: "871000000000000101", Slots: 1, RequestedAt: now, SubmittedAt: now, Deadline: now.Add(24 * time.Hour),
+		NextPollAt: now.Add(5 * time.Minute), Metadata: map[string]string{"Tenant": "acme"},
+		Trace: map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"},
+	}
+}
+
+func BenchmarkEncodeCompletion(b *testing.B) {
+	body, err := os.ReadFile(filepath.Join("kling", "testdata", "callback_finished.json"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	task, err := kling.DecodeCallback(body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, rec := &ledger{}, hotRecord()
+	end := ending{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.event(rec, end, rec.SubmittedAt).Encode(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCallbackURL(b *testing.B) {
+	s := newSigner("https://bridge.example.com", []string{"a-callback-secret-of-some-length"})
+	b.Run("sign", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s.url("text2video", "order-000000042")
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		given := signature(s.secrets[0], "text2video", "order-000000042")
+		b.ReportAllocs()
+		for b.Loop() {
+			if !s.verify("text2video", "order-000000042", given) {
+				b.Fatal("refused")
+			}
+		}
+	})
+}
+
+func BenchmarkRecord(b *testing.B) {
+	l, rec := &ledger{kinds: kling.DefaultKinds(), subjects: events.DefaultSubjects(), retention: time.Hour}, hotRecord()
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := l.pendingMsg(rec, rec.NextPollAt); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		data, err := json.Marshal(rec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := decodeRecord(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkParseRequest(b *testing.B) {
+	k, _ := kling.DefaultKinds().Lookup("text2video")
+	raw := rawRequest{
+		kind:   k,
+		header: nats.Header{events.HeaderRequestID: {"order-000000042"}, "Kling-Meta-Tenant": {"acme"}},
+		data: []byte(`{"model_name":"kling-v3","mode":"pro","duration":"5","cfg_scale":0.5,` +
+			`"prompt":"a lighthouse in a storm at dawn, seen from a small boat that is about to turn back"}`),
+		sequence: 42,
+		storedAt: time.Now(),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parseRequest(raw, time.Hour); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
