@@ -86,19 +86,29 @@ func decodeCallback(body []byte) (Task, error) {
 	if !isObject(body) {
 		return Task{}, errors.New("not a JSON object")
 	}
-	var wrapper struct {
-		Data json.RawMessage `json:"data"`
-	}
-	if err := json.Unmarshal(body, &wrapper); err != nil {
+	inner, err := unwrap(body)
+	if err != nil {
 		return Task{}, err
 	}
-	if isObject(wrapper.Data) {
-		task, err := decodeTask(wrapper.Data)
+	if isObject(inner) {
+		task, err := decodeTask(inner)
 		if err != nil || !task.empty() {
 			return task, err
 		}
 	}
 	return decodeTask(bytes.Clone(body))
+}
+
+// unwrap returns what is in data, if there is such a field. Most callbacks have none and are read once only.
+func unwrap(body []byte) (json.RawMessage, error) {
+	if !bytes.Contains(body, []byte(`"data"`)) {
+		return nil, nil
+	}
+	var wrapper struct {
+		Data json.RawMessage `json:"data"`
+	}
+	err := json.Unmarshal(body, &wrapper)
+	return wrapper.Data, err
 }
 
 // decodeTask reads one task object and keeps raw.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // wireTask has the fields of both generations; no task has all of them.
@@ -230,6 +231,10 @@ type text string
 func (t *text) UnmarshalJSON(b []byte) error {
 	switch b[0] {
 	case '"':
+		if bytes.IndexByte(b, '\\') < 0 && utf8.Valid(b) { // as it is spelled: what most are
+			*t = text(b[1 : len(b)-1])
+			return nil
+		}
 		return json.Unmarshal(b, (*string)(t))
 	case 'n':
 		*t = ""
