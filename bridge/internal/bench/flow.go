@@ -17,7 +17,7 @@ type flow struct {
 	bridge     *line
 	exporting  *line
 
-	rate, cpu, p99, exportingRate, exportingCPU, submitRate, submitCPU []pair
+	rate, cpu, serverCPU, p99, exportingRate, exportingCPU, submitRate, submitCPU []pair
 }
 
 func measureFlow(ctx context.Context, b *bench) (rows []row, err error) {
@@ -71,6 +71,7 @@ func measureFlow(ctx context.Context, b *bench) (rows []row, err error) {
 // measure makes n requests and as many callbacks with each.
 func (f *flow) measure(ctx context.Context, round, n int) error {
 	var plain, bridge, exporting barrage
+	var serverPlain, serverBridge time.Duration
 	var submit, loop struct{ elapsed, cpu time.Duration }
 	err := inTurns(round,
 		func() (err error) { loop.elapsed, loop.cpu, err = f.loop.run(n); return err },
@@ -81,8 +82,15 @@ func (f *flow) measure(ctx context.Context, round, n int) error {
 		return err
 	}
 	err = inTurns(round,
-		func() (err error) { plain, err = fireAt(ctx, f.plain.child, f.plain.shots(n)); return err },
-		func() (err error) { bridge, err = f.bridge.callBack(ctx); return err },
+		func() (err error) {
+			shots := f.plain.shots(n)
+			serverPlain, err = f.natsServer.cpuDuring(func() (err error) { plain, err = fireAt(ctx, f.plain.child, shots); return err })
+			return err
+		},
+		func() (err error) {
+			serverBridge, err = f.natsServer.cpuDuring(func() (err error) { bridge, err = f.bridge.callBack(ctx); return err })
+			return err
+		},
 		func() (err error) { exporting, err = f.exporting.callBack(ctx); return err },
 	)
 	if err != nil || round == 0 {
@@ -90,6 +98,7 @@ func (f *flow) measure(ctx context.Context, round, n int) error {
 	}
 	f.rate = append(f.rate, pair{bridge.rate, plain.rate})
 	f.cpu = append(f.cpu, secondsPair(bridge.cpu, plain.cpu))
+	f.serverCPU = append(f.serverCPU, secondsPair(serverBridge/time.Duration(n), serverPlain/time.Duration(n)))
 	f.p99 = append(f.p99, secondsPair(bridge.p99, plain.p99))
 	f.exportingRate = append(f.exportingRate, pair{exporting.rate, bridge.rate})
 	f.exportingCPU = append(f.exportingCPU, secondsPair(exporting.cpu, bridge.cpu))
@@ -112,6 +121,7 @@ func (f *flow) rows() ([]row, error) {
 	return []row{
 		f.judge("callback to stored completion, 64 connections", perSecond, atLeast(1.0, ratio), f.rate),
 		f.judge("  CPU of each", seconds, atMost(1.2, ratio), f.cpu),
+		f.judge("  CPU of the NATS server for each", seconds, reportOnly(), f.serverCPU),
 		f.judge("  p99 of the answers", seconds, atMost(1.2, ratio), f.p99),
 		f.judge("the same with an OTLP exporter, 10 % sampled", perSecond, atLeast(0.9, ratio), f.exportingRate),
 		f.judge("  CPU of each", seconds, reportOnly(), f.exportingCPU),
