@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +19,7 @@ type flow struct {
 	loop       loopProcess
 	bridge     *line
 	exporting  *line
+	exports    atomic.Int64 // of traces, by the latter
 
 	rate, cpu, serverCPU, p99, exportingRate, exportingCPU, submitRate, submitCPU []pair
 }
@@ -34,7 +38,10 @@ func measureFlow(ctx context.Context, b *bench) (rows []row, err error) {
 		return nil, err
 	}
 	defer f.bridge.stop()
-	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/traces") {
+			f.exports.Add(1)
+		}
 		w.Header().Set("Content-Type", "application/x-protobuf")
 		w.WriteHeader(http.StatusOK)
 	}))
@@ -64,6 +71,9 @@ func measureFlow(ctx context.Context, b *bench) (rows []row, err error) {
 		if err := f.measure(ctx, round, n); err != nil {
 			return nil, err
 		}
+	}
+	if f.exports.Load() == 0 {
+		return nil, errors.New("no traces were exported")
 	}
 	return f.rows()
 }

@@ -29,7 +29,7 @@ func measureInFlight(ctx context.Context, b *bench) ([]row, error) {
 	kling := startAccepting()
 	defer kling.Close()
 	var rss, ready, idle []pair
-	settle, watch := time.Duration(b.of(4, 2))*time.Second, time.Duration(b.of(12, 3))*time.Second
+	settle, watch := time.Duration(b.of(4, 1))*time.Second, time.Duration(b.of(12, 3))*time.Second
 	for round := range b.rounds() {
 		b.note("  round %d of %d", round+1, b.rounds())
 		var full, none rest

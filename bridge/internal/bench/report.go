@@ -103,7 +103,7 @@ func (r row) spread() string {
 	if r.Pairs < 2 {
 		return ""
 	}
-	if r.Reference != 0 && !strings.Contains(r.Target, "+") {
+	if r.Judged == ratio {
 		return fmt.Sprintf("%.2f … %.2f", r.Lowest, r.Highest)
 	}
 	return inUnit(r.Lowest, r.Unit) + " … " + inUnit(r.Highest, r.Unit)

@@ -18,7 +18,8 @@ type row struct {
 	Bridge    float64 `json:"bridge"`              // median
 	Reference float64 `json:"reference,omitempty"` // median; zero where there is none
 	Ratio     float64 `json:"ratio,omitempty"`     // median of the pairs' ratios
-	// Lowest and Highest are the extremes over the pairs of what is judged: the ratios, or the figures themselves.
+	Judged    basis   `json:"judged"`              // which of them the target is about
+	// Lowest and Highest are the extremes of what is judged over the pairs.
 	Lowest  float64 `json:"lowest"`
 	Highest float64 `json:"highest"`
 	Pairs   int     `json:"pairs"`
@@ -37,17 +38,17 @@ type target struct {
 }
 
 // basis is what of a figure is judged.
-type basis int
+type basis string
 
 const (
-	ratio      basis = iota // to the reference
-	value                   // the program's own
-	difference              // to the reference
+	ratio      basis = "ratio"      // to the reference
+	value      basis = "value"      // the program's own
+	difference basis = "difference" // to the reference
 )
 
 func atLeast(bound float64, of basis) target { return target{of: of, least: true, bound: bound} }
 func atMost(bound float64, of basis) target  { return target{of: of, bound: bound} }
-func reportOnly() target                     { return target{spared: true} }
+func reportOnly() target                     { return target{of: ratio, spared: true} }
 
 // judged returns what of a pair the target is about.
 func (t target) judged(p pair) float64 {
@@ -105,7 +106,7 @@ func (b *bench) judge(figure, unit string, t target, pairs []pair) row {
 		}
 	}
 	r := row{
-		Figure: figure, Unit: unit, Bridge: median(ours), Pairs: len(pairs), Target: t.String(unit),
+		Figure: figure, Unit: unit, Bridge: median(ours), Pairs: len(pairs), Judged: t.of, Target: t.String(unit),
 		Verdict: t.verdict(median(judged)), Scaled: b.quick,
 	}
 	if len(judged) > 0 {
