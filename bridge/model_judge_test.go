@@ -99,6 +99,14 @@ func (s *stage) query(v klingtest.QueryView) klingtest.Fault {
 // observe retells what happens at Kling and judges the answers to its callbacks.
 func (s *stage) observe(e klingtest.Event) {
 	switch e.Type {
+	case klingtest.CallbackAnswered, klingtest.CallbackFailed, klingtest.CallbackLost:
+		s.mu.Lock()
+		if e.Task.Ended() {
+			s.endings[e.Task.ID]++
+		}
+		s.mu.Unlock()
+	}
+	switch e.Type {
 	case klingtest.Created:
 		s.mu.Lock()
 		s.sent[e.Task.ExternalID]++
@@ -165,7 +173,8 @@ func (s *stage) settle() {
 			s.startReplica()
 		}
 		for _, task := range s.sim.Tasks() {
-			if !task.Ended() {
+			inTime := !s.messageOf(task).wish.hurried // the others are to expire first
+			if !task.Ended() && (inTime || s.has(s.subjects.CompletionOf(tokenOf(task)))) {
 				s.finish(task)
 			}
 		}
@@ -198,6 +207,14 @@ func (s *stage) left() []string {
 		if !ended[token] {
 			todo(token + " without a completion")
 		}
+	}
+	for _, task := range s.sim.Tasks() {
+		times := 1 + s.messageOf(task).wish.callbacks.fault(true).Repeat
+		s.mu.Lock()
+		if s.endings[task.ID] < times {
+			todo("the last callback of " + tokenOf(task))
+		}
+		s.mu.Unlock()
 	}
 	return left
 }

@@ -63,6 +63,7 @@ type stage struct {
 	sent     map[string]int // create calls that may have made a task, by external id
 	answered map[string]int // queries with an answer, likewise
 	blind    map[string]int // queries that are still to fail, likewise
+	endings  map[string]int // callbacks of the end that were made or lost, by task id
 	told     []string       // the story as it happened
 	broken   []breach
 }
@@ -99,7 +100,7 @@ func (th *theatre) newStage(st story) (*stage, error) {
 	th.mu.Unlock()
 	s := &stage{
 		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
-		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{},
+		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{}, endings: map[string]int{},
 	}
 	var simErr, clientErr error
 	s.sim, simErr = klingtest.New(klingtest.Options{
@@ -166,7 +167,7 @@ func (s *stage) startReplica() {
 		Bus: bus.Options{URL: r.link.url()}, Kling: s.client, Subjects: s.subjects,
 		CallbackListener: callbacks, AdminListener: admin, PublicURL: callbackHost,
 		LookupWindow: 700 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
-		PollAfter: 400 * time.Millisecond, PollMinInterval: 100 * time.Millisecond, PollMaxInterval: 400 * time.Millisecond,
+		PollAfter: 200 * time.Millisecond, PollMinInterval: 100 * time.Millisecond, PollMaxInterval: 400 * time.Millisecond,
 		AckWait: 500 * time.Millisecond, ShutdownTimeout: time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{ReplaceAttr: withoutTime})).
 			With(slog.String("replica", r.name)),
