@@ -1,10 +1,13 @@
 package events
 
+import "fmt"
+
 // Archived is the JSON body of an archived event: where the files of a result were copied to.
 type Archived struct {
 	RequestID string         `json:"request_id"`
 	Kind      string         `json:"kind"`
-	Files     []ArchivedFile `json:"files"`
+	Files     []ArchivedFile `json:"files"`           // those that were copied, in the order of the result
+	Error     string         `json:"error,omitempty"` // on a failed event: why not all of them were
 }
 
 // ArchivedFile is one file of a result in the archive.
@@ -14,4 +17,13 @@ type ArchivedFile struct {
 	Bytes       int64  `json:"bytes"`
 	SHA256      string `json:"sha256"` // in lower-case hex
 	ContentType string `json:"content_type"`
+}
+
+// Encode returns the body as JSON, with the characters &, < and > left as they are.
+func (a *Archived) Encode() ([]byte, error) {
+	data, err := encode(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode archived event of request %s: %w", a.RequestID, err)
+	}
+	return data, nil
 }

@@ -70,6 +70,15 @@ func SetCloudEvent(h nats.Header, s Subjects, ev *Event, id string) {
 	h.Set(HeaderCETime, ev.PublishedAt.String())
 }
 
+// ceTypeArchived begins the CloudEvents type of an archived event: it is no second completion.
+const ceTypeArchived = "ai.kling.archived."
+
+// SetArchivedCloudEvent is [SetCloudEvent] for an archived event.
+func SetArchivedCloudEvent(h nats.Header, s Subjects, ev *Event, id string) {
+	SetCloudEvent(h, s, ev, id)
+	h.Set(HeaderCEType, ceTypeArchived+string(ev.Status))
+}
+
 // percentEncode follows the CloudEvents bindings: space, ", % and all that is not printable ASCII are encoded.
 func percentEncode(s string) string {
 	const hexDigits = "0123456789ABCDEF"

@@ -85,6 +85,9 @@ func (s Subjects) Archived(kind string, status Status, token string) string {
 	return s.join(TypeArchived, kind, string(status), token)
 }
 
+// ArchivedOf matches the archived event of one request.
+func (s Subjects) ArchivedOf(token string) string { return s.join(TypeArchived, "*", "*", token) }
+
 // Dead is the subject of a dead letter: the original request and the reason it became no task.
 func (s Subjects) Dead(kind string, status Status, token string) string {
 	return s.join("dead", kind, string(status), token)
