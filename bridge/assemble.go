@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
@@ -49,6 +50,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.MaxInlineBytes, 15<<20)
 	orDefault(&o.ShutdownTimeout, 20*time.Second)
 	orDefault(&o.AckWait, 20*time.Second)
+	o.Archive.Replicas = o.StreamReplicas
 	o.Bus.Logger = o.Logger
 	return o
 }
@@ -148,6 +150,16 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 		return nil, err
 	}
 	p.live = live
+	if o.Archive.Enabled() {
+		files, err := archive.New(o.Archive, conn.JetStream())
+		if err != nil {
+			return nil, err
+		}
+		p.archiver = &archiver{
+			bus: conn, ledger: ledger, archive: files, hands: hands, unfinished: newCopies(), subjects: o.Subjects,
+			telemetry: b.telemetry, log: b.log, ackWait: o.AckWait, retention: o.EventRetention,
+		}
+	}
 	return p, p.ensureConsumers(ctx)
 }
 
@@ -181,6 +193,11 @@ func (p *parts) ensureConsumers(ctx context.Context) (err error) {
 			if p.consumers[key], err = p.intake.consumer(ctx, key); err != nil {
 				return err
 			}
+		}
+	}
+	if p.archiver != nil {
+		if p.results, err = p.archiver.consumer(ctx); err != nil {
+			return err
 		}
 	}
 	p.polls, err = p.poller.consumer(ctx)

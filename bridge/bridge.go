@@ -181,6 +181,9 @@ type parts struct {
 	backlog   *backlogReader
 
 	reconciler *reconciler
+
+	archiver *archiver // nil: results are not archived
+	results  jetstream.Consumer
 }
 
 // run starts the parts, and when ctx ends stops them in the order of the flow.
@@ -222,6 +225,10 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	pulling.Go(func() { p.inFlight.run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })
 	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
+	if p.archiver != nil {
+		defer p.archiver.archive.Close()
+		pulling.Go(func() { p.archiver.run(ctx, hard, p.results) })
+	}
 	b.admin.ready.Store(true)
 
 	<-ctx.Done()

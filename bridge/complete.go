@@ -208,7 +208,7 @@ func progressRank(s events.Status) int {
 	return 2
 }
 
-// publishEvent is the only way a public event is published.
+// publishEvent is the only way a public event is published, except for archived ones.
 func (l *ledger) publishEvent(
 	ctx context.Context, rec *record, ev *events.Event, subject, msgID string, guard func(*nats.Msg),
 ) (stored bool, err error) {
@@ -223,8 +223,39 @@ func (l *ledger) publishEvent(
 	return stored, err
 }
 
+// archived publishes what became of the files of a result, once for each request, whatever it is.
+func (l *ledger) archived(ctx context.Context, rec *record, status events.Status, body *events.Archived) (err error) {
+	token := rec.token()
+	subject, msgID := l.subjects.Archived(rec.Kind, status, token), token+".archived"
+	ctx, span := l.telemetry.startSend(ctx, l.subjects, subject, rec, msgID)
+	defer func() { endSpan(span, err) }()
+	ev := l.event(rec, ending{status: status, source: events.SourceBridge}, time.Now())
+	msg := l.headMsg(ctx, ev, subject, msgID)
+	events.SetArchivedCloudEvent(msg.Header, l.subjects, ev, msgID)
+	bus.GuardSequence(msg, l.subjects.ArchivedOf(token), 0)
+	if msg.Data, err = body.Encode(); err != nil {
+		return err
+	}
+	_, _, err = l.put(ctx, msg)
+	return err
+}
+
 // eventMsg builds the message of an event, leaving Kling's object out where it would not fit.
-func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID string) (*nats.Msg, error) {
+func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID string) (msg *nats.Msg, err error) {
+	msg = l.headMsg(ctx, ev, subject, msgID)
+	if msg.Data, err = ev.Encode(); err != nil {
+		return nil, err
+	}
+	if l.fits(msg) {
+		return msg, nil
+	}
+	ev.Kling, ev.KlingOmitted = nil, true
+	msg.Data, err = ev.Encode()
+	return msg, err
+}
+
+// headMsg is the message of an event with its headers and no body yet.
+func (l *ledger) headMsg(ctx context.Context, ev *events.Event, subject, msgID string) *nats.Msg {
 	msg := nats.NewMsg(l.subjects.Put(subject))
 	h := msg.Header
 	h.Set(jetstream.MsgIDHeader, msgID)
@@ -243,17 +274,7 @@ func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID 
 	}
 	events.SetCloudEvent(h, l.subjects, ev, msgID)
 	l.telemetry.inject(ctx, h)
-
-	var err error
-	if msg.Data, err = ev.Encode(); err != nil {
-		return nil, err
-	}
-	if l.fits(msg) {
-		return msg, nil
-	}
-	ev.Kling, ev.KlingOmitted = nil, true
-	msg.Data, err = ev.Encode()
-	return msg, err
+	return msg
 }
 
 // headerRoom is kept for the guard and timer headers that are set after the event was measured.

@@ -15,6 +15,7 @@
 //
 // A request that can't become a task is completed as rejected and kept by dead.go; one that waits too long is expired
 // by create.go, poll.go or waiting.go, whichever has it. What JetStream itself has lost is searched for by reconcile.go.
+// archiver.go copies the files of results to an archive, beside the flow, as a reader of completions.
 // selftest.go lets doctor ask, from outside in, whether the public URL leads here.
 //
 // What is asked about requests comes in by service.go and is answered by asker.go and the files of the questions: task.go,

@@ -54,6 +54,7 @@ type setup struct {
 	natsURL  string // empty: a server of its own
 	replicas int    // of the bridge; zero: one
 	pollOnly bool
+	archive  string // URL; empty: none. The simulated Kling's files may be fetched
 }
 
 // start runs a world until the test ends. Without other settings its tasks take 60 ms.
@@ -145,6 +146,9 @@ func (w *world) newBridge(s setup, r *running) *bridge.Bridge {
 	}
 	if o.TracerProvider == nil {
 		o.TracerProvider = noop.NewTracerProvider()
+	}
+	if s.archive != "" {
+		o.Archive = w.archiveOptions(s)
 	}
 	if o.AckWait == 0 {
 		o.AckWait = 2 * time.Second
@@ -330,7 +334,9 @@ func sum(subjects map[string]uint64) (total uint64) {
 	return total
 }
 
-func isEvent(typ string) bool { return typ == "progress" || typ == "completion" || typ == "late" }
+func isEvent(typ string) bool {
+	return typ == "progress" || typ == "completion" || typ == "late" || typ == "archived"
+}
 
 // events returns the public events of one request, as "type.status source".
 func (w *world) events(id string) []string {

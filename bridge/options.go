@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
@@ -57,6 +58,8 @@ type Options struct {
 	MaxInlineBytes    int64              // of a nats-object:// input; zero: 15 MiB
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
+
+	Archive archive.Options // where the files of results are copied to; zero: they are not
 
 	Version   string // of the program, told to those who ask; empty: devel
 	Simulated bool   // Kling is: the console says so

@@ -130,6 +130,22 @@ func (t *telemetry) startPoll(ctx context.Context, s events.Subjects, rec *recor
 		))
 }
 
+// startArchive begins the span of one try to archive a result.
+func (t *telemetry) startArchive(ctx context.Context, s events.Subjects, rec *record) (context.Context, trace.Span) {
+	template := s.Completion("{kind}", events.StatusSucceed, "{id}")
+	return t.tracer.Start(t.resume(ctx, rec), "process "+template,
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(
+			messagingSystem,
+			semconv.MessagingOperationTypeProcess,
+			semconv.MessagingOperationName("process"),
+			semconv.MessagingDestinationTemplate(template),
+			keyRequestID.String(rec.RequestID),
+			keyKind.String(rec.Kind),
+			keyTaskID.String(rec.TaskID),
+		))
+}
+
 // startSend begins the span of publishing an event.
 func (t *telemetry) startSend(ctx context.Context, s events.Subjects, subject string, rec *record, msgID string) (context.Context, trace.Span) {
 	p, _ := s.Parse(subject)

@@ -67,6 +67,10 @@ type Config struct {
 	PollMaxInterval   time.Duration `env:"BRIDGE_POLL_MAX_INTERVAL" envDefault:"5m" help:"longest wait between polls"`
 	ReconcileInterval time.Duration `env:"BRIDGE_RECONCILE_INTERVAL" envDefault:"10m" help:"between searches for tasks and timers that JetStream has lost"`
 
+	ArchiveURL        string `env:"BRIDGE_ARCHIVE_URL" help:"where the files of results are copied to: nats://bucket, s3://bucket/prefix?region=…&endpoint=… or file:///dir; empty: nowhere"`
+	ArchiveAllowHosts string `env:"BRIDGE_ARCHIVE_ALLOW_HOSTS" help:"comma-separated host or host:port that files may be fetched from by plain http and at private addresses; all others: https and public ones only"`
+	ArchiveMaxBytes   int64  `env:"BRIDGE_ARCHIVE_MAX_BYTES" envDefault:"2147483648" help:"largest file to archive, in bytes"`
+
 	AdminAddr       string        `env:"BRIDGE_ADMIN_ADDR" envDefault:"127.0.0.1:8081" help:"health, readiness, metrics, console; never on the callback listener"`
 	AdminToken      Secret        `env:"BRIDGE_ADMIN_TOKEN" help:"opens the console: asked of everybody; without one the console is open only where BRIDGE_ADMIN_ADDR is loopback"`
 	LogLevel        string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`

@@ -32,6 +32,7 @@ func TestLoadDefaults(t *testing.T) {
 		EventRetention:    720 * time.Hour,
 		TaskTimeout:       24 * time.Hour,
 		MaxInlineBytes:    15 << 20,
+		ArchiveMaxBytes:   2 << 30,
 		KlingTimeout:      60 * time.Second,
 		LookupWindow:      2 * time.Minute,
 		ProbeInterval:     30 * time.Second,
@@ -70,7 +71,8 @@ func TestLoadReadsEveryVariable(t *testing.T) {
 		"BRIDGE_CALLBACK_SECRET": "new, old", "BRIDGE_CALLBACK_TRUST": "query", "BRIDGE_ADOPT": "true",
 		"BRIDGE_TLS_AUTOCERT": "bridge.example.com", "BRIDGE_POLL_AFTER": "1s", "BRIDGE_POLL_MIN_INTERVAL": "1s",
 		"BRIDGE_POLL_MAX_INTERVAL": "10s", "BRIDGE_ADMIN_ADDR": "[::1]:0", "BRIDGE_LOG_LEVEL": "WARN",
-		"BRIDGE_LOG_FORMAT": "json", "BRIDGE_SHUTDOWN_TIMEOUT": "1s",
+		"BRIDGE_LOG_FORMAT": "json", "BRIDGE_SHUTDOWN_TIMEOUT": "1s", "BRIDGE_ARCHIVE_URL": "nats://results",
+		"BRIDGE_ARCHIVE_ALLOW_HOSTS": "127.0.0.1:8090", "BRIDGE_ARCHIVE_MAX_BYTES": "1024",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -137,6 +139,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		"BRIDGE_LOG_LEVEL":         "loud",
 		"BRIDGE_LOG_FORMAT":        "xml",
 		"BRIDGE_MAX_INLINE_BYTES":  "0",
+		"BRIDGE_ARCHIVE_MAX_BYTES": "-1",
 	})
 	faults, ok := errors.AsType[config.Faults](err)
 	if !ok {
@@ -160,6 +163,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		`BRIDGE_TLS_KEY: "." is not a file`,
 		`BRIDGE_POLL_AFTER: "5 minutes" is not a duration (want e.g. 300s or 5m)`,
 		`BRIDGE_POLL_MAX_INTERVAL: 5m0s is below BRIDGE_POLL_MIN_INTERVAL (10m0s)`,
+		`BRIDGE_ARCHIVE_MAX_BYTES: -1 is not above zero`,
 		`BRIDGE_LOG_LEVEL: "loud" is not one of debug, info, warn, error`,
 		`BRIDGE_LOG_FORMAT: "xml" is not one of text, json`,
 	}

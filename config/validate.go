@@ -104,6 +104,9 @@ func (c Config) validateLimits() Faults {
 	if c.MaxInlineBytes < 1 {
 		f.add("BRIDGE_MAX_INLINE_BYTES", "%d is not above zero", c.MaxInlineBytes)
 	}
+	if c.ArchiveMaxBytes < 1 {
+		f.add("BRIDGE_ARCHIVE_MAX_BYTES", "%d is not above zero", c.ArchiveMaxBytes)
+	}
 	return f
 }
 

@@ -6,11 +6,13 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 )
 
@@ -91,7 +93,19 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 		defer stop()
 		s.KlingBaseURL = simURL
 	}
+	if s.archive.Allow, err = simulatedFiles(s); err != nil {
+		return err
+	}
 	return dev.serveAndGreet(ctx, s, l, simulate)
+}
+
+// simulatedFiles are the hosts that results may be archived from: the simulated Kling serves its files on this machine.
+func simulatedFiles(s settings) (archive.Hosts, error) {
+	u, err := url.Parse(s.KlingBaseURL)
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(s.archive.Allow), u.Host), nil
 }
 
 // serveAndGreet greets once the bridge takes requests: what can't start says why, and nothing to try.

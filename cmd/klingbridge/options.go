@@ -46,6 +46,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		ShutdownTimeout:   s.ShutdownTimeout,
 		AckWait:           s.AckWait,
 
+		Archive:   s.archive,
 		Version:   thisBuild().Version,
 		Simulated: s.simulated,
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/jsm.go/natscontext"
 
+	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/config"
 	"github.com/klingbridge/klingbridge/events"
@@ -20,6 +21,7 @@ type settings struct {
 	config.Config
 	kinds     kling.Kinds
 	subjects  events.Subjects
+	archive   archive.Options
 	simulated bool // Kling is
 	log       *slog.Logger
 }
@@ -60,9 +62,32 @@ func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 		})
 	}
 	faults = append(faults, unknownPools(c, s.kinds.Pools())...)
+	var archiveFaults config.Faults
+	s.archive, archiveFaults = archiveOptions(c)
+	faults = append(faults, archiveFaults...)
 	s.log = newLogger(p.stderr, c.LogLevel, c.LogFormat)
 	return s, faults
 }
+
+// archiveOptions are zero where results are not archived.
+func archiveOptions(c config.Config) (archive.Options, config.Faults) {
+	var faults config.Faults
+	allow, err := archive.ParseHosts(c.ArchiveAllowHosts)
+	if err != nil {
+		faults = append(faults, config.Fault{Variable: "BRIDGE_ARCHIVE_ALLOW_HOSTS", Problem: oneLine(err)})
+	}
+	if c.ArchiveURL == "" {
+		return archive.Options{}, faults
+	}
+	target, err := archive.ParseTarget(c.ArchiveURL)
+	if err != nil {
+		faults = append(faults, config.Fault{Variable: "BRIDGE_ARCHIVE_URL", Problem: oneLine(err)})
+	}
+	return archive.Options{Target: target, Allow: allow, MaxBytes: c.ArchiveMaxBytes}, faults
+}
+
+// oneLine shows joined errors as the one line that a fault has.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // unknownPools lets pass a pool that a kind names which itself could not be read.
 func unknownPools(c config.Config, known []kling.Pool) config.Faults {

@@ -1,0 +1,369 @@
+package bridge_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/archive"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// archiveOptions lets the files of the simulated Kling be fetched, wherever they are served.
+func (w *world) archiveOptions(s setup) archive.Options {
+	w.t.Helper()
+	target, err := archive.ParseTarget(s.archive)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o := s.bridge.Archive
+	o.Target = target
+	for _, raw := range []string{w.sim.URL, s.sim.PublicURL} {
+		if u, err := url.Parse(raw); err == nil && u.Host != "" {
+			o.Allow = append(o.Allow, u.Host)
+		}
+	}
+	return o
+}
+
+// archived waits for the archived event of a request.
+func (w *world) archived(id string) (events.Status, events.Archived) {
+	w.t.Helper()
+	s := events.DefaultSubjects()
+	filter := s.ArchivedOf(events.Token(id))
+	w.eventually("the result of "+id+" is archived", func() bool { return w.count(s.EventsStream(), filter) > 0 })
+	msgs := w.stored(s.EventsStream(), filter)
+	if len(msgs) != 1 {
+		w.t.Fatalf("%d archived events of %s", len(msgs), id)
+	}
+	var body events.Archived
+	if err := json.Unmarshal(msgs[0].Data, &body); err != nil {
+		w.t.Fatal(err)
+	}
+	p, _ := s.Parse(msgs[0].Subject)
+	for name, want := range map[string]string{
+		"Nats-Msg-Id": p.Token + ".archived", "Content-Type": "application/json", "Kling-Request-Id": id,
+		"Kling-Status": string(p.Status), "Kling-Source": "bridge", "ce-id": p.Token + ".archived",
+		"ce-type": "ai.kling.archived." + string(p.Status),
+	} {
+		if got := msgs[0].Header.Get(name); got != want {
+			w.t.Errorf("%s: header %s is %q, want %q", id, name, got, want)
+		}
+	}
+	return p.Status, body
+}
+
+// resultURLs are all the URLs of a result, in order.
+func resultURLs(r *events.Result) []string {
+	var urls []string
+	for _, v := range r.Videos {
+		urls = append(urls, v.URL, v.WatermarkURL)
+	}
+	for _, i := range r.Images {
+		urls = append(urls, i.URL, i.WatermarkURL)
+	}
+	for _, a := range r.Audios {
+		urls = append(urls, a.URLMP3, a.URLWAV)
+	}
+	var given []string
+	for _, u := range urls {
+		if u != "" {
+			given = append(given, u)
+		}
+	}
+	return given
+}
+
+// place is an archive for tests.
+type place struct {
+	url  string
+	read func(w *world, archiveURL string) []byte
+	list func(w *world) []string // the names of all files
+}
+
+func places(t *testing.T) map[string]place {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "results")
+	s3 := startS3(t)
+	return map[string]place{
+		"directory": {
+			url: "file://" + filepath.ToSlash(dir),
+			read: func(w *world, at string) []byte {
+				data, err := os.ReadFile(strings.TrimPrefix(at, "file://"))
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				return data
+			},
+			list: func(w *world) []string { return filesBelow(w.t, dir) },
+		},
+		"nats": {
+			url: "nats://results",
+			read: func(w *world, at string) []byte {
+				data, err := w.bucket("results").GetBytes(w.ctx, strings.TrimPrefix(at, "nats-object://results/"))
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				return data
+			},
+			list: objectNames,
+		},
+		"s3": {
+			url:  "s3://results/some/prefix?endpoint=" + s3.url,
+			read: func(w *world, at string) []byte { return s3.get(w.t, strings.TrimPrefix(at, "s3://results/")) },
+			list: func(w *world) []string { return s3.list(w.t, "some/prefix/") },
+		},
+	}
+}
+
+func (w *world) bucket(name string) jetstream.ObjectStore {
+	w.t.Helper()
+	store, err := w.js.ObjectStore(w.ctx, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return store
+}
+
+func objectNames(w *world) []string {
+	w.t.Helper()
+	objects, err := w.bucket("results").List(w.ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, o := range objects {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+func filesBelow(t *testing.T, dir string) []string {
+	t.Helper()
+	var names []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			name, _ := filepath.Rel(dir, path)
+			names = append(names, filepath.ToSlash(name))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+var archiveName = regexp.MustCompile(`/([a-z0-9-]+)/\d{4}-\d{2}-\d{2}/([A-Za-z0-9_-]+)/(\d+)\.(mp4|png|mp3|wav)$`)
+
+// TestArchiveEveryStore archives results of every sort to every kind of archive and compares each file with its source.
+func TestArchiveEveryStore(t *testing.T) {
+	for name, p := range places(t) {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, setup{archive: p.url})
+			requests := []events.Request{
+				{Kind: "text2video", ID: "watermarked", Body: body(map[string]any{
+					"prompt": "a", "watermark_info": map[string]any{"enabled": true},
+				})},
+				{Kind: "image-generations", ID: "three images", Body: body(map[string]any{"prompt": "a", "n": 3})},
+				{Kind: "text-to-audio", ID: "mp3-and-wav", Body: body(map[string]any{"prompt": "a", "duration": 5})},
+				{Kind: "text-to-video", ID: "../../../etc/passwd", Body: body(map[string]any{"prompt": "a", "model": "kling-3.0"})},
+				{Kind: "custom-voices", ID: "no-files", Body: body(map[string]any{"voice_name": "a", "voice_url": "https://example.com/a.mp3"})},
+			}
+			total := 0
+			for _, r := range requests {
+				w.request(r)
+			}
+			for i, want := range []int{2, 3, 2, 1, 0} {
+				total += want
+				w.checkArchived(requests[i], want, p)
+			}
+			if names := p.list(w); len(names) != total {
+				t.Errorf("%d files in the archive, want %d: %q", len(names), total, names)
+			}
+			w.settledDown()
+		})
+	}
+}
+
+// checkArchived compares what was archived of a request with what its completion says.
+func (w *world) checkArchived(r events.Request, files int, p place) {
+	w.t.Helper()
+	ev := w.await(r.ID)
+	status, got := w.archived(r.ID)
+	if status != events.StatusSucceed || got.RequestID != r.ID || got.Kind != r.Kind || len(got.Files) != files {
+		w.t.Errorf("%s: %s, %+v", r.ID, status, got)
+	}
+	var sources []string
+	for i, f := range got.Files {
+		sources = append(sources, f.SourceURL)
+		_, source := get(w.t, f.SourceURL)
+		stored := p.read(w, f.ArchiveURL)
+		sum := sha256.Sum256([]byte(source))
+		if !bytes.Equal(stored, []byte(source)) || f.Bytes != int64(len(source)) || f.SHA256 != hex.EncodeToString(sum[:]) {
+			w.t.Errorf("%s: %+v is not the source's %d bytes", r.ID, f, len(source))
+		}
+		m := archiveName.FindStringSubmatch(f.ArchiveURL)
+		if m == nil || m[1] != r.Kind || m[2] != events.Token(r.ID) || m[3] != fmt.Sprint(i+1) {
+			w.t.Errorf("%s: archived as %s", r.ID, f.ArchiveURL)
+		}
+	}
+	if diff := cmp.Diff(resultURLs(ev.Result), sources); diff != "" {
+		w.t.Errorf("%s: sources (-want +got):\n%s", r.ID, diff)
+	}
+}
+
+// front serves the simulated Kling's files, some of them badly at first.
+type front struct {
+	*httptest.Server
+	mu    sync.Mutex
+	sim   http.Handler
+	spoil func(path string, n int, w http.ResponseWriter, r *http.Request) bool // the n-th request of a path
+	seen  map[string]int
+}
+
+func newFront(t *testing.T, spoil func(path string, n int, w http.ResponseWriter, r *http.Request) bool) *front {
+	t.Helper()
+	f := &front{spoil: spoil, seen: map[string]int{}}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.seen[r.URL.Path]++
+	n, sim := f.seen[r.URL.Path], f.sim
+	f.mu.Unlock()
+	if !f.spoil(r.URL.Path, n, w, r) {
+		sim.ServeHTTP(w, r)
+	}
+}
+
+func (f *front) serve(sim http.Handler) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sim = sim
+}
+
+// TestArchiveTriesAgain has one of three files missing at first, and another cut off.
+func TestArchiveTriesAgain(t *testing.T) {
+	var mu sync.Mutex
+	var order []string // of paths
+	f := newFront(t, func(path string, n int, w http.ResponseWriter, _ *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if n == 1 {
+			order = append(order, path)
+		}
+		switch {
+		case n == 1 && path == order[0]:
+			http.NotFound(w, nil)
+		case n == 1 && len(order) == 2:
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte("cut off"))
+		default:
+			return false
+		}
+		return true
+	})
+	dir := t.TempDir()
+	w := start(t, setup{archive: "file://" + dir, sim: klingtest.Options{PublicURL: f.URL}})
+	f.serve(w.sim)
+	w.request(events.Request{Kind: "image-generations", ID: "order-1", Body: body(map[string]any{"prompt": "a", "n": 3})})
+	status, got := w.archived("order-1")
+	if status != events.StatusSucceed || len(got.Files) != 3 {
+		t.Errorf("%s, %+v", status, got)
+	}
+	if names := filesBelow(t, dir); len(names) != 3 {
+		t.Errorf("files %q", names)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, path := range order {
+		if want := []int{2, 2, 1}[i]; f.seen[path] != want {
+			t.Errorf("file %d was fetched %d times, want %d", i+1, f.seen[path], want)
+		}
+	}
+}
+
+// TestArchiveExpired gives up on a file that never comes when the result expires, and tells what it has.
+func TestArchiveExpired(t *testing.T) {
+	f := newFront(t, func(path string, _ int, w http.ResponseWriter, _ *http.Request) bool {
+		missing := strings.Contains(path, "_watermark")
+		if missing {
+			http.NotFound(w, nil)
+		}
+		return missing
+	})
+	// A completion that ages out is the last moment, too, and the only one that does not take 30 days.
+	w := start(t, setup{
+		archive: "file://" + t.TempDir(), sim: klingtest.Options{PublicURL: f.URL},
+		bridge: bridge.Options{EventRetention: 3 * time.Second},
+	})
+	f.serve(w.sim)
+	w.request(events.Request{Kind: "text2video", ID: "order-1", Body: body(map[string]any{
+		"prompt": "a", "watermark_info": map[string]any{"enabled": true},
+	})})
+	status, got := w.archived("order-1")
+	if status != events.StatusFailed || len(got.Files) != 1 || !strings.Contains(got.Error, "404") && !strings.Contains(got.Error, "in time") {
+		t.Errorf("%s, %+v", status, got)
+	}
+}
+
+// TestArchiveRefused has a result whose URLs lead where nothing may be fetched.
+func TestArchiveRefused(t *testing.T) {
+	var inside int
+	internal := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { inside++ }))
+	defer internal.Close()
+	f := newFront(t, func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, internal.URL, http.StatusFound)
+		return true
+	})
+	sim := silent()
+	sim.PublicURL = f.URL
+	w := start(t, setup{archive: "file://" + t.TempDir(), sim: sim})
+	redirected := w.task("text2video", "redirected")
+	w.post(redirected.CallbackURL, result(redirected, f.URL+"/files/1.mp4"))
+	forged := w.task("text2video", "forged")
+	w.post(forged.CallbackURL, result(forged, strings.Replace(internal.URL, "http://127.0.0.1", "https://[::ffff:127.0.0.1]", 1),
+		internal.URL, "https://169.254.169.254/latest/meta-data"))
+	for id, reason := range map[string]string{"redirected": "redirects are not followed", "forged": "address 169.254.169.254 is not public"} {
+		status, got := w.archived(id)
+		if status != events.StatusFailed || len(got.Files) != 0 || !strings.Contains(got.Error, reason) {
+			t.Errorf("%s: %s, %+v", id, status, got)
+		}
+	}
+	if inside > 0 {
+		t.Errorf("%d requests got inside", inside)
+	}
+}
+
+// result is a callback with videos at these URLs.
+func result(task klingtest.TaskView, urls ...string) string {
+	var videos []map[string]any
+	for i, u := range urls {
+		videos = append(videos, map[string]any{"id": fmt.Sprint(i), "url": u})
+	}
+	return string(body(map[string]any{
+		"task_id": task.ID, "task_status": "succeed", "task_result": map[string]any{"videos": videos},
+	}))
+}
