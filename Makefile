@@ -35,10 +35,17 @@ race: ## Run all tests under the race detector
 	CGO_ENABLED=1 go test -race ./...
 
 # The same tests as in "make race", for minutes: see bridge/chaos.
-CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.outage 10s -chaos.attack 20s
+CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.outage 10s -chaos.attack 20s -chaos.archive-kills 20
 .PHONY: chaos
 chaos: ## Kill the program at every point under load, and NATS too; CHAOS=<flags> changes how much
 	go test ./bridge/chaos -count=1 -v -timeout 40m $(CHAOS)
+
+# The S3 tests run against a server in their own process, except here: this one is real and takes minutes to build.
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+.PHONY: s3-test
+s3-test: ## Run the tests of archiving to S3 against versitygw
+	GOBIN=$(CURDIR)/bin go install $(VERSITYGW)
+	go test ./bridge -count=1 -run '^TestArchiveEveryStore$$' -archive.versitygw $(CURDIR)/bin/versitygw
 
 .PHONY: check
 check: fmt-check vet lint build generated race fuzz ## Everything that must hold before a merge

@@ -19,12 +19,14 @@ import (
 )
 
 var (
-	requests = flag.Int("chaos.requests", 150, "requests on one NATS server; a third of them in the cluster")
-	kills    = flag.Int("chaos.kills", len(points()), "kills on one NATS server; a third of them in the cluster")
-	replicas = flag.Int("chaos.replicas", 3, "replicas of the bridge in the cluster")
-	outage   = flag.Duration("chaos.outage", 3*time.Second, "how long NATS is away")
-	attack   = flag.Duration("chaos.attack", 3*time.Second, "how long the program is attacked")
-	seed     = flag.Uint64("chaos.seed", 0, "of everything thrown by dice; 0: a random one, printed with the result")
+	requests     = flag.Int("chaos.requests", 150, "requests on one NATS server; a third of them in the cluster")
+	kills        = flag.Int("chaos.kills", len(points()), "kills on one NATS server; a third of them in the cluster")
+	replicas     = flag.Int("chaos.replicas", 3, "replicas of the bridge in the cluster")
+	outage       = flag.Duration("chaos.outage", 3*time.Second, "how long NATS is away")
+	attack       = flag.Duration("chaos.attack", 3*time.Second, "how long the program is attacked")
+	archived     = flag.Int("chaos.archived", 100, "results to archive")
+	archiveKills = flag.Int("chaos.archive-kills", 4, "kills in the middle of archiving a file")
+	seed         = flag.Uint64("chaos.seed", 0, "of everything thrown by dice; 0: a random one, printed with the result")
 )
 
 const (
@@ -39,7 +41,7 @@ const (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestPromises holds the program to what it promises first: exactly one completion and at most one task per request,
-// and no 2xx for news that is not stored.
+// no 2xx for news that is not stored, and each file of a result in the archive, once and whole.
 func TestPromises(t *testing.T) {
 	binary := build(t)
 	t.Run("kills", func(t *testing.T) {
@@ -71,6 +73,20 @@ func TestPromises(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true})
 		w.attack(*attack)
+		w.settle()
+		w.audit()
+	})
+	t.Run("archive", func(t *testing.T) {
+		t.Parallel()
+		dir := filepath.Join(t.TempDir(), "results")
+		files := newFiles(t)
+		w := newWorld(t, setup{
+			binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, byHand: true,
+			archive: "file://" + filepath.ToSlash(dir), files: files.URL,
+		})
+		files.serve(w.sim)
+		w.killWhileArchiving(files, *archived, *archiveKills)
+		w.auditArchive(files, dir)
 		w.settle()
 		w.audit()
 	})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,8 @@ type setup struct {
 	streamReplicas int    // zero: one
 	embedded       string // where the embedded server listens
 	byHand         bool   // nothing goes wrong at Kling, and tasks end only when the test says so
+	archive        string // URL; empty: none
+	files          string // where result files are served; empty: by the simulated Kling
 }
 
 // world is the program between real NATS servers and a simulated Kling, with everything seen that goes in and out.
@@ -108,6 +111,7 @@ func (w *world) kling(s setup) klingtest.Options {
 		CallbackHTTP: w.phone.client(),
 		Faults:       klingtest.Faults{Create: w.createFault, Query: w.queryFault, Callback: w.callbackFault},
 		Observe:      w.observe,
+		PublicURL:    s.files,
 	}
 	if s.byHand {
 		o.Slots = map[kling.Pool]int{kling.PoolVideo: 10_000, kling.PoolImage: 10_000, kling.PoolTryOn: 10_000}
@@ -128,7 +132,7 @@ func (w *world) connect(url string) {
 
 // environment makes recovery fast. The addresses are added by each replica.
 func (w *world) environment(s setup) []string {
-	return []string{
+	env := []string{
 		"KLING_API_KEY=" + apiKey,
 		"KLING_BASE_URL=" + w.sim.URL,
 		"NATS_URL=" + s.natsURL,
@@ -146,6 +150,11 @@ func (w *world) environment(s setup) []string {
 		"BRIDGE_RECONCILE_INTERVAL=5s",
 		"BRIDGE_LOG_FORMAT=text",
 	}
+	if s.archive != "" {
+		allowed := strings.TrimPrefix(s.files, "http://")
+		env = append(env, "BRIDGE_ARCHIVE_URL="+s.archive, "BRIDGE_ARCHIVE_ALLOW_HOSTS="+allowed)
+	}
+	return env
 }
 
 // see counts what a plain subscriber gets.
