@@ -189,7 +189,7 @@ func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {
 // send makes the create call. The claim in the record precedes it.
 func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error) {
 	callback := c.signer.url(j.rec.Kind, j.req.token)
-	task, err := c.client.Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback))
+	task, err := c.client.Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback)...)
 	if err == nil {
 		c.pauses.succeeded(j.req.kind.Generation, j.req.kind.Pool)
 		return c.submitted(ctx, j, task)

@@ -24,7 +24,6 @@ type inputs struct {
 }
 
 const (
-	objectScheme = "nats-object://"
 	// maxObjects bounds the objects of one request: masks and frames together are fewer.
 	maxObjects = 8
 	// maxResolving bounds the requests with objects that are on their way to Kling at a time.
@@ -122,7 +121,7 @@ func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted [
 	if err := json.Unmarshal(quoted, &s); err != nil {
 		return err
 	}
-	ref, ok := strings.CutPrefix(s, objectScheme)
+	ref, ok := strings.CutPrefix(s, events.ObjectScheme)
 	if !ok {
 		out.Write(quoted)
 		return nil
@@ -142,7 +141,7 @@ func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted [
 func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string) error {
 	bucket, name, ok := strings.Cut(ref, "/")
 	if !ok || bucket == "" || name == "" {
-		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", objectScheme, clip(ref), objectScheme)}
+		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", events.ObjectScheme, clip(ref), events.ObjectScheme)}
 	}
 	fault := func(format string, args ...any) error {
 		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", clip(name), clip(bucket)) + fmt.Sprintf(format, args...)}
@@ -162,6 +161,12 @@ func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string)
 		return err
 	}
 	defer func() { _ = obj.Close() }()
+	info, err := obj.Info()
+	if err != nil {
+		return err
+	}
+	// Room for all of it at once: a buffer that grows by and by would be copied, and take several times the memory.
+	out.Grow(base64.StdEncoding.EncodedLen(int(min(info.Size, uint64(in.maxBytes)+1))) + bytes.MinRead)
 	enc := base64.NewEncoder(base64.StdEncoding, out)
 	n, err := io.Copy(enc, io.LimitReader(obj, in.maxBytes+1)) // its size is what its uploader says
 	switch {

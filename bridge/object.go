@@ -135,19 +135,32 @@ func (o object) with(fields []field) object {
 }
 
 // encode returns the object as JSON.
-func (o object) encode() json.RawMessage {
-	var buf bytes.Buffer
-	buf.WriteByte('{')
+func (o object) encode() json.RawMessage { return bytes.Join(o.pieces(), nil) }
+
+// largeValue is from where on copying a value costs more than it is worth. Images of megabytes are values too.
+const largeValue = 64 << 10
+
+// pieces returns the object as JSON in pieces, so that no large value is copied: it is a piece of its own.
+func (o object) pieces() [][]byte {
+	var all [][]byte
+	var small []byte
 	for i, f := range o.fields {
-		if i > 0 {
-			buf.WriteByte(',')
+		separator := byte(',')
+		if i == 0 {
+			separator = '{'
 		}
-		buf.Write(encodeName(f.name))
-		buf.WriteByte(':')
-		buf.Write(f.value)
+		small = append(append(append(small, separator), encodeName(f.name)...), ':')
+		if len(f.value) < largeValue {
+			small = append(small, f.value...)
+			continue
+		}
+		all = append(all, small, f.value)
+		small = nil
 	}
-	buf.WriteByte('}')
-	return buf.Bytes()
+	if len(o.fields) == 0 {
+		small = []byte{'{'}
+	}
+	return append(all, append(small, '}'))
 }
 
 func encodeName(name string) []byte {

@@ -246,20 +246,20 @@ func (r *request) countSlots() error {
 	return nil
 }
 
-// createBody is what is sent to Kling: the caller's fields, and the two that the bridge sets.
-func (r *request) createBody(body object, externalID, callbackURL string) []byte {
+// createBody is what is sent to Kling, in pieces: the caller's fields, and the two that the bridge sets.
+func (r *request) createBody(body object, externalID, callbackURL string) [][]byte {
 	own := []field{{"external_task_id", quote(externalID)}}
 	if callbackURL != "" {
 		own = append(own, field{"callback_url", quote(callbackURL)})
 	}
 	if r.kind.Generation == kling.V1 {
-		return body.with(own).encode()
+		return body.with(own).pieces()
 	}
 	options, err := body.child("options")
 	if err != nil {
 		options = object{} // readBody has stored an object there
 	}
-	return body.with([]field{{"options", options.with(own).encode()}}).encode()
+	return body.with([]field{{"options", options.with(own).encode()}}).pieces()
 }
 
 func quote(s string) json.RawMessage {

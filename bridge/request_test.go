@@ -60,7 +60,7 @@ func TestBodyReachesKlingAsWritten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := string(r.createBody(r.body, "ext", "https://b/c")); got != c.want {
+			if got := string(bytes.Join(r.createBody(r.body, "ext", "https://b/c"), nil)); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -72,7 +72,7 @@ func TestPollOnlySendsNoCallbackURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(r.createBody(r.body, "ext", "")); got != `{"prompt":"a","external_task_id":"ext"}` {
+	if got := string(bytes.Join(r.createBody(r.body, "ext", ""), nil)); got != `{"prompt":"a","external_task_id":"ext"}` {
 		t.Errorf("got %s", got)
 	}
 }
@@ -253,7 +253,7 @@ func FuzzParseRequest(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			checkForwarded(t, k, []byte(body), r.createBody(r.body, "ext", "https://b/c"))
+			checkForwarded(t, k, []byte(body), bytes.Join(r.createBody(r.body, "ext", "https://b/c"), nil))
 		}
 	})
 }

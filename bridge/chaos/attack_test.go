@@ -167,7 +167,12 @@ func (w *world) stall(ctx context.Context, task klingtest.TaskView) {
 }
 
 // mostResident is the most memory the process has had at a time, in bytes, as Linux says.
-func (r *replica) mostResident() int {
+func (r *replica) mostResident() int { return r.memory("VmHWM:") }
+
+// resident is the memory the process has now.
+func (r *replica) resident() int { return r.memory("VmRSS:") }
+
+func (r *replica) memory(field string) int {
 	r.w.t.Helper()
 	r.mu.Lock()
 	pid := r.cmd.Process.Pid
@@ -177,7 +182,7 @@ func (r *replica) mostResident() int {
 		r.w.t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == field {
 			kb, err := strconv.Atoi(fields[1])
 			if err != nil {
 				r.w.t.Fatal(err)
@@ -185,6 +190,6 @@ func (r *replica) mostResident() int {
 			return kb << 10
 		}
 	}
-	r.w.t.Fatalf("no VmHWM in %s", status)
+	r.w.t.Fatalf("no %s in %s", field, status)
 	return 0
 }

@@ -76,6 +76,11 @@ func TestPromises(t *testing.T) {
 		w.settle()
 		w.audit()
 	})
+	t.Run("attachment", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, byHand: true, bodies: true})
+		w.attach(12 << 20)
+	})
 	t.Run("archive", func(t *testing.T) {
 		t.Parallel()
 		dir := filepath.Join(t.TempDir(), "results")

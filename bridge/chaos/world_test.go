@@ -31,6 +31,7 @@ type setup struct {
 	streamReplicas int    // zero: one
 	embedded       string // where the embedded server listens
 	byHand         bool   // nothing goes wrong at Kling, and tasks end only when the test says so
+	bodies         bool   // of create calls are wanted
 	archive        string // URL; empty: none
 	files          string // where result files are served; empty: by the simulated Kling
 }
@@ -50,6 +51,7 @@ type world struct {
 	replicas []*replica
 	trap     trap
 	calm     atomic.Bool // nothing goes wrong any more
+	created  chan []byte // gets the body of each create call; nil: nobody wants them
 
 	// The test's own goroutine has these to itself.
 	rng            *rand.Rand
@@ -79,6 +81,9 @@ func newWorld(t *testing.T, s setup) *world {
 	t.Logf("seed %d", w.seed)
 	w.rng, w.dice = rand.New(rand.NewPCG(w.seed, 0)), rand.New(rand.NewPCG(w.seed, 1))
 	w.calm.Store(s.byHand)
+	if s.bodies {
+		w.created = make(chan []byte, 1)
+	}
 	w.phone = newPhone(w)
 	w.sim = klingtest.Start(t, w.kling(s))
 	if s.natsURL == "" {
@@ -169,6 +174,9 @@ func (w *world) observe(e klingtest.Event) {
 	switch e.Type {
 	case klingtest.Created:
 		w.trap.pass(pointCreated)
+		if w.created != nil {
+			w.created <- e.Body
+		}
 	case klingtest.CallbackAnswered:
 		w.remember(e)
 		if e.HTTPStatus/100 == 2 {

@@ -28,8 +28,27 @@ type request struct {
 	op     string
 	kind   string
 	method string
-	path   string // escaped, with its query
-	body   []byte // nil: none
+	path   string   // escaped, with its query
+	body   [][]byte // in pieces; nil: none
+}
+
+// newBody reads the body from its start.
+func (r request) newBody() io.ReadCloser {
+	if r.body == nil {
+		return http.NoBody
+	}
+	pieces := make([]io.Reader, len(r.body))
+	for i, p := range r.body {
+		pieces[i] = bytes.NewReader(p)
+	}
+	return io.NopCloser(io.MultiReader(pieces...))
+}
+
+func (r request) bodySize() (size int64) {
+	for _, p := range r.body {
+		size += int64(len(p))
+	}
+	return size
 }
 
 // answer is what Kling says to a call that it accepted.
@@ -71,10 +90,12 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 // send makes one HTTP exchange.
 func (c *Client) send(ctx context.Context, r request, token string) (answer, *Error) {
 	var wire wireWatch
-	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, r.newBody())
 	if err != nil {
 		return answer{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, err)
 	}
+	req.ContentLength = r.bodySize()
+	req.GetBody = func() (io.ReadCloser, error) { return r.newBody(), nil } // for a connection that turns out to be closed
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("User-Agent", userAgent)
 	if r.body != nil {

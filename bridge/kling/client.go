@@ -141,12 +141,12 @@ func (c *Client) Close() {
 	}
 }
 
-// Create makes a task. The body is forwarded byte for byte; the model is used by V2 kinds only. The task it returns
-// always has an id.
+// Create makes a task. The body, which may come in pieces, is forwarded byte for byte; the model is used by V2 kinds
+// only. The task it returns always has an id.
 //
 // With [ActionLookup] a task may exist, with any other action none was made. A call whose ctx ends before anything was
 // sent fails with [ActionRetry].
-func (c *Client) Create(ctx context.Context, k Kind, model string, body []byte) (task Task, err error) {
+func (c *Client) Create(ctx context.Context, k Kind, model string, body ...[]byte) (task Task, err error) {
 	r := request{op: opCreate, kind: k.Name, method: http.MethodPost, path: k.CreatePath(pathSegment(model)), body: body}
 	done := c.watch(ctx, r.op)
 	defer func() { done(err) }()
