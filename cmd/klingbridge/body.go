@@ -7,37 +7,43 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 )
 
-// readBody returns the request's body: the named file, or stdin for "-", with the --prompt and --set flags applied. A
-// body that no flag touches is passed on byte for byte.
-func (p *program) readBody(file, prompt string, sets []string) (json.RawMessage, error) {
-	raw, err := p.readFile(file)
+// readBody returns the request's body: the named file, or stdin for "-", with the --prompt, --set and --attach flags
+// applied. A body that no flag touches is passed on byte for byte.
+func (p *program) readBody(s submission, attachments []attachment) (json.RawMessage, error) {
+	raw, err := p.readFile(s.file)
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) == 0 && prompt == "" && len(sets) == 0 {
-		return nil, usagef("the request has no body: name a file, or use --prompt or --set")
+	if len(raw) == 0 && s.prompt == "" && len(s.sets) == 0 && len(attachments) == 0 {
+		return nil, usagef("the request has no body: name a file, or use --prompt, --set or --attach")
 	}
-	return changedBody(raw, bodyName(file), prompt, sets)
+	return changedBody(raw, bodyName(s.file), s, attachments)
 }
 
-// changedBody applies the --prompt and --set flags to a body, which errors call name.
-func changedBody(raw []byte, name, prompt string, sets []string) (json.RawMessage, error) {
+// changedBody applies the --prompt, --set and --attach flags to a body, which errors call name.
+func changedBody(raw []byte, name string, s submission, attachments []attachment) (json.RawMessage, error) {
 	body, err := decodeObject(raw)
 	if err != nil {
 		return nil, usagef("%s is not a JSON object: %w", name, err)
 	}
-	if prompt == "" && len(sets) == 0 {
+	if s.prompt == "" && len(s.sets) == 0 && len(attachments) == 0 {
 		return raw, nil
 	}
-	if prompt != "" {
-		body["prompt"] = prompt
+	if s.prompt != "" {
+		body["prompt"] = s.prompt
 	}
-	for _, set := range sets {
+	for _, set := range s.sets {
 		if err := setField(body, set); err != nil {
 			return nil, err
+		}
+	}
+	for _, a := range attachments {
+		if _, err := put(body, "", fieldPath(a.field), a.ref()); err != nil {
+			return nil, usagef("--attach %s: %w", a.field, err)
 		}
 	}
 	return encodeJSON(body)
@@ -100,8 +106,7 @@ func decodeJSON(raw []byte, into any) error {
 	return nil
 }
 
-// setField applies one --set: dots in the key lead into nested objects, and the value is JSON where it is valid JSON,
-// else a string.
+// setField applies one --set: the value is JSON where it is valid JSON, else a string.
 func setField(body map[string]any, set string) error {
 	path, text, ok := strings.Cut(set, "=")
 	if !ok || path == "" {
@@ -111,19 +116,55 @@ func setField(body map[string]any, set string) error {
 	if err := decodeJSON([]byte(text), &value); err != nil {
 		value = text
 	}
-	keys := strings.Split(path, ".")
-	for _, key := range keys[:len(keys)-1] {
-		if body[key] == nil {
-			body[key] = map[string]any{}
-		}
-		child, ok := body[key].(map[string]any)
-		if !ok {
-			return usagef("--set %s: %q is not an object", path, key)
-		}
-		body = child
+	if _, err := put(body, "", fieldPath(path), value); err != nil {
+		return usagef("--set %s: %w", path, err)
 	}
-	body[keys[len(keys)-1]] = value
 	return nil
+}
+
+// appendKey is the key that makes a list one longer.
+const appendKey = "[]"
+
+// fieldPath takes apart the name of a field: dots lead into objects, numbers into lists, and [] to a list's end.
+func fieldPath(path string) []string {
+	return strings.Split(strings.ReplaceAll(path, appendKey, "."+appendKey), ".")
+}
+
+// put places a value in a JSON value of that name and returns that. What the path leads through is made where there is
+// nothing.
+func put(in any, name string, path []string, value any) (any, error) {
+	if len(path) == 0 {
+		return value, nil
+	}
+	key, rest := path[0], path[1:]
+	if in == nil {
+		in = map[string]any{}
+		if key == appendKey {
+			in = []any{}
+		}
+	}
+	switch at := in.(type) {
+	case map[string]any:
+		if key == appendKey {
+			return nil, fmt.Errorf("%q is not a list", name)
+		}
+		child, err := put(at[key], key, rest, value)
+		at[key] = child
+		return at, err
+	case []any:
+		if key == appendKey {
+			child, err := put(nil, key, rest, value)
+			return append(at, child), err
+		}
+		index, err := strconv.Atoi(key)
+		if err != nil || index < 0 || index >= len(at) {
+			return nil, fmt.Errorf("%q is not a place in %q, a list of %d", key, name, len(at))
+		}
+		at[index], err = put(at[index], key, rest, value)
+		return at, err
+	default:
+		return nil, fmt.Errorf("%q is not an object", name)
+	}
 }
 
 // encodeJSON leaves &, < and > as they are: prompts and URLs are read by people too.

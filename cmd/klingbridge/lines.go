@@ -90,7 +90,7 @@ func (p *program) requestLines(s submission) ([]events.Request, error) {
 		if s.id != "" {
 			r.ID = fmt.Sprintf("%s-%d", s.id, n)
 		}
-		if r.Body, err = changedBody(slices.Clone(line), fmt.Sprintf("line %d", n), s.prompt, s.sets); err != nil {
+		if r.Body, err = changedBody(slices.Clone(line), fmt.Sprintf("line %d", n), s, nil); err != nil {
 			return nil, err
 		}
 		requests = append(requests, r)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -196,6 +198,48 @@ func TestDevNeverPays(t *testing.T) {
 	}
 }
 
+// TestDevArchives attaches an image and finds the result in a directory: files of the simulated Kling may be fetched.
+func TestDevArchives(t *testing.T) {
+	environ := freePorts(t)
+	dir := filepath.Join(t.TempDir(), "results")
+	environ["BRIDGE_ARCHIVE_URL"] = "file://" + filepath.ToSlash(dir)
+	image := filepath.Join(t.TempDir(), "first.png")
+	if err := os.WriteFile(image, []byte("pixels"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, environ, "dev", "--task-time", "100ms", "--submitted-time", "10ms")
+	got := execute(t.Context(), environ, "", "submit", "image2video", "--attach", "image="+image, "--id", "order-1", "--wait")
+	if got.code != 0 {
+		t.Fatalf("exit %d: %s", got.code, got.stderr)
+	}
+	nc, err := nats.Connect(environ["BRIDGE_EMBEDDED_ADDR"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	client, err := events.NewClient(nc, events.DefaultSubjects())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	filter := events.Filter{ID: "order-1", Types: []string{events.TypeArchived}, Since: time.Unix(1, 0)}
+	for m, err := range client.Watch(ctx, filter) {
+		var archived events.Archived
+		if err == nil {
+			err = json.Unmarshal(m.Raw, &archived)
+		}
+		if err != nil || len(archived.Files) != 1 {
+			t.Fatalf("%s: %v", m.Raw, err)
+		}
+		path := strings.TrimPrefix(archived.Files[0].ArchiveURL, "file://")
+		if info, err := os.Stat(path); err != nil || info.Size() != archived.Files[0].Bytes || !strings.HasPrefix(path, dir) {
+			t.Errorf("%s: %v", path, err)
+		}
+		break
+	}
+}
+
 func TestServeNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	environ := map[string]string{
@@ -211,6 +255,10 @@ func TestServeNamesEveryFault(t *testing.T) {
 		"BRIDGE_SUBJECT_PREFIX":    "a b",
 		"BRIDGE_LOG_LEVEL":         "loud",
 		"NATS_CREDS":               "/does/not/exist",
+
+		"BRIDGE_ARCHIVE_URL":         "s3://key:not base64 at all@Results",
+		"BRIDGE_ARCHIVE_ALLOW_HOSTS": "http://127.0.0.1",
+		"BRIDGE_ARCHIVE_MAX_BYTES":   "2GiB",
 	}
 	got := execute(t.Context(), environ, "", "serve")
 	if got.code != 2 || got.stdout != "" {

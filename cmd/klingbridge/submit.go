@@ -22,6 +22,8 @@ type submission struct {
 	kind, file  string
 	prompt      string
 	sets, metas []string
+	attach      []string
+	bucket      string
 	id          string
 	priority    string
 	timeout     string
@@ -37,8 +39,12 @@ func (p *program) submitCommand() *cobra.Command {
 		Use:   "submit <kind> [file or -]",
 		Short: "Publish a request, and wait for its end if asked to",
 		Long: `Publish a request. The body is the JSON object of Kling's own create call, from a file or, with "-", from stdin;
---prompt and --set change it or make one up. The value of --set is JSON where it is valid JSON, else a string. Where
-Kling wants digits as a string, quote them twice: --set 'duration="5"'.
+--prompt, --set and --attach change it or make one up. The value of --set is JSON where it is valid JSON, else a string.
+Where Kling wants digits as a string, quote them twice: --set 'duration="5"'. In the name of a field dots lead into
+objects, numbers into lists, and [] to the end of a list.
+
+A file given with --attach is put into a NATS Object Store bucket, under a name of its own, and the field refers to it:
+the bridge sends its base64 to Kling. Files may so be larger than a NATS message.
 
 Prints the request id. With --wait, progress goes to stderr, the URLs of the result to stdout, and the exit code is 0
 when the task succeeded, else 1.
@@ -47,6 +53,7 @@ With --lines the file holds one body a line, and each becomes a request. With --
 same command given again makes nothing anew. --wait then prints each result as "<request id>  <url>", and sums up.`,
 		Example: `  klingbridge submit text2video --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
+  klingbridge submit image2video --attach image=first.png --attach image_tail=last.png --prompt "waves"
   klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait`,
 		Args:              submitArgs,
 		ValidArgsFunction: p.completeKinds,
@@ -58,6 +65,9 @@ same command given again makes nothing anew. --wait then prints each result as "
 			if len(args) == 2 {
 				s.file = args[1]
 			}
+			if s.lines && len(s.attach) > 0 {
+				return usagef("--attach goes with one request: put nats-object:// references into the lines")
+			}
 			if s.lines {
 				return p.submitLines(cmd.Context(), s)
 			}
@@ -66,7 +76,9 @@ same command given again makes nothing anew. --wait then prints each result as "
 	}
 	f := cmd.Flags()
 	f.StringVar(&s.prompt, "prompt", "", "the body's prompt")
-	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; dots lead into objects; may be repeated")
+	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; may be repeated")
+	f.StringArrayVar(&s.attach, "attach", nil, "a file to send along, as `field=file`; may be repeated")
+	f.StringVar(&s.bucket, "attach-bucket", defaultBucket, "Object Store `bucket` for --attach, made with a TTL of 48h where there is none")
 	f.StringVar(&s.id, "id", "", "the request `id`, 1 to 128 bytes (default: one is made up)")
 	f.StringVar(&s.priority, "priority", "normal", "high, normal or low")
 	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
@@ -90,7 +102,11 @@ func submitArgs(_ *cobra.Command, args []string) error {
 }
 
 func (p *program) submit(ctx context.Context, s submission) error {
-	request, err := p.request(s)
+	attachments, err := parseAttachments(s.attach, s.bucket)
+	if err != nil {
+		return err
+	}
+	request, err := p.request(s, attachments)
 	if err != nil {
 		return err
 	}
@@ -119,6 +135,9 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
+	if err := p.upload(ctx, nc, attachments); err != nil {
+		return err
+	}
 	id, err := p.publish(ctx, client, request, settings)
 	if err != nil {
 		return err
@@ -132,12 +151,12 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	return p.await(ctx, client, id, s)
 }
 
-func (p *program) request(s submission) (events.Request, error) {
+func (p *program) request(s submission, attachments []attachment) (events.Request, error) {
 	r, err := p.newRequest(s)
 	if err != nil {
 		return r, err
 	}
-	r.Body, err = p.readBody(s.file, s.prompt, s.sets)
+	r.Body, err = p.readBody(s, attachments)
 	return r, err
 }
 

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// defaultBucket is where attachments go.
+const defaultBucket = "kling-inputs"
+
+var bucketName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// attachment is a file that travels to the bridge in a bucket. The body has a reference in its place.
+type attachment struct {
+	field, file  string
+	bucket, name string
+}
+
+// parseAttachments reads --attach field=file, and gives each file a name that nobody else has.
+func parseAttachments(list []string, bucket string) ([]attachment, error) {
+	if !bucketName.MatchString(bucket) {
+		return nil, usagef("--attach-bucket %q is not made of letters, digits, _ and -", bucket)
+	}
+	var all []attachment
+	for _, item := range list {
+		field, file, ok := strings.Cut(item, "=")
+		if !ok || field == "" || file == "" {
+			return nil, usagef("--attach %q is not field=file", item)
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, fmt.Errorf("attach: %w", err)
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("attach %s: not a file", file)
+		}
+		all = append(all, attachment{field: field, file: file, bucket: bucket, name: rand.Text()})
+	}
+	return all, nil
+}
+
+func (a attachment) ref() string { return events.ObjectRef(a.bucket, a.name) }
+
+// upload puts the files into their bucket and says so.
+func (p *program) upload(ctx context.Context, nc *nats.Conn, attachments []attachment) error {
+	if len(attachments) == 0 {
+		return nil
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for _, a := range attachments {
+		size, err := a.upload(ctx, js)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.file, err)
+		}
+		fmt.Fprintf(p.stderr, "attached %s (%s) as %s\n", printable(a.file), formatSize(size), a.ref())
+	}
+	return nil
+}
+
+func (a attachment) upload(ctx context.Context, js jetstream.JetStream) (size int64, err error) {
+	file, err := os.Open(a.file)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	counted := &counter{r: file}
+	_, err = events.Attach(ctx, js, a.bucket, a.name, counted)
+	return counted.n, err
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
