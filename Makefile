@@ -48,7 +48,12 @@ s3-test: ## Run the tests of archiving to S3 against versitygw
 	go test ./bridge -count=1 -run '^TestArchiveEveryStore$$' -archive.versitygw $(CURDIR)/bin/versitygw
 
 .PHONY: check
-check: fmt-check vet lint build generated race fuzz ## Everything that must hold before a merge
+check: fmt-check vet lint build generated race fuzz deployments ## Everything that must hold before a merge
+
+# A module of its own, because Helm and Docker Compose as libraries are large.
+.PHONY: deployments
+deployments: ## Test the chart and the compose files with the libraries of Helm, Kubernetes and Docker Compose
+	cd deployments/test && go vet ./... && go test ./...
 
 .PHONY: bench
 bench: ## Measure the program beside references, in 15 minutes, with results in bin/bench.json too
