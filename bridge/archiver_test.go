@@ -21,7 +21,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -305,27 +304,98 @@ func TestArchiveTriesAgain(t *testing.T) {
 	}
 }
 
-// TestArchiveExpired gives up on a file that never comes when the result expires, and tells what it has.
+// TestArchiveExpired gives up on a file that never comes when its URL expires, and tells what it has.
 func TestArchiveExpired(t *testing.T) {
-	f := newFront(t, func(path string, _ int, w http.ResponseWriter, _ *http.Request) bool {
-		missing := strings.Contains(path, "_watermark")
-		if missing {
-			http.NotFound(w, nil)
-		}
-		return missing
+	const life = 30 * 24 * time.Hour
+	for name, test := range map[string]struct {
+		left   time.Duration // of the URLs' life when the task ends
+		files  int
+		reason string
+	}{
+		"while it is tried": {3 * time.Second, 1, "file 2"},
+		"before":            {-time.Hour, 0, "file 1 was not copied in time; file 2 was not copied in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFront(t, func(path string, _ int, w http.ResponseWriter, _ *http.Request) bool {
+				missing := strings.Contains(path, "_watermark")
+				if missing {
+					http.NotFound(w, nil)
+				}
+				return missing
+			})
+			then := func() time.Time { return time.Now().Add(test.left - life) }
+			w := start(t, setup{archive: "file://" + t.TempDir(), sim: klingtest.Options{PublicURL: f.URL, Now: then}})
+			f.serve(w.sim)
+			w.request(events.Request{Kind: "text2video", ID: "order-1", Body: body(map[string]any{
+				"prompt": "a", "watermark_info": map[string]any{"enabled": true},
+			})})
+			status, got := w.archived("order-1")
+			if status != events.StatusFailed || len(got.Files) != test.files || !strings.Contains(got.Error, test.reason) {
+				t.Errorf("%s, %+v", status, got)
+			}
+			if test.files > 0 && time.Now().Before(w.await("order-1").Result.ExpiresAt.Time) {
+				t.Error("it was given up while its URL lived")
+			}
+		})
+	}
+}
+
+// TestArchiveLate archives what Kling delivers after the deadline: it was paid for.
+func TestArchiveLate(t *testing.T) {
+	w := start(t, setup{archive: "file://" + t.TempDir(), sim: klingtest.Options{Duration: time.Hour}})
+	w.request(events.Request{
+		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
 	})
-	// A completion that ages out is the last moment, too, and the only one that does not take 30 days.
-	w := start(t, setup{
-		archive: "file://" + t.TempDir(), sim: klingtest.Options{PublicURL: f.URL},
-		bridge: bridge.Options{EventRetention: 3 * time.Second},
-	})
-	f.serve(w.sim)
-	w.request(events.Request{Kind: "text2video", ID: "order-1", Body: body(map[string]any{
-		"prompt": "a", "watermark_info": map[string]any{"enabled": true},
-	})})
-	status, got := w.archived("order-1")
-	if status != events.StatusFailed || len(got.Files) != 1 || !strings.Contains(got.Error, "404") && !strings.Contains(got.Error, "in time") {
+	ev := w.await("late")
+	if ev.Status != events.StatusExpired {
+		t.Fatalf("got %+v", ev)
+	}
+	if err := w.sim.Finish(ev.TaskID); err != nil {
+		t.Fatal(err)
+	}
+	if status, got := w.archived("late"); status != events.StatusSucceed || len(got.Files) != 1 {
 		t.Errorf("%s, %+v", status, got)
+	}
+}
+
+// TestArchiveIsShared has three replicas, of which one goes in the middle.
+func TestArchiveIsShared(t *testing.T) {
+	const requests = 40
+	dir := t.TempDir()
+	w := start(t, setup{archive: "file://" + dir, replicas: 3})
+	for i := range requests {
+		w.submit(fmt.Sprintf("order-%d", i), "a")
+	}
+	s := events.DefaultSubjects()
+	archived := func() uint64 { return w.count(s.EventsStream(), s.Archived("*", "*", "*")) }
+	w.eventually("something is archived", func() bool { return archived() > 0 })
+	w.replicas[0].stop()
+	w.eventually("everything is archived", func() bool { return archived() == requests })
+	if names := filesBelow(t, dir); len(names) != requests {
+		t.Errorf("%d files", len(names))
+	}
+}
+
+// TestArchiveBeginsWhenSwitchedOn leaves alone what succeeded before, and catches up with what did while it was off.
+func TestArchiveBeginsWhenSwitchedOn(t *testing.T) {
+	w := start(t, setup{})
+	off := setup{}
+	on := setup{archive: "file://" + t.TempDir()}
+	change := func(to setup) {
+		w.replicas[0].stop()
+		w.replicas[0] = w.startBridge(to)
+	}
+	w.await(w.submit("history", "a"))
+	change(on)
+	w.await(w.submit("first", "a"))
+	w.archived("first")
+	change(off)
+	w.await(w.submit("meanwhile", "a"))
+	change(on)
+	w.archived("meanwhile")
+	s := events.DefaultSubjects()
+	if n := w.count(s.EventsStream(), s.Archived("*", "*", "*")); n != 2 {
+		t.Errorf("%d archived events, want 2", n)
 	}
 }
 
