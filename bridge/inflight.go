@@ -67,8 +67,9 @@ func (f *inFlight) listen(ctx context.Context) {
 	}
 }
 
-// follow takes one message in. What the stream has stored carries the stream's name; a stranger who forges even that, or
-// what replicas tell each other, misleads the count of slots until the next recount, and nothing else.
+// follow takes one message in. What the stream has stored carries the stream's name. Whoever may publish on the bridge's
+// private subjects and forges even that, or what replicas tell each other, can keep requests waiting for as long as it
+// does, and nothing else.
 func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
 	parsed, ok := f.subjects.Parse(msg.Subject)
 	if !ok {
@@ -99,7 +100,7 @@ func slotsOf(h nats.Header) int {
 	if err != nil || n < 1 {
 		return 1
 	}
-	return n
+	return min(n, maxImages)
 }
 
 // run recounts until ctx ends.

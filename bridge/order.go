@@ -25,7 +25,7 @@ func (p *pool) next(now time.Time) *job {
 	if j := p.nextSeated(now); j != nil {
 		return j
 	}
-	was := p.blocked
+	was := p.stillBlocked()
 	p.blocked = blocked{}
 	if p.turns.yields(was.severalSince(), now) {
 		p.blocked = was
@@ -45,6 +45,14 @@ func (p *pool) next(now time.Time) *job {
 		}
 	}
 	return nil
+}
+
+// stillBlocked is what was blocked last, unless that is over: the request was cancelled, has expired or was looked up.
+func (p *pool) stillBlocked() blocked {
+	if p.blocked.job != nil && slices.Contains(p.ready[p.key(p.blocked.job)], p.blocked.job) {
+		return p.blocked
+	}
+	return blocked{}
 }
 
 // severalSince is when a request that needs more than one slot began to wait; zero: none does.

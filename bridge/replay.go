@@ -19,7 +19,7 @@ func replayID(id string, n int) string { return fmt.Sprintf("%s-r%d", id, n) }
 
 // Replay publishes the request of a dead letter as a new one, named after it and a number: the first that is free. 400:
 // no request id, or one that leaves no room for the number; 404: there is no such dead letter; 409: its last replay has
-// not ended.
+// not ended, or has succeeded: asking again after a lost answer does not pay again.
 //
 // Replays that race publish the same request, which is stored once and in any case becomes one task.
 func (a *asker) Replay(ctx context.Context, id string) (events.Replayed, error) {
@@ -61,6 +61,8 @@ func (a *asker) freeReplay(ctx context.Context, id string) (string, error) {
 			return as, nil
 		case err != nil:
 			return "", err
+		case task.Status == events.StatusSucceed:
+			return "", refusef(http.StatusConflict, "replay %q has succeeded", as)
 		case !task.Status.Terminal():
 			return "", refusef(http.StatusConflict, "replay %q has not ended, it is %s", as, task.Status)
 		}

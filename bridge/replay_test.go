@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +123,8 @@ func TestReplayBecomesATask(t *testing.T) {
 		}
 	}
 	w.settledDown()
+	_, err = w.client.Replay(w.ctx, "a") // as a caller does whose answer was lost
+	wantRefusal(t, err, http.StatusConflict)
 }
 
 // TestReplayWaitsForTheLast replays while the replay before waits, is in flight, and has ended.

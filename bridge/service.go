@@ -23,10 +23,9 @@ import (
 
 // service answers questions on NATS. Its replicas share the questions by a queue group.
 type service struct {
-	asker  *asker
-	nc     *nats.Conn
-	log    *slog.Logger
-	places chan struct{} // bounds the answers under way
+	asker *asker
+	nc    *nats.Conn
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	stopped bool // no answer is begun any more
@@ -37,12 +36,12 @@ const (
 	serviceName = "klingbridge"
 	// answerTime bounds one answer.
 	answerTime = 5 * time.Second
-	// maxAnswers bounds the answers under way on one replica. Further questions wait.
-	maxAnswers = 16
+	// maxAnswers bounds the answers under way on one replica, of each sort. Further questions wait.
+	maxAnswers = 8
 )
 
 func newService(a *asker, nc *nats.Conn, log *slog.Logger) *service {
-	return &service{asker: a, nc: nc, log: log, places: make(chan struct{}, maxAnswers)}
+	return &service{asker: a, nc: nc, log: log}
 }
 
 // start takes questions until stop is called, which waits for the answers under way. hard ends those at once.
@@ -56,6 +55,8 @@ func (s *service) start(hard context.Context) (stop func(), err error) {
 		return nil, fmt.Errorf("NATS service %s: %w", serviceName, err)
 	}
 	a := s.asker
+	// Those by id may have to read through all that waits; the others are not to wait for them.
+	byID, others := make(chan struct{}, maxAnswers), make(chan struct{}, maxAnswers)
 	for endpoint, answer := range map[events.Endpoint]answerer{
 		events.EndpointTaskGet:    askedByID(a.Get),
 		events.EndpointTaskList:   askedByQuery(a.List),
@@ -64,7 +65,12 @@ func (s *service) start(hard context.Context) (stop func(), err error) {
 		events.EndpointDeadReplay: askedByID(a.Replay),
 		events.EndpointStatus:     func(ctx context.Context, _ []byte) (any, error) { return a.Status(ctx) },
 	} {
-		err := svc.AddEndpoint(strings.ReplaceAll(string(endpoint), ".", "-"), s.handler(hard, answer),
+		places := others
+		switch endpoint {
+		case events.EndpointTaskGet, events.EndpointTaskCancel, events.EndpointDeadReplay:
+			places = byID
+		}
+		err := svc.AddEndpoint(strings.ReplaceAll(string(endpoint), ".", "-"), s.handler(hard, places, answer),
 			micro.WithEndpointSubject(a.subjects.API(endpoint)))
 		if err != nil {
 			s.stop(svc)
@@ -89,7 +95,7 @@ type answerer func(ctx context.Context, question []byte) (any, error)
 
 func askedByID[A any](f func(context.Context, string) (A, error)) answerer {
 	return func(ctx context.Context, question []byte) (any, error) {
-		return f(ctx, strings.TrimSpace(string(question)))
+		return f(ctx, strings.Trim(string(question), " \t\r\n"))
 	}
 }
 
@@ -122,18 +128,21 @@ func decodeStrictly(data []byte, q any) error {
 
 // handler answers each question in a goroutine of its own: the library calls handlers one after the other. It must not
 // be told of the answer once the handler has returned, so that the answer is published without it.
-func (s *service) handler(hard context.Context, answer answerer) micro.Handler {
+func (s *service) handler(hard context.Context, places chan struct{}, answer answerer) micro.Handler {
 	return micro.HandlerFunc(func(r micro.Request) {
-		s.places <- struct{}{}
+		if r.Reply() == "" { // nobody to answer
+			return
+		}
+		places <- struct{}{}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.stopped {
-			<-s.places
+			<-places
 			return
 		}
 		question, subject, reply := r.Data(), r.Subject(), r.Reply()
 		s.answers.Go(func() {
-			defer func() { <-s.places }()
+			defer func() { <-places }()
 			ctx, cancel := context.WithTimeoutCause(hard, answerTime, fmt.Errorf("no answer from JetStream within %s", answerTime))
 			defer cancel()
 			s.publish(ctx, subject, reply, s.answer(ctx, answer, question))
@@ -142,9 +151,6 @@ func (s *service) handler(hard context.Context, answer answerer) micro.Handler {
 }
 
 func (s *service) publish(ctx context.Context, subject, reply string, msg *nats.Msg) {
-	if reply == "" {
-		return
-	}
 	msg.Subject = reply
 	if err := s.nc.PublishMsg(msg); err != nil {
 		s.log.WarnContext(ctx, "answer", slog.String("subject", subject), slog.Any("err", err))

@@ -60,8 +60,10 @@ const (
 	// bidInterval is how often a replica that goes on waiting says so, and bidLife how long that counts.
 	bidInterval = 500 * time.Millisecond
 	bidLife     = 5 * bidInterval
-	// maxTake is above what any request takes.
-	maxTake = 100
+	// maxTake is what a request takes at most.
+	maxTake = maxImages
+	// maxWaited bounds what is believed of a replica's patience.
+	maxWaited = 24 * time.Hour
 	// echoTime bounds the wait for the own news to come back.
 	echoTime = time.Second
 	// starving is how long a request that needs several slots waits before others leave them to it.
@@ -101,8 +103,8 @@ func (t *turns) takeBounded(token string, n int) (fits bool) {
 	select {
 	case fits := <-heard:
 		return fits
-	case <-timeout.C:
-		return false
+	case <-timeout.C: // better one too many than none: the user may not be allowed to hear
+		return true
 	}
 }
 
@@ -148,10 +150,11 @@ func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 		s.taken(news.Token, news.Take, now)
 	case news.Given:
 		s.given(news.Token, news.Refused, now)
-	case news.Wait > 0:
+	case news.Wait > 0 && news.Wait <= maxTake:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.others[news.Replica] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-news.Waited), at: now}
+		waited := min(max(news.Waited, 0), maxWaited)
+		t.others[news.Replica] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
 	}
 }
 
@@ -190,18 +193,17 @@ func turnOrder(token string) []events.Priority {
 }
 
 // yields reports whether another replica has waited so long for several slots that they are left to it. since is when
-// this replica's own first request began to wait for several; zero: it does not.
+// this replica's own first request began to wait for several; zero: it does not. What others have told seems later than it
+// was, by the time a message takes: of two that have waited alike both may go on, but replicas never all yield.
 func (t *turns) yields(since, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	for name, b := range t.others {
+	for _, b := range t.others {
 		if b.slots < 2 || now.Sub(b.since) < starving {
 			continue
 		}
-		older := since.IsZero() || b.since.Before(since.Add(-time.Second))
-		same := !older && b.since.Before(since.Add(time.Second))
-		if older || same && name < t.self {
+		if since.IsZero() || b.since.Before(since) {
 			return true
 		}
 	}

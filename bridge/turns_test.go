@@ -110,8 +110,54 @@ func TestSlotsAreLeftToWhoNeedsSeveral(t *testing.T) {
 		t.Error("a slot is left to a replica that needs only one")
 	}
 	one, two := waitingWith("a", []string{"b"}, 4, waited, now), waitingWith("b", []string{"a"}, 4, waited, now)
-	if one.yields(now.Add(-waited), now) == two.yields(now.Add(-waited), now) {
-		t.Error("of two that have waited alike, exactly one must yield")
+	if one.yields(now.Add(-waited), now) && two.yields(now.Add(-waited), now) {
+		t.Error("two that have waited alike yield to each other")
+	}
+}
+
+// TestReplicasDoNotAllYield has three replicas wait for several slots for nearly as long, and hear of each other a
+// moment later.
+func TestReplicasDoNotAllYield(t *testing.T) {
+	now := time.Now()
+	began := map[string]time.Time{}
+	for i, name := range []string{"z", "m", "a"} {
+		began[name] = now.Add(-2*starving + time.Duration(i)*900*time.Millisecond)
+	}
+	yielding := 0
+	for self := range began {
+		turns := newTurns(nil, "", self)
+		for name, since := range began {
+			if name != self {
+				turns.hear(told(slotNews{Replica: name, Wait: 4, Waited: now.Sub(since)}), newSlots(0), now.Add(10*time.Millisecond))
+			}
+		}
+		if turns.yields(began[self], now) {
+			yielding++
+		}
+	}
+	if yielding != 2 {
+		t.Errorf("%d of three yield, want all but the one that has waited longest", yielding)
+	}
+}
+
+// TestYieldingEndsWithTheRequest has the request for which a replica waited expire.
+func TestYieldingEndsWithTheRequest(t *testing.T) {
+	p := testPool(accept)
+	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.slots.hold("x", 2, time.Now())
+	large := testJob(t, "large", "text2video", events.PriorityNormal)
+	large.req.slots = 4
+	p.add(large)
+	if j := p.step(); j != nil || p.blocked.job != large {
+		t.Fatalf("got %+v", j)
+	}
+	large.req.deadline = time.Now()
+	p.turns.hear(told(slotNews{Replica: "b", Wait: 4, Waited: time.Hour}), p.slots, time.Now())
+	if j := p.step(); j != large {
+		t.Fatalf("got %+v, want the expired request to be settled", j)
+	}
+	if j := p.step(); j != nil || p.blocked.job != nil {
+		t.Errorf("got %+v, and the replica still waits for a request that is gone", j)
 	}
 }
 

@@ -46,7 +46,9 @@ func (g *gate) refuse(r *http.Request) *answerError {
 	case !g.hasToken && !loopbackHost(r.Host):
 		// Somebody's page whose name was made to point to this machine.
 		return &answerError{http.StatusForbidden, "Without BRIDGE_ADMIN_TOKEN the console answers only to localhost, not to this Host."}
-	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.URL.Path != "/":
+	case !g.hasToken && forwarded(r):
+		return &answerError{http.StatusForbidden, "Through a proxy the console wants a token: set BRIDGE_ADMIN_TOKEN."}
+	case strings.HasSuffix(r.Header.Get("Sec-Fetch-Site"), "-site") && r.URL.Path != "/":
 		return &answerError{http.StatusForbidden, "This request comes from another site."}
 	case g.origins.Check(r) != nil:
 		return &answerError{http.StatusForbidden, "This request comes from another site."}
@@ -55,6 +57,16 @@ func (g *gate) refuse(r *http.Request) *answerError {
 	default:
 		return nil
 	}
+}
+
+// forwarded tells a request that a proxy on this machine has passed on, from who knows where.
+func forwarded(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
+		if r.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func isJSON(r *http.Request) bool {

@@ -38,6 +38,8 @@ func TestGate(t *testing.T) {
 		"loopback, by another name":      {"loopback", "GET", "/api/dead", map[string]string{"Host": "evil.example"}, 403},
 		"loopback, by localhost":         {"loopback", "GET", "/api/dead", map[string]string{"Host": "localhost:8081"}, past},
 		"loopback, from another site":    {"loopback", "GET", "/api/live", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
+		"loopback, from another port":    {"loopback", "GET", "/api/live", map[string]string{"Sec-Fetch-Site": "same-site"}, 403},
+		"loopback, through a proxy":      {"loopback", "GET", "/api/dead", map[string]string{"X-Forwarded-For": "8.8.8.8"}, 403},
 		"loopback, a link from there":    {"loopback", "GET", "/", map[string]string{"Sec-Fetch-Site": "cross-site"}, 200},
 		"loopback, no such page":         {"loopback", "GET", "/static/nothing.js", nil, 404},
 		"replay":                         {"loopback", "POST", "/api/dead/replay", map[string]string{"Content-Type": json}, past},

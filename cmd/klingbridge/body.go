@@ -27,6 +27,9 @@ func (p *program) readBody(s submission, attachments []attachment) (json.RawMess
 // changedBody applies the --prompt, --set and --attach flags to a body, which errors call name.
 func changedBody(raw []byte, name string, s submission, attachments []attachment) (json.RawMessage, error) {
 	body, err := decodeObject(raw)
+	if errors.Is(err, errSecondValue) {
+		err = fmt.Errorf("%w; is it one body a line, for --lines?", err)
+	}
 	if err != nil {
 		return nil, usagef("%s is not a JSON object: %w", name, err)
 	}
@@ -94,6 +97,8 @@ func decodeObject(raw []byte) (map[string]any, error) {
 	return body, nil
 }
 
+var errSecondValue = errors.New("something follows the first value")
+
 func decodeJSON(raw []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -101,7 +106,7 @@ func decodeJSON(raw []byte, into any) error {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the first value")
+		return errSecondValue
 	}
 	return nil
 }

@@ -170,7 +170,8 @@ func localURL(addr net.Addr) string {
 func lifetimes(s settings, simulate bool) string {
 	var text string
 	if simulate {
-		text += `Simulated tasks end with this process: those in flight expire, and the URLs of results lead nowhere.
+		text += `Simulated tasks end with this process: those in flight stay so until their deadline, and the
+URLs of results lead nowhere.
 --addr fixes the simulation's port, which is another one each time.
 `
 	}

@@ -125,6 +125,9 @@ func (t *transfer) fetch(ctx context.Context, part *os.File) error {
 	case response.StatusCode == http.StatusPartialContent && beginsAt(response, have):
 	case response.StatusCode == http.StatusOK:
 		have = 0
+	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable && endsAt(response, have): // it is whole
+		t.done.Store(have)
+		return nil
 	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable: // there is more of it here than there
 		return errors.Join(fmt.Errorf("%s has another file now", request.URL.Host), part.Truncate(0))
 	default:
@@ -146,6 +149,10 @@ func (t *transfer) fetch(ctx context.Context, part *os.File) error {
 
 func beginsAt(r *http.Response, at int64) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at))
+}
+
+func endsAt(r *http.Response, size int64) bool {
+	return r.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", size)
 }
 
 // Write counts what has come.

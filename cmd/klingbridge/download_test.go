@@ -55,6 +55,25 @@ func TestDownloadGoesOn(t *testing.T) {
 	}
 }
 
+// TestDownloadThatWasWhole has the program die after the last byte and before the file got its name.
+func TestDownloadThatWasWhole(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	cdn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "a.mp4", time.Time{}, strings.NewReader("whole"))
+	}))
+	t.Cleanup(cdn.Close)
+	b.complete(success("w6", cdn.URL+"/a.mp4"))
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "w6-1.mp4.part"), []byte("whole"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := execute(t.Context(), b.environ(), "", "submit", "text2video", "--prompt", "x", "--id", "w6", "--download", dir)
+	if diff := cmp.Diff(map[string]string{"w6-1.mp4": "whole"}, contents(t, dir)); diff != "" || got.code != 0 {
+		t.Errorf("got %+v, files (-want +got):\n%s", got, diff)
+	}
+}
+
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -61,7 +61,11 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 			}
 		}
 	}
-	fmt.Fprintf(p.stderr, "%d requests are stored\n", len(ids))
+	resumable := "; the same command goes on with them"
+	if s.id == "" {
+		resumable = "; the same command would make new ones, since --id does not name them"
+	}
+	fmt.Fprintf(p.stderr, "%d requests are stored%s\n", len(ids), resumable)
 	if !s.wait && s.download == "" {
 		return nil
 	}
@@ -71,6 +75,9 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 // requestLines reads the bodies, one a line. The requests are named after --id and the number of their line, so that the
 // same command given again makes nothing anew.
 func (p *program) requestLines(s submission) ([]events.Request, error) {
+	if s.file == "" {
+		return nil, usagef("--lines wants a file, or - for stdin")
+	}
 	raw, err := p.readFile(s.file)
 	if err != nil {
 		return nil, err

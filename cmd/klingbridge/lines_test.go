@@ -42,6 +42,7 @@ func TestSubmitLinesRefuses(t *testing.T) {
 		{"", "holds no request"},
 		{"{}\n[]\n", "line 2 is not a JSON object"},
 		{"{\n", "line 1 is not a JSON object"},
+		{"{} {}\n", "is it one body a line, for --lines?"},
 	} {
 		got := execute(t.Context(), b.environ(), c.lines, "submit", "text2video", "-", "--lines")
 		if got.code != 2 || !strings.Contains(got.stderr, c.says) {
