@@ -133,15 +133,21 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 		NATS:      natsOptions(s),
 		NATSNamed: whereNATS(natsOptions(s)),
 		Embedded:  busOptions(s).Embedded(),
-		AdminURL:  "http://" + s.AdminAddr,
-	}
-	if addr, err := net.ResolveTCPAddr("tcp", s.AdminAddr); err == nil {
-		o.AdminURL = localURL(addr)
+		AdminURL:  adminURL(s),
 	}
 	for _, f := range faults {
 		o.Wrong = append(o.Wrong, f.Variable)
 	}
 	return o
+}
+
+// adminURL is where the admin listener is reached from this machine.
+func adminURL(s settings) string {
+	addr, err := net.ResolveTCPAddr("tcp", s.AdminAddr)
+	if err != nil {
+		return "http://" + s.AdminAddr
+	}
+	return localURL(addr)
 }
 
 // printFinding prints one line, its first two columns aligned.

@@ -69,7 +69,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.watchCommand(), p.taskCommand(),
-		p.deadCommand(), p.statusCommand(), p.doctorCommand(), p.simCommand(), p.versionCommand(),
+		p.deadCommand(), p.statusCommand(), p.doctorCommand(), p.simCommand(), p.versionCommand(), p.healthcheckCommand(),
 		environmentTopic(),
 	)
 	return root
