@@ -12,7 +12,7 @@ BENCH    ?= .
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Show requests, callbacks, losses and completions in one minute; no account needed
@@ -54,6 +54,11 @@ check: fmt-check vet lint build generated race fuzz deployments ## Everything th
 .PHONY: deployments
 deployments: ## Test the chart and the compose files with the libraries of Helm, Kubernetes and Docker Compose
 	cd deployments/test && go vet ./... && go test ./...
+
+# Not part of check: GoReleaser takes minutes to compile the first time. 2.16 is the newest that Go 1.26 gets whole.
+.PHONY: release-check
+release-check: ## Check .goreleaser.yaml
+	go run github.com/goreleaser/goreleaser/v2@v2.16.0 check
 
 .PHONY: bench
 bench: ## Measure the program beside references, in 15 minutes, with results in bin/bench.json too
