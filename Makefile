@@ -28,11 +28,11 @@ build: ## Build bin/klingbridge, one static file
 
 .PHONY: test
 test: ## Run all tests
-	go test ./...
+	go test -timeout 30m ./...
 
 .PHONY: race
 race: ## Run all tests under the race detector
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
 
 # The same tests as in "make race", for minutes: see bridge/chaos.
 CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.outage 10s -chaos.attack 20s -chaos.archive-kills 20
