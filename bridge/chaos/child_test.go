@@ -2,16 +2,15 @@ package chaos_test
 
 import (
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"testing"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 )
 
 // replica is one process of the program after the other, always with the same environment.
@@ -33,29 +32,13 @@ type replica struct {
 func (w *world) newReplica(s setup, n string) *replica {
 	w.t.Helper()
 	r := &replica{
-		w: w, binary: s.binary, callback: freeAddr(w.t), admin: freeAddr(w.t),
+		w: w, binary: s.binary, callback: bustest.FreeAddr(w.t), admin: bustest.FreeAddr(w.t),
 		logPath: filepath.Join(w.t.TempDir(), "replica-"+n+".log"),
 	}
 	r.env = append(w.environment(s), "BRIDGE_CALLBACK_ADDR="+r.callback, "BRIDGE_ADMIN_ADDR="+r.admin)
 	r.start()
 	w.t.Cleanup(r.kill)
 	return r
-}
-
-// freeAddr is on a loopback address from which nobody connects anywhere, where the system has more than one: so hardly
-// anybody else takes the port before it is used.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
-	l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0"))
-	if err != nil {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // start runs a process, whose log goes on where the last one's ended.

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -87,7 +88,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w.phone = newPhone(w)
 	w.sim = klingtest.Start(t, w.kling(s))
 	if s.natsURL == "" {
-		s.embedded = freeAddr(t)
+		s.embedded = bustest.FreeAddr(t)
 		w.replicas = append(w.replicas, w.newReplica(s, "0"))
 		s.replicas, s.natsURL = 0, "nats://"+s.embedded
 	}

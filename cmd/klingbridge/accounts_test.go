@@ -240,7 +240,8 @@ func TestAccountsSatisfyDoctor(t *testing.T) {
 // TestAccountsLetOperatorsAsk asks a stand-in that has nothing but the bridge's permissions.
 func TestAccountsLetOperatorsAsk(t *testing.T) {
 	r := newRealm(t)
-	service, err := micro.AddService(r.connect("bridge"), micro.Config{Name: "standin", Version: "1.0.0"})
+	standin := r.connect("bridge")
+	service, err := micro.AddService(standin, micro.Config{Name: "standin", Version: "1.0.0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,6 +249,9 @@ func TestAccountsLetOperatorsAsk(t *testing.T) {
 	subject := events.DefaultSubjects().API("test")
 	echo := micro.HandlerFunc(func(req micro.Request) { _ = req.Respond(req.Data()) })
 	if err := service.AddEndpoint("test", echo, micro.WithEndpointSubject(subject)); err != nil {
+		t.Fatal(err)
+	}
+	if err := standin.Flush(); err != nil { // subscribed before anybody asks
 		t.Fatal(err)
 	}
 	operator := r.connect("operator")

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -62,25 +61,9 @@ func freePorts(t *testing.T) map[string]string {
 	t.Helper()
 	environ := map[string]string{"BRIDGE_DATA_DIR": t.TempDir()}
 	for _, name := range []string{"BRIDGE_EMBEDDED_ADDR", "BRIDGE_CALLBACK_ADDR", "BRIDGE_ADMIN_ADDR"} {
-		environ[name] = ownAddr(t)
+		environ[name] = bustest.FreeAddr(t)
 	}
 	return environ
-}
-
-// ownAddr is a free address that hardly anybody else takes before it is used: on a loopback address from which nobody
-// connects anywhere, where the system has more than one.
-func ownAddr(t *testing.T) string {
-	t.Helper()
-	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
-	l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0"))
-	if err != nil {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // open runs the program in a terminal of its own and waits until the bridge is ready.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,10 @@ const startTimeout = 60 * time.Second
 
 // Server is one running NATS server.
 type Server struct {
-	tb   testing.TB
-	opts *server.Options
-	srv  *server.Server
+	tb      testing.TB
+	opts    *server.Options
+	srv     *server.Server
+	trouble *trouble
 }
 
 // Start runs a server on a free port of the loopback interface until the test ends. Its options may be changed first.
@@ -37,14 +39,14 @@ func Start(tb testing.TB, change ...func(*server.Options)) *Server {
 }
 
 func options(tb testing.TB, name string) *server.Options {
+	host, port := freeHostPort(tb)
 	return &server.Options{
 		ServerName: name,
-		Host:       "127.0.0.1",
-		Port:       freePort(tb),
+		Host:       host,
+		Port:       port,
 		JetStream:  true,
 		StoreDir:   tb.TempDir(),
 		NoSigs:     true,
-		NoLog:      true,
 	}
 }
 
@@ -54,15 +56,28 @@ func (s *Server) run() {
 	if err != nil {
 		s.tb.Fatalf("NATS server %s: %v", s.opts.ServerName, err)
 	}
+	s.start(srv)
+	s.waitReady()
+}
+
+func (s *Server) start(srv *server.Server) {
+	s.trouble = &trouble{}
+	srv.SetLoggerV2(s.trouble, false, false, false)
 	srv.Start()
-	if !srv.ReadyForConnections(startTimeout) {
-		s.tb.Fatalf("NATS server %s is not ready", s.opts.ServerName)
-	}
 	s.srv = srv
 }
 
+func (s *Server) waitReady() {
+	s.tb.Helper()
+	if !s.srv.ReadyForConnections(startTimeout) {
+		s.tb.Fatalf("NATS server %s is not ready: %s", s.opts.ServerName, s.trouble)
+	}
+}
+
 // URL is where clients connect. It stays the same over restarts.
-func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.opts.Port) }
+func (s *Server) URL() string {
+	return "nats://" + net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port))
+}
 
 // Name is the server's name in its cluster.
 func (s *Server) Name() string { return s.opts.ServerName }
@@ -107,8 +122,9 @@ func StartCluster(tb testing.TB) *Cluster {
 	var routes []string
 	for i := range 3 {
 		s := &Server{tb: tb, opts: options(tb, fmt.Sprintf("n%d", i))}
-		s.opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: freePort(tb)}
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", s.opts.Cluster.Port))
+		host, port := freeHostPort(tb)
+		s.opts.Cluster = server.ClusterOpts{Name: "test", Host: host, Port: port}
+		routes = append(routes, "nats://"+net.JoinHostPort(host, strconv.Itoa(port)))
 		c.Servers = append(c.Servers, s)
 	}
 	for _, s := range c.Servers {
@@ -117,8 +133,7 @@ func StartCluster(tb testing.TB) *Cluster {
 		if err != nil {
 			tb.Fatalf("NATS server %s: %v", s.opts.ServerName, err)
 		}
-		srv.Start()
-		s.srv = srv
+		s.start(srv)
 		tb.Cleanup(s.Stop)
 	}
 	c.waitForLeader(tb)
@@ -131,9 +146,7 @@ func (c *Cluster) waitForLeader(tb testing.TB) {
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
 	for _, s := range c.Servers {
-		if !s.srv.ReadyForConnections(startTimeout) {
-			tb.Fatalf("NATS server %s is not ready", s.opts.ServerName)
-		}
+		s.waitReady()
 	}
 	js, err := jetstream.New(c.Servers[0].Connect())
 	if err != nil {
@@ -193,15 +206,4 @@ func (c *Cluster) Leader(ctx context.Context, tb testing.TB, stream string) *Ser
 	}
 	tb.Fatalf("stream %s has no leader", stream)
 	return nil
-}
-
-// freePort returns a port that was free a moment ago; servers keep theirs over restarts.
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
