@@ -72,7 +72,7 @@ func setupTelemetry(ctx context.Context, environ map[string]string, log *slog.Lo
 
 func (t *telemetry) setupTraces(ctx context.Context, environ map[string]string, res *resource.Resource) error {
 	if !exports(environ, "TRACES") {
-		otel.SetTracerProvider(unexportedTraces())
+		otel.SetTracerProvider(unexported{})
 		return nil
 	}
 	exporter, err := autoexport.NewSpanExporter(ctx)
@@ -141,12 +141,6 @@ func (t *telemetry) setupLogs(ctx context.Context, environ map[string]string, re
 	t.stops = append(t.stops, logs.Shutdown)
 	t.log = alsoTo(t.log, otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(logs)))
 	return nil
-}
-
-// unexportedTraces gives spans ids but records none of its own accord: events carry a traceparent in any case, so that
-// those who do export see one trace, and whether it is sampled stays the publisher's decision.
-func unexportedTraces() *sdktrace.TracerProvider {
-	return sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
 }
 
 // exports reports whether anything says where to export the signal to.

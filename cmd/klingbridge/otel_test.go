@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // TestTelemetryWithoutEndpoint sets the process's globals, so it does not run beside others.
@@ -26,7 +27,19 @@ func TestTelemetryWithoutEndpoint(t *testing.T) {
 	if span.IsRecording() {
 		t.Error("spans are recorded although nothing says where to")
 	}
+	if !span.SpanContext().IsValid() || span.SpanContext().IsSampled() {
+		t.Errorf("a new trace is %+v, want one that is not sampled", span.SpanContext())
+	}
 	span.End()
+	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
+	_, span = otel.Tracer("test").Start(trace.ContextWithRemoteSpanContext(t.Context(), parent), "span")
+	if got := span.SpanContext(); got.TraceID() != parent.TraceID() || !got.IsSampled() || span.IsRecording() {
+		t.Errorf("the span of a publisher who samples is %+v, want its trace", got)
+	}
+	_, span = otel.Tracer("test").Start(trace.ContextWithRemoteSpanContext(t.Context(), parent), "span", trace.WithNewRoot())
+	if got := span.SpanContext(); got.TraceID() == parent.TraceID() || !got.IsValid() {
+		t.Errorf("a new root is %+v, want a trace of its own", got)
+	}
 	telemetry.stop()
 	if logged.Len() > 0 {
 		t.Errorf("logged %s", &logged)
