@@ -92,7 +92,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 // runOnBus runs everything that needs NATS.
 func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
-	conn, err := bus.Open(ctx, b.opts.Bus)
+	system := b.opts.Bus
+	system.Together = b.opts.Subjects.Put("")
+	conn, err := bus.Open(ctx, system)
 	if err != nil {
 		return err
 	}

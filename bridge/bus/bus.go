@@ -23,6 +23,7 @@ type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	embedded *embedded
+	group    *group // nil: every message is published by itself
 	closing  sync.Once
 	retried  func() // told of each publish that has to be tried again
 }
@@ -64,6 +65,9 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := CheckVersion(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
+	if o.Embedded() && o.Together != "" {
+		b.group = newGroup(o.Together, b.nc, b.publishAlone)
+	}
 	b.js, err = jetstream.New(b.nc)
 	return err
 }
@@ -103,6 +107,9 @@ func versionNumbers(version string) (n [3]int, ok bool) {
 	return n, true
 }
 
+// Embedded reports whether the server runs in this process.
+func (b *Bus) Embedded() bool { return b.embedded != nil }
+
 // Conn returns the connection, for plain subscriptions and replies.
 func (b *Bus) Conn() *nats.Conn { return b.nc }
 
@@ -129,6 +136,9 @@ func (b *Bus) Close() {
 	b.closing.Do(func() {
 		if b.nc != nil {
 			b.nc.Close()
+		}
+		if b.group != nil {
+			b.group.close()
 		}
 		if b.embedded != nil {
 			b.embedded.stop()

@@ -67,6 +67,7 @@ func (b *Bus) CompareStream(
 	diff.check("duplicate_window", current.Duplicates, next.Duplicates)
 	diff.check("max_msg_size", current.MaxMsgSize, next.MaxMsgSize)
 	diff.check("allow_direct", current.AllowDirect, next.AllowDirect)
+	diff.check("allow_atomic", current.AllowAtomicPublish, next.AllowAtomicPublish)
 	diff.check("num_replicas", current.Replicas, next.Replicas)
 	diff.check("description", current.Description, next.Description)
 	return current, diff, nil
@@ -95,6 +96,7 @@ func updated(current, want jetstream.StreamConfig) jetstream.StreamConfig {
 		next.MaxMsgSize = want.MaxMsgSize
 	}
 	next.Replicas = max(current.Replicas, want.Replicas)
+	next.AllowAtomicPublish = current.AllowAtomicPublish || want.AllowAtomicPublish
 	return next
 }
 

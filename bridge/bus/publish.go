@@ -68,9 +68,16 @@ const (
 )
 
 func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
-	tryCtx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	reply, err := b.nc.RequestMsgWithContext(tryCtx, msg)
+	if b.group != nil && b.group.takes(msg) {
+		return b.group.publish(ctx, msg)
+	}
+	return b.publishAlone(ctx, msg)
+}
+
+func (b *Bus) publishAlone(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
+	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return Ack{}, classifyClient(err), err
 	}
