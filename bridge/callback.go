@@ -1,9 +1,9 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -22,9 +22,9 @@ const (
 	callbackRoute  = "/callbacks/{kind}/{token}/{signature}"
 
 	maxCallbackBytes = 256 << 10
-	// callbackBodyTime bounds the reading of a body and callbackTime the storing of its news: together every answer
+	// callbackReadTime bounds the reading of a callback and callbackTime the storing of its news: together every answer
 	// comes within 5 s.
-	callbackBodyTime = 2 * time.Second
+	callbackReadTime = 2 * time.Second
 	callbackTime     = 2500 * time.Millisecond
 	retryAfter       = "5" // seconds
 )
@@ -76,10 +76,6 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve settles a callback and says what it came to.
 func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Time) outcome {
-	// Before anything else: what is left of a body is read to its end even after a refusal.
-	if err := http.NewResponseController(w).SetReadDeadline(began.Add(callbackBodyTime)); err != nil {
-		return outcomeBroken
-	}
 	live := rc.live.Load()
 	if live == nil {
 		return outcomeUnavailable
@@ -170,17 +166,22 @@ func (lr *liveReceiver) route(r *http.Request, parts []string) (kind kling.Kind,
 	}
 }
 
-// readCallback reads a body within its limits of size and time.
+// readCallback reads a body within its limits of size and, by the server's read timeout, of time.
 func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, outcome) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallbackBytes))
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), usualCallback)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxCallbackBytes))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, outcomeTooLarge
 	}
 	if err != nil {
 		return nil, outcomeTooSlow
 	}
-	return body, outcomeTaken
+	return body.Bytes(), outcomeTaken
 }
+
+// usualCallback is what a caller's word for the length of a body is taken for, in bytes.
+const usualCallback = 8 << 10
 
 // receive settles a callback whose URL is right and says what it came to.
 func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback) (outcome, error) {

@@ -256,8 +256,7 @@ func (l *ledger) eventMsg(ctx context.Context, ev *events.Event, subject, msgID 
 
 // headMsg is the message of an event with its headers and no body yet.
 func (l *ledger) headMsg(ctx context.Context, ev *events.Event, subject, msgID string) *nats.Msg {
-	msg := nats.NewMsg(l.subjects.Put(subject))
-	h := msg.Header
+	h := make(nats.Header, eventHeaders+len(ev.Metadata))
 	h.Set(jetstream.MsgIDHeader, msgID)
 	h.Set("Content-Type", "application/json")
 	h.Set(events.HeaderRequestID, headerSafe(ev.RequestID))
@@ -274,8 +273,11 @@ func (l *ledger) headMsg(ctx context.Context, ev *events.Event, subject, msgID s
 	}
 	events.SetCloudEvent(h, l.subjects, ev, msgID)
 	l.telemetry.inject(ctx, h)
-	return msg
+	return &nats.Msg{Subject: l.subjects.Put(subject), Header: h}
 }
+
+// eventHeaders is about how many headers an event has, with its guard: a map that grows is made again.
+const eventHeaders = 20
 
 // headerRoom is kept for the guard and timer headers that are set after the event was measured.
 const headerRoom = 1024

@@ -25,7 +25,6 @@ const (
 	outcomeTooLarge      outcome = "too_large"
 	outcomeTooSlow       outcome = "too_slow"    // the body did not come
 	outcomeUnavailable   outcome = "unavailable" // could not be stored or proven now
-	outcomeBroken        outcome = "broken"      // the connection can't be bounded
 )
 
 // outcomes lists those that are counted.
@@ -33,7 +32,6 @@ func outcomes() []outcome {
 	return []outcome{
 		outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeIgnored, outcomeForged, outcomeUnsigned,
 		outcomeMalformed, outcomeContradicting, outcomeNotPosted, outcomeTooLarge, outcomeTooSlow, outcomeUnavailable,
-		outcomeBroken,
 	}
 }
 

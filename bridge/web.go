@@ -24,7 +24,7 @@ type web struct {
 // Limits of a connection on either listener.
 const (
 	headerTime     = 2 * time.Second
-	exchangeTime   = 10 * time.Second // for a whole request, and for its answer
+	exchangeTime   = 10 * time.Second // for a whole request to the admin listener, and for any answer
 	idleTime       = 90 * time.Second
 	maxConnections = 2048 // on the callback listener
 	maxHeaderBytes = 16 << 10
@@ -33,8 +33,8 @@ const (
 // startWeb serves both listeners; failed is told when one of them breaks.
 func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 	w := &web{}
-	w.callbacks = b.newServer(w.handling.count(b.receiver))
-	w.admin = b.newServer(w.handling.count(b.admin.handler()))
+	w.callbacks = b.newServer(w.handling.count(b.receiver), callbackReadTime)
+	w.admin = b.newServer(w.handling.count(b.admin.handler()), exchangeTime)
 	w.callbacks.TLSConfig = b.opts.CallbackTLS
 	w.serving.Go(func() {
 		err := w.serveCallbacks(b.opts.CallbackListener)
@@ -59,11 +59,11 @@ func (w *web) serveCallbacks(l net.Listener) error {
 	return w.callbacks.Serve(l)
 }
 
-func (b *Bridge) newServer(h http.Handler) *http.Server {
+func (b *Bridge) newServer(h http.Handler, readTime time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       exchangeTime,
+		ReadTimeout:       readTime,
 		WriteTimeout:      exchangeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,

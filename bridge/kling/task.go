@@ -69,7 +69,7 @@ var ErrMalformed = errors.New("malformed")
 
 // DecodeCallback reads the body of a callback: the bare task object that Kling documents, or one wrapped in
 // {code, message, data}, of either API generation. Every part of it may be missing or null, and numbers and strings may
-// stand for each other; an id keeps its spelling. The error is [ErrMalformed].
+// stand for each other; an id keeps its spelling. [Task.Raw] shares the memory of body. The error is [ErrMalformed].
 func DecodeCallback(body []byte) (Task, error) {
 	task, err := decodeCallback(body)
 	if err != nil {
@@ -96,7 +96,7 @@ func decodeCallback(body []byte) (Task, error) {
 			return task, err
 		}
 	}
-	return decodeTask(bytes.Clone(body))
+	return decodeTask(body)
 }
 
 // unwrap returns what is in data, if there is such a field. Most callbacks have none and are read once only.
