@@ -55,6 +55,9 @@ const (
 	linger = 300 * time.Millisecond
 	// pollWorkers bounds the calls under way for one batch and kind.
 	pollWorkers = 8
+	// settleWorkers bounds the answers of one batch and kind that are being acted on: writes to JetStream, which takes
+	// many at a time.
+	settleWorkers = 64
 	// pollTime bounds the work on one task beside its call.
 	pollTime = 30 * time.Second
 )

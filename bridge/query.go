@@ -19,14 +19,22 @@ const (
 	idsPerQuery = 100
 )
 
-// pollKind asks about all due tasks of one kind in as few calls as it can.
-// ctx ends the asking and hard the work on answers.
+// pollKind asks about all due tasks of one kind in as few calls as it can, and acts on what is answered beside the
+// asking. ctx ends the asking and hard the work on answers.
 func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
 	ctx, span := p.telemetry.startQuery(ctx, kind.Name, len(due))
 	defer span.End()
 	p.telemetry.metrics.polls.Add(ctx, 1)
 	hard = trace.ContextWithSpan(hard, span)
-	settle := func(d *dueTask, task kling.Task, err error) { p.settle(hard, d, task, err) }
+	settling := newCrew(settleWorkers)
+	defer settling.wait()
+	settle := func(d *dueTask, task kling.Task, err error) {
+		if ctx.Err() != nil {
+			p.giveBack(d)
+			return
+		}
+		settling.do(func() { p.settle(hard, d, task, err) })
+	}
 	known, nameless := split(due)
 	if kind.Generation == kling.V2 {
 		p.pollV2(ctx, known, settle)
@@ -36,8 +44,28 @@ func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*due
 	p.pollSingly(ctx, nameless, settle)
 }
 
-// settler acts on what Kling said of one due task, or on why it said nothing.
+// settler acts on what Kling said of one due task, or on why it said nothing. Once the asking has been ended, it gives
+// the task back.
 type settler func(d *dueTask, task kling.Task, err error)
+
+// crew does so many things at a time.
+type crew struct {
+	free chan struct{}
+	busy sync.WaitGroup
+}
+
+func newCrew(size int) *crew { return &crew{free: make(chan struct{}, size)} }
+
+// do waits until there is somebody to do f.
+func (c *crew) do(f func()) {
+	c.free <- struct{}{}
+	c.busy.Go(func() {
+		defer func() { <-c.free }()
+		f()
+	})
+}
+
+func (c *crew) wait() { c.busy.Wait() }
 
 // split sets apart tasks whose id is not known yet: they are asked for one by one, by external id.
 func split(due []*dueTask) (known, nameless []*dueTask) {
@@ -51,12 +79,20 @@ func split(due []*dueTask) (known, nameless []*dueTask) {
 	return known, nameless
 }
 
-// pollSingly asks for each task by itself, a few at a time.
+// pollSingly asks for each task by itself, a few at a time. Once ctx has ended, the rest is given back.
 func (p *poller) pollSingly(ctx context.Context, due []*dueTask, settle settler) {
-	p.each(ctx, due, func(d *dueTask) {
-		task, err := p.queryOne(ctx, d)
-		settle(d, task, err)
-	})
+	asking := newCrew(pollWorkers)
+	defer asking.wait()
+	for _, d := range due {
+		if ctx.Err() != nil {
+			p.giveBack(d)
+			continue
+		}
+		asking.do(func() {
+			task, err := p.queryOne(ctx, d)
+			settle(d, task, err)
+		})
+	}
 }
 
 func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
@@ -64,28 +100,6 @@ func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
 		return p.client.Query(ctx, d.kind, d.rec.TaskID)
 	}
 	return p.client.QueryExternal(ctx, d.kind, d.rec.ExternalTaskID)
-}
-
-// each calls f for every task, a few at a time, and waits for all. Once ctx has ended, the rest is given back.
-func (p *poller) each(ctx context.Context, due []*dueTask, f func(*dueTask)) {
-	var wg sync.WaitGroup
-	next := make(chan *dueTask)
-	for range min(pollWorkers, len(due)) {
-		wg.Go(func() {
-			for d := range next {
-				if ctx.Err() != nil {
-					p.giveBack(d)
-					continue
-				}
-				f(d)
-			}
-		})
-	}
-	for _, d := range due {
-		next <- d
-	}
-	close(next)
-	wg.Wait()
 }
 
 // pollV2 asks by lists of ids.
@@ -100,14 +114,14 @@ func (p *poller) pollV2(ctx context.Context, due []*dueTask, settle settler) {
 		}
 		tasks, err := p.client.QueryTasks(ctx, ids)
 		found := byID(tasks)
-		p.each(ctx, chunk, func(d *dueTask) {
+		for _, d := range chunk {
 			task, ok := found[d.rec.TaskID]
 			if err == nil && !ok {
 				settle(d, kling.Task{}, errNotListed)
-				return
+				continue
 			}
 			settle(d, task, err)
-		})
+		}
 	}
 }
 
@@ -128,10 +142,13 @@ func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask,
 	left = due
 	for page := 1; len(left) >= bulkFrom && page <= max(1, len(due)/2); page++ {
 		tasks, err := p.client.List(ctx, kind, page, pageSize)
-		if err != nil {
-			return p.postpone(ctx, left, err, settle)
+		if err != nil { // single queries would fare no better
+			for _, d := range left {
+				settle(d, kling.Task{}, err)
+			}
+			return nil
 		}
-		left = p.settleListed(ctx, left, byID(tasks), settle)
+		left = settleListed(left, byID(tasks), settle)
 		if len(tasks) < pageSize {
 			break
 		}
@@ -139,23 +156,14 @@ func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask,
 	return left
 }
 
-// postpone settles tasks that could not be asked about: single queries would fare no better.
-func (p *poller) postpone(ctx context.Context, due []*dueTask, err error, settle settler) []*dueTask {
-	p.each(ctx, due, func(d *dueTask) { settle(d, kling.Task{}, err) })
-	return nil
-}
-
-func (p *poller) settleListed(
-	ctx context.Context, due []*dueTask, listed map[string]kling.Task, settle settler,
-) (left []*dueTask) {
-	var found []*dueTask
+// settleListed settles what is listed and returns the rest.
+func settleListed(due []*dueTask, listed map[string]kling.Task, settle settler) (left []*dueTask) {
 	for _, d := range due {
-		if _, ok := listed[d.rec.TaskID]; ok {
-			found = append(found, d)
+		if task, ok := listed[d.rec.TaskID]; ok {
+			settle(d, task, nil)
 		} else {
 			left = append(left, d)
 		}
 	}
-	p.each(ctx, found, func(d *dueTask) { settle(d, listed[d.rec.TaskID], nil) })
 	return left
 }
