@@ -142,6 +142,15 @@ func (c *natsClient) empty(ctx context.Context, stream string) (bool, error) {
 	return s.CachedInfo().State.Msgs == 0, nil
 }
 
+// lastSequence is that of the newest message which a stream has stored.
+func (c *natsClient) lastSequence(ctx context.Context, stream string) (uint64, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return s.CachedInfo().State.LastSeq, nil
+}
+
 // arrivals notes when plain subscribers get messages.
 type arrivals struct {
 	sub   *nats.Subscription

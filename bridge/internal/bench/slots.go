@@ -17,7 +17,7 @@ const (
 	slots        = 8
 	slotTime     = 300 * time.Millisecond
 	noCapacity   = 1303 // Kling's code
-	slotRequests = 240
+	slotRequests = 500
 )
 
 // measureSlots runs more requests than there are slots, and looks at how busy Kling was. Each round's replicas are new and
