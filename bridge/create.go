@@ -136,6 +136,8 @@ func (c *creator) resume(ctx context.Context, j *job, mine string) (verdict, err
 		return verdict{}, err
 	}
 	switch {
+	case e.rec.newer():
+		return c.leave(ctx, j, e.rec), nil
 	case e.rec.Owner != j.req.sequence:
 		return c.repeat(ctx, j)
 	case e.rec.State == stateSubmitted:
@@ -346,11 +348,22 @@ func (c *creator) resumeKnown(ctx context.Context, j *job) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	if e.rec.Owner != j.req.sequence {
+	switch {
+	case e.rec.newer():
+		return c.leave(ctx, j, e.rec), nil
+	case e.rec.Owner != j.req.sequence:
 		return c.repeat(ctx, j)
 	}
 	j.rec, j.recSeq = e.rec, e.seq // our own, from before a crash: its end removes it
 	return tryAgain(0), nil
+}
+
+// leave gives a request back that only a newer version of the bridge knows how to go on with.
+func (c *creator) leave(ctx context.Context, j *job, rec *record) verdict {
+	wait := leave(j.msg)
+	c.log.WarnContext(ctx, "request left to a newer version",
+		append(j.attrs(), slog.Int("version", rec.Version), slog.Duration("wait", wait))...)
+	return left()
 }
 
 // ack takes the request off the stream and makes sure of it: one that comes back would be looked up for nothing.

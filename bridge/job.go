@@ -55,10 +55,12 @@ type verdict struct {
 	settled bool          // acked: done with
 	full    bool          // Kling had no capacity: waits for a slot
 	outbid  bool          // another replica has the slot: nothing was sent
+	left    bool          // given back: only a newer version of the bridge knows what to do
 	after   time.Duration // otherwise: worked on again after this long
 }
 
 func settled() verdict                     { return verdict{settled: true} }
+func left() verdict                        { return verdict{left: true} }
 func noCapacity() verdict                  { return verdict{full: true} }
 func tryAgain(after time.Duration) verdict { return verdict{after: after} }
 

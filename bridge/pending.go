@@ -25,6 +25,11 @@ const (
 // record is all the bridge knows of a task that has not ended. It is stored as a message on the pending subject of its
 // request and is its timer at the same time: when it is due, the server moves it to the due subject, which is work for
 // the poller.
+//
+// Replicas of several versions work on the same records while the bridge is upgraded. A version may add members, which
+// others keep when they write the record again. It never changes the type of one; a change of meaning, also of what may
+// be done with a record, raises v. A record of a higher v than a replica knows is only read by it: the replica creates,
+// polls and ends nothing for it and leaves all that to one of the newer version, except that a callback completes it.
 type record struct {
 	Version        int               `json:"v"`
 	RequestID      string            `json:"request_id"`
@@ -46,9 +51,9 @@ type record struct {
 	Metadata       map[string]string `json:"metadata,omitempty"`
 	ReplayOf       string            `json:"replay_of,omitempty"`
 	Trace          map[string]string `json:"trace,omitempty"` // W3C context of the request
-}
 
-const recordVersion = 1
+	Unknown json.RawMessage `json:"-"` // members of a newer version, as an object; nil: none
+}
 
 func (r *record) token() string { return events.Token(r.RequestID) }
 
@@ -136,7 +141,7 @@ func (l *ledger) dueNow(ctx context.Context, rec *record) error {
 
 // putDue stores the record as one whose timer has fired, unless there is a message on the guarded subjects.
 func (l *ledger) putDue(ctx context.Context, rec *record, guard string) (stored bool, err error) {
-	data, err := json.Marshal(rec)
+	data, err := rec.encode()
 	if err != nil {
 		return false, err
 	}
@@ -188,23 +193,16 @@ func (l *ledger) completion(ctx context.Context, token string) (*bus.Message, *e
 	return m, &ev, nil
 }
 
-func decodeRecord(data []byte) (*record, error) {
-	var rec record
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return nil, err
-	}
-	if rec.RequestID == "" || rec.Kind == "" {
-		return nil, errors.New("not a record")
-	}
-	return &rec, nil
-}
-
 // pendingMsg is the record as a timer. It never waits longer than half the retention: firing and arming anew is what
-// keeps a record from ageing out of the stream.
+// keeps a record from ageing out of the stream. A record of a newer version is never written as one: its timer means what
+// that version says.
 func (l *ledger) pendingMsg(rec *record, fireAt time.Time) (*nats.Msg, error) {
-	data, err := json.Marshal(rec)
+	if rec.newer() {
+		return nil, fmt.Errorf("request %s: %w", rec.RequestID, errNewer)
+	}
+	data, err := rec.encode()
 	if err != nil {
-		return nil, fmt.Errorf("record of request %s: %w", rec.RequestID, err)
+		return nil, err
 	}
 	pool, err := l.pool(rec.Kind)
 	if err != nil {

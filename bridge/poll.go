@@ -156,6 +156,10 @@ func (p *poller) fetch(ctx context.Context, c jetstream.Consumer, n int, wait ti
 			p.log.ErrorContext(ctx, "not a due record", slog.String("subject", msg.Subject()), slog.Any("err", err))
 			continue // it comes back; a bridge that knows the kind may be running beside this one
 		}
+		if d.rec.newer() {
+			p.leave(ctx, d)
+			continue
+		}
 		p.hands.take(d)
 		due[d.kind] = append(due[d.kind], d)
 	}
@@ -163,6 +167,13 @@ func (p *poller) fetch(ctx context.Context, c jetstream.Consumer, n int, wait ti
 		return err
 	}
 	return nil
+}
+
+// leave gives a fired record back that only a newer version of the bridge knows how to go on with.
+func (p *poller) leave(ctx context.Context, d *dueTask) {
+	wait := leave(d.msg)
+	p.log.WarnContext(ctx, "poll left to a newer version", slog.String("request_id", d.rec.RequestID),
+		slog.String("kind", d.rec.Kind), slog.Int("version", d.rec.Version), slog.Duration("wait", wait))
 }
 
 func (p *poller) read(msg jetstream.Msg) (*dueTask, error) {

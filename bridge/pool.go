@@ -252,7 +252,7 @@ func (p *pool) run(j *job) {
 	p.running--
 	key := p.key(j)
 	switch {
-	case v.settled:
+	case v.settled, v.left:
 		p.settle(j, key)
 	case v.full:
 		p.refused(j, now)
@@ -276,7 +276,7 @@ func (p *pool) goBack(j *job, key laneKey) {
 	p.ready[key] = slices.Insert(p.ready[key], 0, j)
 }
 
-// settle lets go of a job. What its task holds stays held; what was reserved for nothing is given back.
+// settle lets go of a job that was acked or given back. What its task holds stays held; what was reserved for nothing is given back.
 func (p *pool) settle(j *job, key laneKey) {
 	p.hands.drop(j)
 	j.span.End()

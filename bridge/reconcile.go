@@ -184,6 +184,9 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 		rc.log.ErrorContext(ctx, "not a record", slog.String("subject", subject), slog.Any("err", err))
 		return nil
 	}
+	if rec.newer() {
+		return nil
+	}
 	due := rec.NextPollAt
 	if due.IsZero() {
 		due = earlier(rec.ClaimedAt.Add(creatingTimer), rec.Deadline)

@@ -1,0 +1,116 @@
+package bridge
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// recordVersion is the newest version of records that this bridge understands, and the one that it writes.
+const recordVersion = 1
+
+// newer reports whether the record means what only a newer version of the bridge knows.
+func (r *record) newer() bool { return r.Version > recordVersion }
+
+// errNewer is why a record of a newer version is not written.
+var errNewer = errors.New("record of a newer version of the bridge")
+
+func decodeRecord(data []byte) (*record, error) {
+	var rec record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return nil, err
+	}
+	if rec.RequestID == "" || rec.Kind == "" {
+		return nil, errors.New("not a record")
+	}
+	if onlyKnown(data) {
+		return &rec, nil
+	}
+	var err error
+	rec.Unknown, err = unknownMembers(data)
+	return &rec, err
+}
+
+// encode returns the record as JSON, with the members that were not understood when it was read.
+func (r *record) encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("record of request %s: %w", r.RequestID, err)
+	}
+	if len(r.Unknown) == 0 {
+		return data, nil
+	}
+	data[len(data)-1] = ',' // there are members before it, and after the brace
+	return append(data, r.Unknown[1:]...), nil
+}
+
+// onlyKnown reports whether every member of a record is a field of ours, as in all records but those of a newer version.
+// It takes a twentieth of the time of decoding them. data is a JSON object.
+func onlyKnown(data []byte) bool {
+	depth, name := 0, false // name: the next string is one
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '{', '[':
+			depth++
+			name = true
+		case '}', ']':
+			depth--
+		case ',':
+			name = true
+		case ':':
+			name = false
+		case '"':
+			n := stringLength(data[i:])
+			if depth == 1 && name && !knownMember(data[i+1:i+n-1]) {
+				return false
+			}
+			i += n - 1
+		}
+	}
+	return true
+}
+
+// knownMember reports whether a record has a field of that name.
+func knownMember(name []byte) bool {
+	switch string(name) {
+	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "claimed_at", "earlier_at", "external_task_id",
+		"task_id", "slots", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
+		return true
+	default:
+		return false
+	}
+}
+
+// unknownMembers returns the members of a JSON object that are not fields of a record, as an object; nil: there are none.
+func unknownMembers(data []byte) (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		return nil, err
+	}
+	for name := range members {
+		folded := strings.ToLower(strings.ToUpper(name)) // as the decoder does, which takes no notice of case
+		if knownMember([]byte(folded)) {
+			delete(members, name)
+		}
+	}
+	if len(members) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(members)
+}
+
+// leave gives a message back whose record only a newer version understands, until one of its replicas takes it. The wait
+// grows, should there be none.
+func leave(msg jetstream.Msg) (wait time.Duration) {
+	tries := 1
+	if meta, err := msg.Metadata(); err == nil {
+		tries = int(meta.NumDelivered)
+	}
+	wait = backoff(tries)
+	_ = msg.NakWithDelay(wait) // without it the message comes back after the ack wait
+	return wait
+}
