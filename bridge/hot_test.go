@@ -22,7 +22,7 @@ func hotRecord() *record {
 		Claim: "OXAL0jaxAktHbc4Ahf7JUNOXAL", Attempt: 1, ClaimedAt: now, ExternalTaskID: "k7f3abcd-order-000000042",
 		TaskID: "871000000000000101", Slots: 1, RequestedAt: now, SubmittedAt: now, Deadline: now.Add(24 * time.Hour),
 		NextPollAt: now.Add(5 * time.Minute), Metadata: map[string]string{"Tenant": "acme"},
-		Trace: map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"},
+		Trace: traceContext{Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"},
 	}
 }
 

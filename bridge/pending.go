@@ -50,7 +50,7 @@ type record struct {
 	NextPollAt     time.Time         `json:"next_poll_at,omitzero"`
 	Metadata       map[string]string `json:"metadata,omitempty"`
 	ReplayOf       string            `json:"replay_of,omitempty"`
-	Trace          map[string]string `json:"trace,omitempty"` // W3C context of the request
+	Trace          traceContext      `json:"trace,omitzero"` // of the request
 
 	Unknown json.RawMessage `json:"-"` // members of a newer version, as an object; nil: none
 }
