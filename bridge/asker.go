@@ -126,8 +126,34 @@ func (a *asker) ended(ctx context.Context, token string) (task events.Task, know
 	if err != nil {
 		return task, false, err
 	}
-	task, err = a.endedTask(m)
+	if task, err = a.endedTask(m); err != nil {
+		return task, false, err
+	}
+	err = a.addLate(ctx, token, &task)
 	return task, err == nil, err
+}
+
+// addLate adds what Kling delivered after the deadline.
+func (a *asker) addLate(ctx context.Context, token string, task *events.Task) error {
+	if task.Status != events.StatusExpired && task.Status != events.StatusCancelled {
+		return nil
+	}
+	m, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.LateOf(token))
+	if errors.Is(err, bus.ErrNoMessage) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	late, err := a.endedTask(m)
+	if err != nil {
+		return err
+	}
+	task.Result = late.Result
+	if late.Units != "" {
+		task.Units = late.Units
+	}
+	return nil
 }
 
 // TokenOf returns the token of the request that an external task id was derived from, if it can be read from it.

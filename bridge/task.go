@@ -40,14 +40,21 @@ func (a *asker) recordTask(rec *record, processing bool) events.Task {
 	return task
 }
 
-// endedTask describes a request by its completion, whose keys are those of a task.
-func (a *asker) endedTask(completion *bus.Message) (events.Task, error) {
+// endedTask describes a request by its completion, or by its late event: their keys are those of a task.
+func (a *asker) endedTask(end *bus.Message) (events.Task, error) {
 	var task events.Task
-	if err := json.Unmarshal(completion.Data, &task); err != nil {
-		return task, fmt.Errorf("completion on %s: %w", completion.Subject, err)
+	if err := json.Unmarshal(end.Data, &task); err != nil {
+		return task, fmt.Errorf("event on %s: %w", end.Subject, err)
 	}
 	task.Pool = a.pool(task.Kind)
 	return task, nil
+}
+
+// listedEnded leaves the result out: a page has up to a thousand entries.
+func (a *asker) listedEnded(completion *bus.Message) (events.Task, error) {
+	task, err := a.endedTask(completion)
+	task.Result = nil
+	return task, err
 }
 
 // pool is empty for a kind that is no longer in the table.

@@ -226,5 +226,5 @@ func (a *asker) inStream(ctx context.Context, token string) (bool, error) {
 // listEnded adds completions, newest first.
 func (a *asker) listEnded(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
 	subject := a.subjects.Completion(orAny(q.Kind), events.Status(orAny(string(q.Status))), "*")
-	return addNewest(ctx, a, a.subjects.EventsStream(), subject, p, a.endedTask)
+	return addNewest(ctx, a, a.subjects.EventsStream(), subject, p, a.listedEnded)
 }

@@ -42,6 +42,9 @@ type Task struct {
 	// [EndpointTaskGet] about one that waits.
 	Before   *int   `json:"before,omitempty"`
 	ReplayOf string `json:"replay_of,omitempty"`
+	Units    string `json:"units,omitempty"` // a decimal string, as Kling deducted it; of one that has ended
+	// Result is what Kling made, also what came after the deadline: only in the answer to [EndpointTaskGet].
+	Result *Result `json:"result,omitempty"`
 }
 
 // TaskAnswer answers [EndpointTaskGet].

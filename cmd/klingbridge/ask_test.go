@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -107,6 +108,39 @@ func changeThings(t *testing.T, environ map[string]string) {
 	}
 	if got := execute(t.Context(), environ, "", "dead", "replay", "bad", "bad-r1"); got.stdout != "bad-r2\nbad-r1-r1\n" || got.code != 0 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestTaskGetShowsTheResult asks about requests that have ended, of a bridge that knows just these.
+func TestTaskGetShowsTheResult(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	answer := func(status events.Status) []byte {
+		result := `{"videos":[{"id":"1","url":"https://cdn.example/a.mp4?k=1&x","duration_seconds":5.10,"watermark_url":""}],` +
+			`"images":[],"audios":[],"expires_at":"2026-12-23T09:00:00.000Z"}`
+		return []byte(`{"task":{"request_id":"a","kind":"text2video","pool":"video","status":"` + string(status) + `","task_id":"7",` +
+			`"external_task_id":"k-a","requested_at":"2026-11-23T09:00:00.000Z","submitted_at":null,"completed_at":null,"next_poll_at":null,` +
+			`"deadline":null,"metadata":{},"error":null,"units":"3","result":` + result + `}}`)
+	}
+	_, err := b.js.Conn().Subscribe("kling.api.task.get", func(m *nats.Msg) {
+		_ = m.Respond(answer(events.Status(m.Data))) // the id says the status; who is gone needs no answer
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for status, want := range map[events.Status]string{
+		events.StatusSucceed: "units 3 result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z",
+		events.StatusExpired: "units 3 late result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z",
+	} {
+		got := execute(t.Context(), b.environ(), "", "task", "get", string(status))
+		text := strings.Join(strings.Fields(got.stdout), " ")
+		if got.code != 0 || !strings.HasSuffix(text, want) {
+			t.Errorf("%s: exit %d: %s", status, got.code, got.stdout)
+		}
+		got = execute(t.Context(), b.environ(), "", "task", "get", string(status), "--json")
+		if got.code != 0 || got.stdout != string(answer(status))+"\n" {
+			t.Errorf("%s: exit %d: %s", status, got.code, got.stdout)
+		}
 	}
 }
 

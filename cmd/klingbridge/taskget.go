@@ -20,7 +20,7 @@ func (p *program) taskGetCommand() *cobra.Command {
 		Long: `Show what is known of one request, whether it waits, is in flight or has ended.
 
 With --json the bridge's answer is printed, an object with a key task, which has:
-` + taskFields,
+` + taskFields + resultField,
 		Example:           "  klingbridge task get order-42",
 		Args:              someIDs(1),
 		ValidArgsFunction: p.completeIDs(""),
@@ -82,6 +82,17 @@ func (p *program) printTask(t events.Task) error {
 	row("next poll", orEmpty(t.NextPollAt))
 	row("deadline", orEmpty(t.Deadline))
 	row("completed", orEmpty(t.CompletedAt))
+	row("units", t.Units)
+	result := "result"
+	if t.Status != events.StatusSucceed {
+		result = "late result"
+	}
+	for _, file := range resultFiles(t.Result) {
+		row(result, file.url)
+	}
+	if t.Result != nil {
+		row("expires", t.Result.ExpiresAt.String())
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.Metadata)) {
 		row("meta", name+"="+t.Metadata[name])
 	}
