@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,15 +15,38 @@ const completionTime = time.Second
 
 // completeKinds completes the kind, and then files.
 func (p *program) completeKinds(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	settings, err := p.settings(false)
+	names, err := p.kinds()
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
-	var names []cobra.Completion
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (p *program) kinds() (names []cobra.Completion, err error) {
+	settings, err := p.settings(false)
+	if err != nil {
+		return nil, err
+	}
 	for _, k := range settings.kinds.All() {
 		names = append(names, cobra.CompletionWithDesc(k.Name, string(k.Pool)+" pool"))
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return names, nil
+}
+
+// completeFlags completes those of --kind, --id and --status that a command has.
+func (p *program) completeFlags(cmd *cobra.Command, statuses ...events.Status) {
+	for name, complete := range map[string]cobra.CompletionFunc{
+		"id": p.completeIDs(""),
+		"kind": func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			names, _ := p.kinds() // a wrong environment completes nothing
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		"status": cobra.FixedCompletions(strings.Split(words(statuses), ", "), cobra.ShellCompDirectiveNoFileComp),
+	} {
+		if cmd.Flags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, complete) // fails for a flag that is not there
+		}
+	}
 }
 
 // completeIDs completes the ids of requests with some status; empty: with any.

@@ -66,9 +66,15 @@ func TestCompletion(t *testing.T) {
 		"task get ":    "waits\ttext2video waiting\n",
 		"task cancel ": "waits\ttext2video waiting\n",
 		"dead replay ": "bad\timage-generations policy\n",
+
+		"watch --kind":       "text2video\tvideo pool\n",
+		"watch --status":     "expired\n",
+		"task list --kind":   "text2video\tvideo pool\n",
+		"task list --status": "waiting\n",
+		"watch --id":         "long\ttext2video processing\n",
 	} {
 		got := execute(t.Context(), environ, "", append([]string{"__complete"}, append(strings.Fields(args), "")...)...)
-		if !strings.Contains(got.stdout, want) || strings.Contains(got.stdout, "long") != (args == "task get ") {
+		if !strings.Contains(got.stdout, want) || strings.Contains(got.stdout, "long") != (args == "task get " || args == "watch --id") {
 			t.Errorf("%q: got %+v, want %q", args, got, want)
 		}
 	}

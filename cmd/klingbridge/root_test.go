@@ -59,6 +59,7 @@ func TestWrongUsage(t *testing.T) {
 		"watch a wrong status":  {"watch --status succeeded", `"succeeded"`, "klingbridge watch"},
 		"watch something":       {"watch extra", `unexpected argument "extra"`, "klingbridge watch"},
 		"watch no id":           {"watch --id=", "--id is empty", "klingbridge watch"},
+		"watch nothing":         {"watch --count 0", "--count 0 is not above zero", "klingbridge watch"},
 		"watch since now":       {"watch --since 0", "--since 0 is not above zero", "klingbridge watch"},
 		"watch since tomorrow":  {"watch --since -24h", "--since -24h is not above zero", "klingbridge watch"},
 		"watch since never":     {"watch --since yesterday", `"yesterday"`, "klingbridge watch"},

@@ -250,7 +250,7 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 
 func (p *program) awaitError(ctx context.Context, err error, id string) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the request goes on, see: klingbridge watch --since 24h --id %s", shellQuote(id))
+		return fmt.Errorf("interrupted; the request goes on, see: klingbridge watch --id %s", shellQuote(id))
 	}
 	return fmt.Errorf("wait for request %s: %w", id, err)
 }

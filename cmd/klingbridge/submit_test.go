@@ -268,7 +268,7 @@ func TestSubmitInterrupted(t *testing.T) {
 	}()
 	args := []string{"submit", "text2video", "--prompt", "x", "--id", "w6", "--wait"}
 	code := run(ctx, args, b.environ(), strings.NewReader(""), &strings.Builder{}, stderr)
-	if code != 1 || !strings.Contains(stderr.String(), "klingbridge watch --since 24h --id w6") {
+	if code != 1 || !strings.Contains(stderr.String(), "klingbridge watch --id w6") {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
 }

@@ -50,6 +50,7 @@ With --json each is printed as one JSON object per line, which has:
 	f.StringVar(&kind, "kind", "", "only requests of this `kind`")
 	f.BoolVar(&asJSON, "json", false, "print the entries, one JSON object per line")
 	list.addFlags(cmd)
+	p.completeFlags(cmd, taskStatuses...)
 	return cmd
 }
 

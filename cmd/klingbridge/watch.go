@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"time"
 	"unicode"
@@ -18,6 +20,7 @@ import (
 type watching struct {
 	kind, status, id string
 	since            string
+	count            int // zero: no end
 	asJSON           bool
 }
 
@@ -27,13 +30,22 @@ func (p *program) watchCommand() *cobra.Command {
 		Use:   "watch",
 		Short: "Print events as they come",
 		Long: `Print progress, completion and late events as they are stored, until interrupted: one line each, or with --json the
-event as it is, one JSON object per line.`,
+event as it is, one JSON object per line.
+
+With --id the events that the request already has come first, and watching ends with its completion: the exit code is 0
+when it succeeded, else 1, as that of "submit --wait". With --count it ends after so many lines, with 0 unless one of
+them was that completion. An interrupt before such an end fails.`,
 		Example: `  klingbridge watch --status failed --since 24h
+  klingbridge watch --id order-42 && echo "order-42 is done"
+  klingbridge watch --status succeed --count 10
   klingbridge watch --kind text2video --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := notEmpty(cmd.Flags(), "kind", "status", "id", "since"); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("count") && w.count < 1 {
+				return usagef("--count %d is not above zero", w.count)
 			}
 			return p.watch(cmd.Context(), w)
 		},
@@ -41,9 +53,12 @@ event as it is, one JSON object per line.`,
 	f := cmd.Flags()
 	f.StringVar(&w.kind, "kind", "", "only events of this `kind`")
 	f.StringVar(&w.status, "status", "", "only events with this `status`")
-	f.StringVar(&w.id, "id", "", "only events of this request `id`")
+	f.StringVar(&w.id, "id", "", "only events of this request `id`, up to its completion")
 	f.StringVar(&w.since, "since", "", "also past events: a `duration` such as 24h, or a time such as 2026-11-01T12:00:00Z")
+	f.IntVar(&w.count, "count", 0, "end after `n` events")
 	f.BoolVar(&w.asJSON, "json", false, "print the events themselves, one JSON object per line")
+	p.completeFlags(cmd, events.StatusSubmitted, events.StatusProcessing, events.StatusSucceed, events.StatusFailed,
+		events.StatusRejected, events.StatusExpired, events.StatusCancelled)
 	return cmd
 }
 
@@ -65,9 +80,25 @@ func (p *program) watch(ctx context.Context, w watching) error {
 	if err != nil {
 		return err
 	}
-	for m, err := range client.Watch(ctx, filter) {
+	return p.watchUntil(ctx, w, client.Watch(ctx, w.whole(filter)), filter)
+}
+
+// whole is what has to be read to print what the filter picks: with an id its completion, whenever it came.
+func (w watching) whole(f events.Filter) events.Filter {
+	if w.id == "" {
+		return f
+	}
+	return events.Filter{ID: w.id, Since: time.Unix(1, 0)}
+}
+
+// watchUntil prints what the filter picks until the request or the count has come to its end.
+func (p *program) watchUntil(
+	ctx context.Context, w watching, all iter.Seq2[events.Message, error], filter events.Filter,
+) error {
+	printed := 0
+	for m, err := range all {
 		if ctx.Err() != nil {
-			return nil // an interrupt is how watching ends
+			break
 		}
 		if err != nil && m.Subject == "" {
 			return err
@@ -76,9 +107,37 @@ func (p *program) watch(ctx context.Context, w watching) error {
 			fmt.Fprintln(p.stderr, printable(err.Error()))
 			continue
 		}
-		if err := p.printEvent(m, w.asJSON); err != nil {
-			return err
+		picked := picks(filter, m.Event)
+		if picked {
+			printed++
+			if err := p.printEvent(m, w.asJSON); err != nil {
+				return err
+			}
 		}
+		if w.id != "" && m.Type == events.TypeCompletion {
+			return p.watchedEnd(m.Event, picked)
+		}
+		if picked && printed == w.count {
+			return nil
+		}
+	}
+	if w.id != "" || w.count > 0 {
+		return errors.New("interrupted")
+	}
+	return nil // an interrupt is how watching ends
+}
+
+func picks(f events.Filter, e events.Event) bool {
+	return (f.Kind == "" || f.Kind == e.Kind) && (f.Status == "" || f.Status == e.Status) && !e.PublishedAt.Before(f.Since)
+}
+
+// watchedEnd turns a completion into the exit code, and tells of one that was not printed.
+func (p *program) watchedEnd(e events.Event, printed bool) error {
+	if !printed {
+		fmt.Fprintf(p.stderr, "request %s: %s\n", printable(e.RequestID), printable(string(e.Status)))
+	}
+	if e.Status != events.StatusSucceed {
+		return errSilent
 	}
 	return nil
 }

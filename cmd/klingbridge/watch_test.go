@@ -46,6 +46,60 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchEnds runs watch without ever interrupting it.
+func TestWatchEnds(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	b.progress("good")
+	b.progress("bad")
+	b.complete(success("good"))
+	b.complete(event("bad", events.StatusExpired))
+	for name, c := range map[string]struct {
+		args   string
+		code   int
+		lines  int
+		stderr string
+	}{
+		"succeed":                  {"--id good", 0, 2, ""},
+		"expired":                  {"--id bad", 1, 2, ""},
+		"only the progress":        {"--id bad --status submitted", 1, 1, "request bad: expired\n"},
+		"of another kind":          {"--id good --kind effects", 0, 0, "request good: succeed\n"},
+		"ended before that":        {"--id good --since 2100-01-01T00:00:00Z", 0, 0, "request good: succeed\n"},
+		"count":                    {"--since 1h --count 3", 0, 3, ""},
+		"count of those that fail": {"--since 1h --count 1 --status expired", 0, 1, ""},
+		"count before the end":     {"--id bad --count 1", 0, 1, ""},
+		"count with the end":       {"--id bad --count 2", 1, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := execute(t.Context(), b.environ(), "", append([]string{"watch"}, strings.Fields(c.args)...)...)
+			if lines := strings.Count(got.stdout, "\n"); got.code != c.code || lines != c.lines || got.stderr != c.stderr {
+				t.Errorf("exit %d, want %d; %d lines, want %d; stderr %q, want %q:\n%s",
+					got.code, c.code, lines, c.lines, got.stderr, c.stderr, got.stdout)
+			}
+		})
+	}
+}
+
+// TestWatchInterrupted waits in vain for an end: to say that all went well would be wrong.
+func TestWatchInterrupted(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	b.progress("open")
+	for _, args := range []string{"--id open", "--since 1h --count 2"} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		stdout, stderr := newSignalBuffer("submitted"), &strings.Builder{}
+		done := make(chan int)
+		go func() {
+			done <- run(ctx, append([]string{"watch"}, strings.Fields(args)...), b.environ(), strings.NewReader(""), stdout, stderr)
+		}()
+		<-stdout.seen
+		interrupt()
+		if code := <-done; code != 1 || stderr.String() != "klingbridge: interrupted\n" {
+			t.Errorf("%s: exit %d: %s", args, code, stderr)
+		}
+	}
+}
+
 func TestWatchFilters(t *testing.T) {
 	t.Parallel()
 	b := startFakeBridge(t)
