@@ -144,7 +144,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 	p.inFlight = &inFlight{
 		bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools, log: b.log,
 	}
-	p.service = newService(b.newAsker(p, conn, o), conn.Conn(), b.log)
+	p.service = newService(b.newAsker(p, conn, o), conn.Conn(), b.public, o.Simulated, b.log)
 	live, err := newLiveReceiver(ledger, signer, cache, o)
 	if err != nil {
 		return nil, err

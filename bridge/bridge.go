@@ -25,6 +25,7 @@ type Bridge struct {
 	log       *slog.Logger
 	telemetry *telemetry
 	pauses    *pauses
+	public    *url.URL
 	admin     *admin
 	receiver  *receiver
 }
@@ -51,6 +52,7 @@ func New(o Options) (*Bridge, error) {
 		log:       o.Logger,
 		telemetry: newTelemetry(o.Logger, o.TracerProvider, m),
 		pauses:    p,
+		public:    public,
 		admin: &admin{pauses: p, metrics: o.Metrics, console: console.New(console.Options{
 			Token: o.AdminToken, Loopback: onLoopback(o.AdminListener.Addr()), Simulated: o.Simulated, Logger: o.Logger,
 		})},

@@ -62,7 +62,7 @@ type Options struct {
 	Archive archive.Options // where the files of results are copied to; zero: they are not
 
 	Version   string // of the program, told to those who ask; empty: devel
-	Simulated bool   // Kling is: the console says so
+	Simulated bool   // Kling is: the console and doctor say so
 
 	Logger         *slog.Logger         // nil: slog.Default
 	TracerProvider trace.TracerProvider // nil: the global one

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,9 +24,10 @@ import (
 
 // service answers questions on NATS. Its replicas share the questions by a queue group.
 type service struct {
-	asker *asker
-	nc    *nats.Conn
-	log   *slog.Logger
+	asker    *asker
+	metadata map[string]string
+	nc       *nats.Conn
+	log      *slog.Logger
 
 	mu      sync.Mutex
 	stopped bool // no answer is begun any more
@@ -40,8 +42,18 @@ const (
 	maxAnswers = 8
 )
 
-func newService(a *asker, nc *nats.Conn, log *slog.Logger) *service {
-	return &service{asker: a, nc: nc, log: log}
+// The keys of what a replica says of itself in the metadata of the service.
+const (
+	MetadataVersion   = "version"    // as built; that of the service is 0.0.0 where this is not a semantic one
+	MetadataPublicURL = "public_url" // empty: poll only
+	MetadataSimulated = "simulated"  // true where Kling is simulated, else false
+)
+
+// newService is for a bridge whose public URL, which may hold a password, is public.
+func newService(a *asker, nc *nats.Conn, public *url.URL, simulated bool, log *slog.Logger) *service {
+	return &service{asker: a, nc: nc, log: log, metadata: map[string]string{
+		MetadataVersion: a.version, MetadataPublicURL: public.Redacted(), MetadataSimulated: strconv.FormatBool(simulated),
+	}}
 }
 
 // start takes questions until stop is called, which waits for the answers under way. hard ends those at once.
@@ -50,6 +62,7 @@ func (s *service) start(hard context.Context) (stop func(), err error) {
 		Name:        serviceName,
 		Version:     semanticVersion(s.asker.version),
 		Description: "A bridge between NATS JetStream and the Kling AI video API",
+		Metadata:    s.metadata,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("NATS service %s: %w", serviceName, err)

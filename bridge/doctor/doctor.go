@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
@@ -46,6 +47,9 @@ type Options struct {
 	NATSNamed string      // that system, without a secret
 	Embedded  bool        // it is the server embedded in a bridge on this machine; NATS also says where its store is
 
+	// NoAccount says that no credentials for Kling are set, which is well beside bridges that simulate it: see [Simulated].
+	NoAccount bool
+
 	AdminURL string // where a bridge on this machine answers /readyz
 	// Wrong names the variables that are wrong. What depends on them is skipped.
 	Wrong []string
@@ -66,8 +70,9 @@ func Run(ctx context.Context, o Options, tell func(Finding)) {
 // examination is one run and what its checks have found so far.
 type examination struct {
 	Options
-	bus     *bus.Bus               // nil: there is no NATS system that could be used
-	account *jetstream.AccountInfo // nil: JetStream does not answer
+	bus     *bus.Bus                // nil: there is no NATS system that could be used
+	account *jetstream.AccountInfo  // nil: JetStream does not answer
+	bridges []micro.ServiceIdentity // that answer
 	streams []bridge.StreamState
 	dates   *dateWatch // nil: Kling was not asked
 }
@@ -88,6 +93,11 @@ type check struct {
 	run       func(context.Context) []Finding
 }
 
+// natsCheck comes before all that needs NATS.
+func (e *examination) natsCheck() check {
+	return check{"nats", needsNothing, []string{"NATS_", "BRIDGE_EMBEDDED_ADDR"}, e.connect}
+}
+
 func (e *examination) checks() []check {
 	const (
 		prefix   = "BRIDGE_SUBJECT_PREFIX"
@@ -99,7 +109,7 @@ func (e *examination) checks() []check {
 		"KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_BASE_URL", "BRIDGE_KLING_TIMEOUT",
 	}
 	return []check{
-		{"nats", needsNothing, []string{"NATS_", "BRIDGE_EMBEDDED_ADDR"}, e.connect},
+		e.natsCheck(),
 		{"jetstream", needsNATS, nil, e.jetStream},
 		{"limits", needsJetStream, nil, e.limits},
 		{"max_payload", needsNATS, nil, e.maxPayload},

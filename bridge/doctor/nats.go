@@ -31,7 +31,7 @@ const (
 )
 
 // connect reaches NATS as a client does. A server that can't be used is left again: everything else would fail too.
-func (e *examination) connect(context.Context) []Finding {
+func (e *examination) connect(ctx context.Context) []Finding {
 	if _, port, _ := net.SplitHostPort(e.NATS.EmbeddedAddr); e.Embedded && (port == "0" || port == "-1") {
 		return append(warning("the embedded server takes any free port, so it can't be found",
 			"give BRIDGE_EMBEDDED_ADDR a port, or set NATS_URL to where it listens"), e.dataDir()...)
@@ -56,6 +56,10 @@ func (e *examination) connect(context.Context) []Finding {
 	if e.bus, err = bus.New(nc); err != nil {
 		nc.Close()
 		return fault(err.Error(), "")
+	}
+	e.findBridges(ctx)
+	if e.Embedded {
+		server += ", embedded in a bridge that runs"
 	}
 	return ok("%s", server)
 }

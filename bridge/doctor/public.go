@@ -21,11 +21,13 @@ import (
 const publicTimeout = 10 * time.Second
 
 func (e *examination) webhook(context.Context) []Finding {
-	switch n := len(e.Bridge.WebhookSecrets); n {
-	case 0:
+	switch n := len(e.Bridge.WebhookSecrets); {
+	case n == 0 && e.simulated():
+		return note("KLING_WEBHOOK_SECRET is not set: the signed URL alone proves a callback", "")
+	case n == 0:
 		return note("KLING_WEBHOOK_SECRET is not set: the signed URL alone proves a callback",
 			"create a secret in Kling's console for a second proof")
-	case 1:
+	case n == 1:
 		return ok("a secret is set: every callback must be signed with it")
 	default:
 		return ok("%d secrets are set: every callback must be signed with one of them", n)
@@ -34,7 +36,7 @@ func (e *examination) webhook(context.Context) []Finding {
 
 // publicURL goes the way of a callback, from outside in, and has the bridge at its end prove that it is of this system.
 func (e *examination) publicURL(ctx context.Context) []Finding {
-	public := e.Bridge.PublicURL
+	public := e.public()
 	if public == "" {
 		return note("BRIDGE_PUBLIC_URL is not set: no callbacks, every task is polled", "")
 	}
@@ -54,8 +56,12 @@ func (e *examination) publicURL(ctx context.Context) []Finding {
 	if reply.status != http.StatusOK || reply.body != proof {
 		return wrongAnswer(public, reply)
 	}
-	findings := ok("%s reaches a bridge of this system, within %s", public, took)
-	if onThisMachine(public) && !onThisMachine(e.Kling.BaseURL) {
+	byDefault := ""
+	if e.Bridge.PublicURL == "" {
+		byDefault = ", by default,"
+	}
+	findings := ok("%s%s reaches a bridge of this system, within %s", public, byDefault, took)
+	if onThisMachine(public) && !onThisMachine(e.Kling.BaseURL) && !e.simulated() {
 		return append(findings, warning(public+" is an address of this machine, which Kling can't reach",
 			"set BRIDGE_PUBLIC_URL to one that the internet can reach, or leave it out to poll only")...)
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -29,28 +31,59 @@ const (
 	pollShare = 0.2
 )
 
-// runningBridges counts the replicas that answer, and the versions among them.
-func (e *examination) runningBridges(ctx context.Context) []Finding {
+// Simulated reports whether all bridges that answer simulate Kling, and there are some.
+func Simulated(ctx context.Context, o Options) bool {
+	e := &examination{Options: o}
+	defer e.close()
+	e.perform(ctx, e.natsCheck())
+	return e.simulated()
+}
+
+// findBridges gathers what the replicas say of themselves. Where that may not be asked, none answers.
+func (e *examination) findBridges(ctx context.Context) {
 	subject, err := micro.ControlSubject(micro.PingVerb, serviceName, "")
 	if err != nil {
-		return fault(err.Error(), "")
+		return
 	}
-	replicas := 0
-	versions := map[string]bool{}
-	err = e.gather(ctx, subject, func(reply *nats.Msg) {
+	_ = e.gather(ctx, subject, func(reply *nats.Msg) {
 		var ping micro.Ping
 		if json.Unmarshal(reply.Data, &ping) == nil {
-			replicas++
-			versions[ping.Version] = true
+			e.bridges = append(e.bridges, ping.ServiceIdentity)
 		}
 	})
-	if err != nil || replicas == 0 {
+}
+
+func (e *examination) simulated() bool {
+	return len(e.bridges) > 0 && !slices.ContainsFunc(e.bridges, func(b micro.ServiceIdentity) bool {
+		return b.Metadata[bridge.MetadataSimulated] != "true"
+	})
+}
+
+// public is BRIDGE_PUBLIC_URL or, unset beside dev, what that takes instead.
+func (e *examination) public() string {
+	if e.Bridge.PublicURL == "" && e.simulated() {
+		return e.bridges[0].Metadata[bridge.MetadataPublicURL]
+	}
+	return e.Bridge.PublicURL
+}
+
+// runningBridges counts the replicas that answer, and the versions among them.
+func (e *examination) runningBridges(context.Context) []Finding {
+	if len(e.bridges) == 0 {
 		return note("no bridge answers as a NATS service here", `start one with "klingbridge serve"`)
 	}
-	if len(versions) > 1 {
-		return note(fmt.Sprintf("%d replicas run, of versions %s", replicas, joinSet(versions)), "finish the upgrade")
+	versions := map[string]bool{}
+	for _, b := range e.bridges {
+		versions[cmp.Or(b.Metadata[bridge.MetadataVersion], b.Version)] = true
 	}
-	return ok("%s, version %s", plural(replicas, "replica runs", "replicas run"), joinSet(versions))
+	if len(versions) > 1 {
+		return note(fmt.Sprintf("%d replicas run, of versions %s", len(e.bridges), joinSet(versions)), "finish the upgrade")
+	}
+	text := fmt.Sprintf("%s, version %s", plural(len(e.bridges), "replica runs", "replicas run"), joinSet(versions))
+	if e.simulated() {
+		text += ", with a simulated Kling"
+	}
+	return ok("%s", text)
 }
 
 // readiness asks a bridge how it is: over NATS, or else over HTTP on this machine.
@@ -146,7 +179,7 @@ func (e *examination) callbacks(ctx context.Context) []Finding {
 	text := fmt.Sprintf("of the last %s %d came by callback and %d by poll, since %s", plural(total, "result", "results"),
 		called, polled, completions[0].Time.UTC().Format(time.RFC3339))
 	switch {
-	case e.Bridge.PublicURL == "":
+	case e.public() == "":
 		return note(text+"; without BRIDGE_PUBLIC_URL there are no callbacks", "")
 	case total >= fewCompletions && float64(polled) > pollShare*float64(total):
 		return warning(text+": callbacks do not arrive", "look at the public url above, and at what a proxy or firewall does to a POST of Kling")

@@ -24,7 +24,7 @@ func (p *program) doctorCommand() *cobra.Command {
 		Long: `Check the configuration, NATS and its streams, the Kling credentials, the clock, the way of a callback from the public
 URL to the bridge, and how running bridges fare: one line each, with what to do. No task is created, nothing is changed.
 
-Run it with the variables of serve. It exits 0 when there is no fault, warnings or not, else 1.`,
+Run it with the variables of serve; beside a running dev without any. It exits 0 when there is no fault, warnings or not, else 1.`,
 		Example: "  klingbridge doctor\n  klingbridge doctor --json | jq '.findings[] | select(.level == \"fault\")'",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,12 +63,20 @@ func (p *program) doctor(ctx context.Context, asJSON bool) error {
 			p.printFinding(f)
 		}
 	}
-	s, faults := p.readSettings(true)
+	s, faults := p.readSettings(false)
 	faults = append(faults, certificateFaults(s, faults)...)
-	for _, f := range configFindings(s, faults) {
+	options := doctorOptions(s, faults)
+	if account := s.RequireKling(); len(account) > 0 {
+		options.NoAccount = s.noAccount() && doctor.Simulated(ctx, options)
+		if !options.NoAccount {
+			faults = append(faults, account...)
+			options = doctorOptions(s, faults)
+		}
+	}
+	for _, f := range configFindings(s, faults, options.NoAccount) {
 		tell(f)
 	}
-	doctor.Run(ctx, doctorOptions(s, faults), tell)
+	doctor.Run(ctx, options, tell)
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
@@ -97,7 +105,12 @@ func certificateFaults(s settings, known config.Faults) config.Faults {
 	return faults
 }
 
-func configFindings(s settings, faults config.Faults) []doctor.Finding {
+// noAccount reports whether nothing at all is set of what Kling knows somebody by.
+func (s settings) noAccount() bool {
+	return s.KlingAPIKey.Reveal() == "" && s.KlingAccessKey.Reveal() == "" && s.KlingSecretKey.Reveal() == ""
+}
+
+func configFindings(s settings, faults config.Faults, besideDev bool) []doctor.Finding {
 	const check = "configuration"
 	var findings []doctor.Finding
 	for _, f := range faults {
@@ -108,6 +121,12 @@ func configFindings(s settings, faults config.Faults) []doctor.Finding {
 	}
 	if len(faults) == 0 {
 		findings = append(findings, doctor.Finding{Check: check, Level: doctor.OK, Message: "every variable is in order"})
+	}
+	if besideDev {
+		findings = append(findings, doctor.Finding{
+			Check: check, Level: doctor.Note, Message: "no account is set, and the bridge that runs here simulates Kling",
+			Advice: `set KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY, before "klingbridge serve"`,
+		})
 	}
 	for _, name := range s.Unknown {
 		findings = append(findings, doctor.Finding{
