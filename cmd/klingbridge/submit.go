@@ -46,11 +46,15 @@ objects, numbers into lists, and [] to the end of a list.
 A file given with --attach is put into a NATS Object Store bucket, under a name of its own, and the field refers to it:
 the bridge sends its base64 to Kling. Files may so be larger than a NATS message.
 
-Prints the request id. With --wait, progress goes to stderr, the URLs of the result to stdout, and the exit code is 0
-when the task succeeded, else 1.
+Prints the request id. With --wait, progress goes to stderr and the URLs of the result to stdout.
 
 With --lines the file holds one body a line, and each becomes a request. With --id they are named <id>-<line>, so that the
-same command given again makes nothing anew. --wait then prints each result as "<request id>  <url>", and sums up.`,
+same command given again makes nothing anew. --wait then prints each result as "<request id>  <url>", and sums up.
+
+Exit codes:
+  0  the request is stored; with --wait or --download: it succeeded, and its files are saved (with --lines: all of them)
+  1  it failed, was rejected, expired or was cancelled; or it could not be stored, waited for or saved
+  2  wrong usage or environment: nothing was sent`,
 		Example: `  klingbridge submit text2video --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
   klingbridge submit image2video --attach image=first.png --attach image_tail=last.png --prompt "waves"
