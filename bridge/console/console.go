@@ -54,6 +54,9 @@ func New(o Options) *Console {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if n := len(o.Token); n > 0 && n < LongToken {
+		o.Logger.Warn("BRIDGE_ADMIN_TOKEN is short enough to be guessed", slog.Int("bytes", n), slog.Int("want", LongToken))
+	}
 	c := &Console{opts: o, gate: newGate(o.Token, o.Loopback)}
 	c.handler = c.routes()
 	return c

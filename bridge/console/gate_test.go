@@ -1,6 +1,9 @@
 package console_test
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -109,27 +112,90 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestGuessing gives up on who guesses tokens, even when the guess is right at last, but not on who has a session.
-func TestGuessing(t *testing.T) {
-	t.Parallel()
-	url := serve(t, console.Options{Token: token})
+// guess sends ten wrong tokens, which is all that are taken in a minute from one address, and one more.
+func guess(t *testing.T, url string) {
+	t.Helper()
 	header := map[string]string{"Content-Type": "application/json"}
-	cookie := send(t, "POST", url+"/api/login", header, `{"token":"`+token+`"}`).cookies[0]
 	for range 10 {
 		if resp := send(t, "POST", url+"/api/login", header, `{"token":"guess"}`); resp.status != http.StatusUnauthorized {
 			t.Fatalf("a guess: status %d", resp.status)
 		}
 	}
-	resp := send(t, "POST", url+"/api/login", header, `{"token":"`+token+`"}`)
+	resp := send(t, "POST", url+"/api/login", header, `{"token":"guess"}`)
 	if resp.status != http.StatusTooManyRequests || resp.header.Get("Retry-After") == "" {
 		t.Errorf("after ten guesses: status %d", resp.status)
 	}
-	resp = send(t, "GET", url+"/api/tasks", map[string]string{"Authorization": "Bearer " + token}, "")
+}
+
+// TestGuessingLocksNobodyOut lets the right token in while somebody with the same address, as behind one proxy, guesses.
+func TestGuessingLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	url := serve(t, console.Options{Token: token})
+	guess(t, url)
+	header := map[string]string{"Content-Type": "application/json"}
+	if resp := send(t, "POST", url+"/api/login", header, `{"token":"`+token+`"}`); resp.status != http.StatusNoContent {
+		t.Errorf("login after ten guesses: status %d", resp.status)
+	}
+	resp := send(t, "GET", url+"/api/tasks", map[string]string{"Authorization": "Bearer " + token}, "")
+	if resp.status != http.StatusServiceUnavailable {
+		t.Errorf("as bearer after ten guesses: status %d, want past the gate", resp.status)
+	}
+	resp = send(t, "GET", url+"/api/tasks", map[string]string{"Authorization": "Bearer guess"}, "")
+	if resp.status != http.StatusTooManyRequests {
+		t.Errorf("a guess as bearer: status %d", resp.status)
+	}
+}
+
+// TestGuessingAShortToken gives up on who guesses, even when the guess is right at last: else it would be found. Who has
+// a session stays in.
+func TestGuessingAShortToken(t *testing.T) {
+	t.Parallel()
+	const short = "hunter2"
+	var log bytes.Buffer
+	url := serve(t, console.Options{Token: short, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "BRIDGE_ADMIN_TOKEN") || strings.Contains(log.String(), short) {
+		t.Errorf("the log says %q", log.String())
+	}
+	header := map[string]string{"Content-Type": "application/json"}
+	cookie := send(t, "POST", url+"/api/login", header, `{"token":"`+short+`"}`).cookies[0]
+	guess(t, url)
+	if resp := send(t, "POST", url+"/api/login", header, `{"token":"`+short+`"}`); resp.status != http.StatusTooManyRequests {
+		t.Errorf("login after ten guesses: status %d", resp.status)
+	}
+	resp := send(t, "GET", url+"/api/tasks", map[string]string{"Authorization": "Bearer " + short}, "")
 	if resp.status != http.StatusTooManyRequests {
 		t.Errorf("as bearer after ten guesses: status %d", resp.status)
 	}
 	resp = send(t, "GET", url+"/api/tasks", map[string]string{"Cookie": cookie.Name + "=" + cookie.Value}, "")
 	if resp.status != http.StatusServiceUnavailable {
 		t.Errorf("with a session after ten guesses: status %d, want past the gate", resp.status)
+	}
+}
+
+// TestGuessingFromManyAddresses takes all addresses that an IPv6 site has for one.
+func TestGuessingFromManyAddresses(t *testing.T) {
+	t.Parallel()
+	c := console.New(console.Options{Token: token})
+	for i, test := range []struct {
+		from string
+		want int
+	}{
+		9:  {"[2001:db8:0:1:ffff::9]:1", http.StatusUnauthorized},
+		10: {"[2001:db8:0:1:ffff::10]:1", http.StatusTooManyRequests},
+		11: {"[2001:db8:0:2::1]:1", http.StatusUnauthorized},
+		12: {"192.0.2.1:1", http.StatusUnauthorized},
+		13: {"", http.StatusUnauthorized},
+	} {
+		if i < 9 {
+			test.from, test.want = fmt.Sprintf("[2001:db8:0:1::%d]:1", i), http.StatusUnauthorized
+		}
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/tasks", http.NoBody)
+		req.RemoteAddr = test.from
+		req.Header.Set("Authorization", "Bearer guess")
+		resp := httptest.NewRecorder()
+		c.ServeHTTP(resp, req)
+		if resp.Code != test.want {
+			t.Errorf("guess %d, from %s: status %d, want %d", i, test.from, resp.Code, test.want)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/doctor"
 	"github.com/klingbridge/klingbridge/config"
 )
@@ -126,6 +127,13 @@ func configFindings(s settings, faults config.Faults, besideDev bool) []doctor.F
 		findings = append(findings, doctor.Finding{
 			Check: check, Level: doctor.Note, Message: "no account is set, and the bridge that runs here simulates Kling",
 			Advice: `set KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY, before "klingbridge serve"`,
+		})
+	}
+	if n := len(s.AdminToken.Reveal()); n > 0 && n < console.LongToken {
+		findings = append(findings, doctor.Finding{
+			Check: check, Level: doctor.Warning,
+			Message: fmt.Sprintf("BRIDGE_ADMIN_TOKEN has %d bytes: it could be guessed, and who guesses locks out others behind the same proxy", n),
+			Advice:  fmt.Sprintf("take one of %d or more: openssl rand -hex 32", console.LongToken),
 		})
 	}
 	for _, name := range s.Unknown {

@@ -43,6 +43,10 @@ func TestDoctorFinds(t *testing.T) {
 			damage: func(w *ward) { w.set("BRIDGE_PUBLIC_ULR", "https://bridge.example.com") },
 			check:  "configuration", level: doctor.Warning, says: "BRIDGE_PUBLIC_ULR is no variable", advice: "misspelt",
 		},
+		"a console token that can be guessed": {
+			damage: func(w *ward) { w.set("BRIDGE_ADMIN_TOKEN", "hunter2") },
+			check:  "configuration", level: doctor.Warning, says: "BRIDGE_ADMIN_TOKEN has 7 bytes", advice: "openssl rand -hex 32",
+		},
 		"a kind with the reserved name": {
 			damage: func(w *ward) { w.set("BRIDGE_EXTRA_KINDS", "self-test=/v1/videos/x:video") },
 			check:  "configuration", level: doctor.Fault, says: "the name self-test is reserved",
