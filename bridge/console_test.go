@@ -278,8 +278,11 @@ func TestConsoleOffLoopback(t *testing.T) {
 	}
 	p.do(chromedp.Reload())
 	p.shows("in flight")
+	other := openTab(b, t, asking+"/")
+	other.shows("in flight")
 	p.do(chromedp.Click(chromedp.CSS("#logout")))
 	p.until("it asks again", "document.querySelector('#token') !== null")
+	other.until("the other tab asks too", "document.querySelector('#token') !== null")
 }
 
 // startAnywhere runs a replica whose admin listener other machines can reach, and returns its URL on this one.

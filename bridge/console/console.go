@@ -32,6 +32,8 @@ type Options struct {
 	Loopback bool
 	// Simulated marks everything shown as not Kling's.
 	Simulated bool
+	// Session is how long a login lasts; zero: 12h.
+	Session time.Duration
 	// Idle is how long what was read is kept after nobody looks any more; zero: 5m.
 	Idle time.Duration
 	// Logger: nil: slog.Default.
@@ -42,6 +44,7 @@ type Options struct {
 type Console struct {
 	opts    Options
 	gate    *gate
+	logins  *logins
 	handler http.Handler
 	live    atomic.Pointer[session] // nil while not running
 }
@@ -51,13 +54,16 @@ func New(o Options) *Console {
 	if o.Idle == 0 {
 		o.Idle = 5 * time.Minute
 	}
+	if o.Session == 0 {
+		o.Session = 12 * time.Hour
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
 	if n := len(o.Token); n > 0 && n < LongToken {
 		o.Logger.Warn("BRIDGE_ADMIN_TOKEN is short enough to be guessed", slog.Int("bytes", n), slog.Int("want", LongToken))
 	}
-	c := &Console{opts: o, gate: newGate(o.Token, o.Loopback)}
+	c := &Console{opts: o, gate: newGate(o), logins: newLogins()}
 	c.handler = c.routes()
 	return c
 }

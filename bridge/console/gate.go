@@ -4,12 +4,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"mime"
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,17 +19,18 @@ type gate struct {
 	hasToken bool
 	long     bool // the token is: see [LongToken]
 	loopback bool
-	key      []byte // signs sessions; follows from the token, so that all replicas know it
+	lasts    time.Duration // a session
+	key      []byte        // signs sessions; follows from the token, so that all replicas know it
 	origins  *http.CrossOriginProtection
 	tries    tries
 }
 
-func newGate(token string, loopback bool) *gate {
-	mac := hmac.New(sha256.New, []byte(token))
+func newGate(o Options) *gate {
+	mac := hmac.New(sha256.New, []byte(o.Token))
 	mac.Write([]byte("klingbridge console session"))
 	return &gate{
-		token: sha256.Sum256([]byte(token)), hasToken: token != "", long: len(token) >= LongToken,
-		loopback: loopback, key: mac.Sum(nil),
+		token: sha256.Sum256([]byte(o.Token)), hasToken: o.Token != "", long: len(o.Token) >= LongToken,
+		loopback: o.Loopback, lasts: o.Session, key: mac.Sum(nil),
 		origins: http.NewCrossOriginProtection(),
 		tries:   tries{byAddr: map[string]*tally{}},
 	}
@@ -88,7 +87,7 @@ func loopbackHost(hostport string) bool {
 
 // admit tells whether a request may see and do things: it carries a session or the token itself, or none is wanted.
 func (g *gate) admit(r *http.Request, now time.Time) *answerError {
-	if !g.hasToken || g.inSession(r, now) {
+	if _, in := g.session(r, now); in || !g.hasToken {
 		return nil
 	}
 	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -133,40 +132,6 @@ func sender(r *http.Request) string {
 	}
 	site, _ := addr.Prefix(64) // fits into any IPv6 address
 	return site.String()
-}
-
-const (
-	cookieName  = "klingbridge_console"
-	sessionTime = 12 * time.Hour
-)
-
-// sessionCookie is the proof that its holder has shown the token: when it ends, signed. No replica keeps anything.
-func (g *gate) sessionCookie(r *http.Request, now time.Time) *http.Cookie {
-	end := strconv.FormatInt(now.Add(sessionTime).Unix(), 10)
-	return &http.Cookie{
-		Name: cookieName, Value: end + "." + g.sign(end), Path: "/", MaxAge: int(sessionTime.Seconds()),
-		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
-	}
-}
-
-func (g *gate) sign(text string) string {
-	mac := hmac.New(sha256.New, g.key)
-	mac.Write([]byte(text))
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-func (g *gate) inSession(r *http.Request, now time.Time) bool {
-	cookie, err := r.Cookie(cookieName)
-	if err != nil {
-		return false
-	}
-	end, signature, _ := strings.Cut(cookie.Value, ".")
-	if !hmac.Equal([]byte(signature), []byte(g.sign(end))) {
-		return false
-	}
-	unix, err := strconv.ParseInt(end, 10, 64)
-	return err == nil && now.Before(time.Unix(unix, 0))
 }
 
 const (

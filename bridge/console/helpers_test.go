@@ -122,7 +122,27 @@ func open(t *testing.T, o console.Options) *site {
 		s.stop()
 		web.Close()
 	})
+	s.untilRun(o.Token)
 	return s
+}
+
+// untilRun waits until questions are answered.
+func (s *site) untilRun(token string) {
+	s.t.Helper()
+	limit := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		resp := send(s.t, http.MethodGet, s.url+"/api/dead", map[string]string{"Authorization": "Bearer " + token}, "")
+		if resp.status == http.StatusOK {
+			return
+		}
+		select {
+		case <-limit:
+			s.t.Fatalf("the console answers %d: %s", resp.status, resp.body)
+		case <-tick.C:
+		}
+	}
 }
 
 // headersOnly is a completion as far as a search reads it.

@@ -47,12 +47,16 @@ type stream struct {
 	news *bufio.Scanner
 }
 
-func (s *site) watch() *stream {
+func (s *site) watch() *stream { return s.watchAs("") }
+
+// watchAs opens a page with a cookie.
+func (s *site) watchAs(cookie string) *stream {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+"/api/live", nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	req.Header.Set("Cookie", cookie)
 	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -143,6 +147,59 @@ func TestStopEndsPages(t *testing.T) {
 		if resp := send(t, http.MethodGet, s.url+path, nil, ""); resp.status != http.StatusServiceUnavailable {
 			t.Errorf("%s: status %d, want 503", path, resp.status)
 		}
+	}
+}
+
+// untilEnd reads a stream to its end.
+func (s *stream) untilEnd(what string) {
+	s.t.Helper()
+	limit := time.AfterFunc(patience, func() { _ = s.resp.Body.Close() })
+	defer limit.Stop()
+	for s.news.Scan() {
+	}
+	if err := s.news.Err(); err != nil {
+		s.t.Errorf("%s, and the stream did not end: %v", what, err)
+	}
+}
+
+func (s *site) login() (cookie string) {
+	s.t.Helper()
+	header := map[string]string{"Content-Type": "application/json"}
+	resp := send(s.t, "POST", s.url+"/api/login", header, `{"token":"`+token+`"}`)
+	if len(resp.cookies) != 1 {
+		s.t.Fatalf("login: status %d: %s", resp.status, resp.body)
+	}
+	return resp.cookies[0].Name + "=" + resp.cookies[0].Value
+}
+
+// TestLogoutEndsPages ends the streams of all pages of who logs out, and of nobody else.
+func TestLogoutEndsPages(t *testing.T) {
+	t.Parallel()
+	s := open(t, console.Options{Token: token})
+	mine, yours := s.login(), s.login()
+	pages := []*stream{s.watchAs(mine), s.watchAs(mine)}
+	other := s.watchAs(yours)
+	for _, page := range append(pages, other) {
+		page.until("it is open", func(news) bool { return true })
+	}
+	send(t, "POST", s.url+"/api/logout", map[string]string{"Content-Type": "application/json", "Cookie": mine}, `{}`)
+	for _, page := range pages {
+		page.untilEnd("they logged out")
+	}
+	s.store(completion("just-now", taskID(61), "", nil))
+	other.until("it goes on", func(n news) bool { return n.Activity.Ready && n.Activity.Succeed == 1 })
+}
+
+// TestSessionEndsPages ends the stream of a page when its session does.
+func TestSessionEndsPages(t *testing.T) {
+	t.Parallel()
+	s := open(t, console.Options{Token: token, Session: 3 * time.Second})
+	cookie := s.login()
+	page := s.watchAs(cookie)
+	page.until("it is open", func(news) bool { return true })
+	page.untilEnd("the session has ended")
+	if resp := send(t, "GET", s.url+"/api/live", map[string]string{"Cookie": cookie}, ""); resp.status != http.StatusUnauthorized {
+		t.Errorf("after the end of the session: status %d", resp.status)
 	}
 }
 

@@ -30,7 +30,7 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("GET /api/session", c.serveSession)
 	mux.HandleFunc("POST /api/login", c.serveLogin)
 	mux.HandleFunc("POST /api/logout", c.serveLogout)
-	mux.HandleFunc("GET /api/live", c.guarded((*session).serveLive))
+	mux.HandleFunc("GET /api/live", c.guarded(c.serveLive))
 	mux.HandleFunc("GET /api/tasks", c.question(func(s *session, r *http.Request) (any, error) {
 		q := events.TaskQuery{Status: events.Status(r.FormValue("status")), Kind: r.FormValue("kind"), PageQuery: pageQuery(r)}
 		return s.source.List(r.Context(), q)
@@ -150,9 +150,9 @@ func byID[A any](r *http.Request, f func(context.Context, string) (A, error)) (a
 // serveSession tells the page, before anybody has logged in, what it has to be. It is no secret.
 func (c *Console) serveSession(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	now := time.Now()
+	_, in := c.gate.session(r, time.Now())
 	writeJSON(w, http.StatusOK, map[string]bool{
-		"token": c.gate.hasToken, "open": !c.gate.hasToken || c.gate.inSession(r, now), "simulated": c.opts.Simulated,
+		"token": c.gate.hasToken, "open": in || !c.gate.hasToken, "simulated": c.opts.Simulated,
 	})
 }
 
@@ -173,7 +173,21 @@ func (c *Console) serveLogin(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (c *Console) serveLogout(w http.ResponseWriter, _ *http.Request) {
+// serveLive ends the stream of a session with that.
+func (c *Console) serveLive(s *session, w http.ResponseWriter, r *http.Request) error {
+	now := time.Now()
+	if login, in := c.gate.session(r, now); in {
+		ctx, ended := c.logins.stream(r.Context(), login, now)
+		defer ended()
+		r = r.WithContext(ctx)
+	}
+	return s.serveLive(w, r)
+}
+
+func (c *Console) serveLogout(w http.ResponseWriter, r *http.Request) {
+	if login, in := c.gate.session(r, time.Now()); in {
+		c.logins.end(login)
+	}
 	http.SetCookie(w, &http.Cookie{
 		Name: cookieName, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	})

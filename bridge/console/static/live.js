@@ -4,6 +4,9 @@ const listeners = new Set();
 let newest = null;
 let source = null;
 let again = null;
+let late = null;
+
+const patience = 3000; // milliseconds without a stream before it is shown: one that ends is opened again after a second
 
 // listen calls back with the news, at once where some are known, until the returned function is called.
 export function listen(callback) {
@@ -18,12 +21,17 @@ export function connect(told) {
   source = new EventSource('/api/live');
   source.onmessage = (event) => {
     newest = JSON.parse(event.data);
+    clearTimeout(late);
+    late = null;
     told('live');
     for (const callback of [...listeners]) callback(newest);
   };
   source.onerror = async () => {
+    if (source?.readyState !== EventSource.CLOSED) { // the browser tries again by itself
+      late ??= setTimeout(() => told('waiting'), patience);
+      return;
+    }
     told('waiting');
-    if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
     disconnect();
     again = setTimeout(() => connect(told), 2000);
     const session = await fetch('/api/session').then((r) => r.json()).catch(() => null);
@@ -33,6 +41,8 @@ export function connect(told) {
 
 export function disconnect() {
   clearTimeout(again);
+  clearTimeout(late);
+  late = null;
   source?.close();
   source = null;
 }
