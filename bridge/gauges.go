@@ -19,13 +19,14 @@ import (
 type gauges struct {
 	meter metric.Meter
 
-	ready   metric.Int64ObservableGauge
-	paused  metric.Int64ObservableGauge
-	used    metric.Int64ObservableGauge
-	limit   metric.Int64ObservableGauge
-	bound   metric.Int64ObservableGauge
-	waiting metric.Int64ObservableGauge
-	age     metric.Float64ObservableGauge
+	ready     metric.Int64ObservableGauge
+	callbacks metric.Int64ObservableGauge
+	paused    metric.Int64ObservableGauge
+	used      metric.Int64ObservableGauge
+	limit     metric.Int64ObservableGauge
+	bound     metric.Int64ObservableGauge
+	waiting   metric.Int64ObservableGauge
+	age       metric.Float64ObservableGauge
 }
 
 func (g *gauges) create(meter metric.Meter) error {
@@ -37,6 +38,7 @@ func (g *gauges) create(meter metric.Meter) error {
 		return o
 	}
 	g.ready = gauge("kling.ready", "", "1 while this replica takes requests and nothing is paused.")
+	g.callbacks = gauge("kling.callbacks.enabled", "", "1 where tasks have a callback URL, 0 without BRIDGE_PUBLIC_URL.")
 	g.paused = gauge("kling.paused", "", "1 while Kling refuses the credentials or the account.")
 	g.used = gauge("kling.slots.used", "{slot}", "Slots taken by tasks in flight and create calls under way, of all replicas.")
 	g.limit = gauge("kling.slots.limit", "{slot}", "Slots there are, as learned from Kling's refusals; absent until the first.")
@@ -53,13 +55,14 @@ func (b *Bridge) observeReadiness() (metric.Registration, error) {
 	g := b.telemetry.metrics.gauges
 	return g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(g.ready, flag(len(b.admin.reasons()) == 0))
+		o.ObserveInt64(g.callbacks, flag(b.opts.PublicURL != ""))
 		paused := b.pauses.scopes()
 		for _, scope := range allScopes(b.opts.Kinds) {
 			o.ObserveInt64(g.paused, flag(paused[scope]), metric.WithAttributes(
 				attribute.String(attrComponent, scope.component()), attribute.String(attrGeneration, string(scope.generation))))
 		}
 		return nil
-	}, g.ready, g.paused)
+	}, g.ready, g.callbacks, g.paused)
 }
 
 func flag(set bool) int64 {

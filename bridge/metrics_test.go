@@ -153,6 +153,7 @@ func TestMetricsOfRealFlows(t *testing.T) {
 		`kling_slots_used{pool="video"}`:                                                       0,
 		`kling_slots_limit{pool="video"}`:                                                      2,
 		`kling_ready`:                                                                          1,
+		`kling_callbacks_enabled`:                                                              1,
 	})
 	if w.sim.Calls().Refused[1303] == 0 {
 		t.Error("no create call was refused for want of a slot")
@@ -208,9 +209,12 @@ func TestMetricsOfAPause(t *testing.T) {
 		sim: klingtest.Options{Faults: klingtest.Faults{Create: func(klingtest.CreateView) klingtest.Fault {
 			return klingtest.Answer{Code: 1102}
 		}}},
-		bridge: metered(t, bridge.Options{}),
+		bridge:   metered(t, bridge.Options{}),
+		pollOnly: true,
 	})
-	w.counted(map[string]float64{`kling_paused{component="pool:video",generation="v1"}`: 0, `kling_ready`: 1})
+	w.counted(map[string]float64{
+		`kling_paused{component="pool:video",generation="v1"}`: 0, `kling_ready`: 1, `kling_callbacks_enabled`: 0,
+	})
 	w.submit("paused", "a")
 	w.counted(map[string]float64{
 		`kling_paused{component="pool:video",generation="v1"}`: 1,

@@ -27,6 +27,8 @@ const (
 	alertsTest    = "../../deployments/prometheus/alerts_test.yaml"
 	runbookFile   = "../../deployments/prometheus/RUNBOOK.md"
 	dashboardFile = "../../deployments/grafana/klingbridge.json"
+
+	runbookURL = "https://github.com/klingbridge/klingbridge/blob/main/deployments/prometheus/RUNBOOK.md"
 )
 
 // TestMetricsInUse holds the README, the dashboard and the alerts to what a running bridge reports after some of
@@ -279,7 +281,7 @@ func TestEveryAlertIsExplained(t *testing.T) {
 		if !strings.Contains(tests, "alertname: "+a.Alert+"\n") {
 			t.Errorf("%s has no test", a.Alert)
 		}
-		if want := "deployments/prometheus/RUNBOOK.md#" + strings.ToLower(a.Alert); a.Annotations["runbook_url"] != want {
+		if want := runbookURL + "#" + strings.ToLower(a.Alert); a.Annotations["runbook_url"] != want {
 			t.Errorf("%s leads to %s", a.Alert, a.Annotations["runbook_url"])
 		}
 		if a.Labels["severity"] == "" || a.Annotations["summary"] == "" {
