@@ -109,7 +109,7 @@ type demonstration struct {
 }
 
 func (p *program) startDemo(ctx context.Context, dir string, story *story) (*demonstration, error) {
-	simURL, stopSim, err := startSim(ctx, "127.0.0.1:0", klingtest.Options{
+	simURL, stopSim, err := startSim(ctx, simulation{addr: "127.0.0.1:0"}, klingtest.Options{
 		APIKeys: []string{simAPIKey}, SubmittedFor: 300 * time.Millisecond, Duration: 1500 * time.Millisecond,
 		Faults: klingtest.Faults{Callback: demoFaults}, Observe: story.kling, Logger: slog.New(slog.DiscardHandler),
 	})

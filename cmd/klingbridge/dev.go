@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/url"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,9 @@ const (
 	devSubmitted = time.Second
 	devDuration  = 4 * time.Second
 )
+
+// devSimAddr is where dev simulates Kling, unless that is taken: the same place each time keeps the URLs of results good.
+const devSimAddr = "127.0.0.1:8082"
 
 func (p *program) devCommand() *cobra.Command {
 	var sim simulation
@@ -36,17 +41,20 @@ The flags are the simulation's: faults are probabilities from 0 to 1.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sim.submittedGiven = cmd.Flags().Changed("submitted-time")
+			sim.anyPort = !cmd.Flags().Changed("addr")
 			return p.dev(cmd.Context(), sim)
 		},
 	}
 	sim.flags(cmd.Flags())
 	for name, value := range map[string]string{
-		"addr": "127.0.0.1:0", "task-time": devDuration.String(), "submitted-time": devSubmitted.String(),
+		"addr": devSimAddr, "task-time": devDuration.String(), "submitted-time": devSubmitted.String(),
 	} {
 		flag := cmd.Flags().Lookup(name)
 		flag.DefValue = value
 		_ = flag.Value.Set(value) // our own constants parse
 	}
+	addr := cmd.Flags().Lookup("addr")
+	addr.DefValue, addr.Usage = "", "where to simulate Kling (default "+devSimAddr+", or any free port where that is taken)"
 	return cmd
 }
 
@@ -86,7 +94,8 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 		if secrets := s.KlingWebhookSecret.Reveal(); options.WebhookSecret == "" && len(secrets) > 0 {
 			options.WebhookSecret = secrets[0]
 		}
-		simURL, stop, err := startSim(ctx, sim.addr, options)
+		options.EndForgotten = true
+		simURL, stop, err := startSim(ctx, sim, options)
 		if err != nil {
 			return err
 		}
@@ -124,12 +133,15 @@ func (p *program) serveAndGreet(ctx context.Context, s settings, l listeners, si
 }
 
 // startSim serves a simulated Kling and returns its URL and what stops it and waits for it.
-func startSim(ctx context.Context, addr string, options klingtest.Options) (simURL string, stop func(), err error) {
+func startSim(ctx context.Context, s simulation, options klingtest.Options) (simURL string, stop func(), err error) {
 	sim, err := klingtest.New(options)
 	if err != nil {
 		return "", nil, usageError{err}
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
+	if errors.Is(err, syscall.EADDRINUSE) && s.anyPort {
+		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		sim.Close()
 		return "", nil, fmt.Errorf("listen for the simulated Kling: %w", err)
@@ -170,10 +182,10 @@ func localURL(addr net.Addr) string {
 func lifetimes(s settings, simulate bool) string {
 	var text string
 	if simulate {
-		text += `Simulated tasks end with this process: those in flight stay so until their deadline, and the
-URLs of results lead nowhere.
---addr fixes the simulation's port, which is another one each time.
-`
+		text += fmt.Sprintf(`Simulated tasks end with this process: started again, it fails those that were in flight, when they are
+polled, up to %s after their submission (BRIDGE_POLL_AFTER). Results can be fetched while a simulation
+runs at the same address (--addr).
+`, s.PollAfter)
 	}
 	if busOptions(s).Embedded() {
 		text += "Requests and events are kept; to begin anew: rm -r " + shellQuote(s.DataDir) + "\n"

@@ -30,6 +30,7 @@ type simulation struct {
 	wrapped   bool
 	options   klingtest.Options
 
+	anyPort        bool // will do where addr is taken
 	submittedGiven bool // --submitted-time was given: its default yields to a short --task-time
 }
 

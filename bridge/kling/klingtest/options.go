@@ -49,6 +49,11 @@ type Options struct {
 	// Whatever Fail says, a prompt with "[policy]" is refused at creation with code 1301.
 	Fail func(TaskView) (message string, fail bool)
 
+	// EndForgotten answers queries for tasks that an earlier simulation made, told by their ids, as if they had failed. Kling
+	// forgets none, but a simulation keeps nothing, and a bridge would ask for them until their deadline. With a Seed, ids
+	// tell nothing.
+	EndForgotten bool
+
 	Faults Faults
 	// Seed makes the same dice and ids as any other run with that seed, as long as calls come in the same order.
 	// Zero: the dice are always the same ones, but ids begin where the clock is.

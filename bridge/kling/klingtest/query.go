@@ -37,6 +37,9 @@ func (s *Server) queryOne(c call) (Fault, func() reply) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		t := s.lookup(c.id)
+		if t == nil {
+			t = s.forgotten(c.id, c.kind)
+		}
 		if t == nil || t.Kind.Name != c.kind.Name || !s.visible(t) {
 			// No source says how Kling answers here: 404 is the likeliest of what clients are prepared for.
 			return refusal{1203, "task not found"}.reply()
@@ -104,7 +107,11 @@ func (s *Server) queryTasks(r *http.Request, c call) (Fault, func() reply) {
 		}
 		found := []any{}
 		for _, id := range wanted {
-			if t := index[id]; t != nil && t.Kind.Generation == kling.V2 && s.visible(t) {
+			t := index[id]
+			if t == nil {
+				t = s.forgotten(id, kling.Kind{Generation: kling.V2})
+			}
+			if t != nil && t.Kind.Generation == kling.V2 && s.visible(t) {
 				found = append(found, t.render(renderQuery))
 			}
 		}

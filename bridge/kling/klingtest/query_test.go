@@ -247,3 +247,40 @@ func TestQueryBesideTheEnd(t *testing.T) {
 	}
 	finishing.Wait()
 }
+
+// TestForgottenTasks asks a simulation for tasks of the one before it.
+func TestForgottenTasks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		before := newAPI(t, klingtest.Options{})
+		old := before.create(textToVideo, `{"prompt":"p"}`)
+		oldV2 := before.create(v2Video, `{"prompt":"p"}`)
+		time.Sleep(time.Minute)
+		sim := newAPI(t, klingtest.Options{EndForgotten: true})
+		own := sim.create(textToVideo, `{"prompt":"p"}`)
+
+		got := sim.get(textToVideo + "/" + old)
+		task := decode(t, got.Data)
+		if task["task_id"] != old || task["task_status"] != "failed" || task["task_status_msg"] == "" || task["final_unit_deduction"] != "0" {
+			t.Errorf("got %s", got.Body)
+		}
+		if got := sim.get("/tasks?task_ids=" + oldV2); !strings.Contains(string(got.Data), `"status":"failed"`) {
+			t.Errorf("got %s", got.Body)
+		}
+		if got := sim.get(textToVideo + "/" + own); decode(t, got.Data)["task_status"] != "submitted" {
+			t.Errorf("its own: %s", got.Body)
+		}
+		for _, id := range []string{"unknown", "7", own + "0"} {
+			if got := sim.get(textToVideo + "/" + id); got.Code != 1203 {
+				t.Errorf("%s: %s", id, got.Body)
+			}
+		}
+		if got := before.get(textToVideo + "/7"); got.Code != 1203 {
+			t.Errorf("without the option: %s", got.Body)
+		}
+		time.Sleep(31 * 24 * time.Hour)
+		if got := sim.get(textToVideo + "/" + old); got.Code != 1203 {
+			t.Errorf("after a month: %s", got.Body)
+		}
+	})
+}

@@ -32,6 +32,7 @@ type Server struct {
 	http    *http.Client // for callbacks
 
 	webhookKey []byte // signs callbacks; nil: nothing does
+	firstID    int64  // no id of this simulation is below
 
 	ctx    context.Context // ends with Close: a server's life is no single call's
 	cancel context.CancelFunc
@@ -69,12 +70,14 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("simulated Kling: %w", err)
 	}
 	ids := newDice(o.Seed, idDice)
+	files := newFiles(ids) // whose links are good for each other's: the dice are the same each time
+	first := o.startID(ids)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		options:    o,
 		routes:     newRoutes(o.Kinds),
 		rules:      rulesOf(o.Kinds),
-		files:      newFiles(ids),
+		files:      files,
 		dice:       newDice(o.Seed, faultDice),
 		ids:        ids,
 		webhookKey: key,
@@ -82,7 +85,8 @@ func New(o Options) (*Server, error) {
 		ctx:        ctx,
 		cancel:     cancel,
 		work:       background{pending: map[*time.Timer]struct{}{}},
-		lastID:     o.startID(ids),
+		firstID:    first,
+		lastID:     first,
 		byID:       map[string]*task{},
 		byExternal: map[string]*task{},
 		byKind:     map[string][]*task{},
