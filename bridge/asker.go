@@ -89,7 +89,7 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingReque
 		return events.Task{}, nil, refusef(http.StatusNotFound, "nothing is known of a request %q", id)
 	default:
 		task := a.waitingTask(held.req)
-		task.Before = &held.before
+		task.Before, task.WaitsFor = &held.before, a.waitsFor(held.req.kind)
 		return task, held, nil
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/events"
@@ -20,7 +21,7 @@ func (a *asker) DeadList(ctx context.Context, q events.PageQuery) (events.DeadLi
 	if err != nil {
 		return events.DeadList{}, err
 	}
-	err = addNewest(ctx, a, a.subjects.DeadStream(), a.subjects.AllDead(), p, a.deadLetter)
+	err = addNewest(ctx, a, a.subjects.DeadStream(), a.subjects.AllDead(), time.Time{}, p, a.deadLetter)
 	if err == nil {
 		err = a.markReplayed(ctx, p.entries)
 	}
@@ -31,17 +32,17 @@ func (a *asker) DeadList(ctx context.Context, q events.PageQuery) (events.DeadLi
 	return events.DeadList{Dead: dead, Cursor: cursor}, err
 }
 
-func (a *asker) deadLetter(m *bus.Message) (events.DeadLetter, error) {
+func (a *asker) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 	parsed, ok := a.subjects.Parse(m.Subject)
 	if !ok {
-		return events.DeadLetter{}, errors.New("not a dead letter")
+		return nil, errors.New("not a dead letter")
 	}
 	number := func(header string) int {
 		n, _ := strconv.Atoi(m.Header.Get(header)) // 0 where there is none
 		return n
 	}
 	payload := m.Data[:min(len(m.Data), maxShownPayload)]
-	return events.DeadLetter{
+	return &events.DeadLetter{
 		RequestID: m.Header.Get(events.HeaderRequestID),
 		Kind:      parsed.Kind,
 		Status:    parsed.Status,

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/events"
@@ -99,10 +100,14 @@ func (p *page[E]) close(all bool, maxPayload int64) (entries []E, cursor string,
 	return append([]E{}, p.entries[:n]...), cursor, err
 }
 
-// addNewest adds what a stream holds on a subject, newest first, until the page is full. It reads windows of about as
-// many messages as the page wants, each forwards, and keeps nothing of them but the entries.
+// minWindow is the least that is read at a time once it has shown that only some of it is wanted.
+const minWindow = 100
+
+// addNewest adds what a stream holds on a subject, newest first, until the page is full or the time since is reached. It
+// reads windows of about as many messages as the page wants, each forwards, and keeps nothing of them but the entries.
+// decode returns nil for a message that is not wanted.
 func addNewest[E any](
-	ctx context.Context, a *asker, stream, subject string, p *page[E], decode func(*bus.Message) (E, error),
+	ctx context.Context, a *asker, stream, subject string, since time.Time, p *page[E], decode func(*bus.Message) (*E, error),
 ) error {
 	state, err := a.bus.State(ctx, stream)
 	if err != nil {
@@ -111,23 +116,29 @@ func addNewest[E any](
 	if p.at.Seq == 0 || p.at.Seq > state.LastSeq {
 		p.at.Seq = state.LastSeq + 1
 	}
-	for !p.full() && p.at.Seq > 1 {
-		from, err := a.bus.NewestFrom(ctx, stream, subject, p.at.Seq, p.wants())
+	for size := p.wants(); !p.full() && p.at.Seq > 1; size = max(p.wants(), minWindow) {
+		from, err := a.bus.NewestFrom(ctx, stream, subject, p.at.Seq, size)
 		if err != nil {
 			return err
 		}
 		var window []E
 		var places []place
-		err = a.bus.Scan(ctx, stream, subject, from, p.wants(), func(m *bus.Message) bool {
+		err = a.bus.Scan(ctx, stream, subject, from, size, func(m *bus.Message) bool {
 			if m.Seq >= p.at.Seq {
 				return false
+			}
+			p.examined++
+			if m.Time.Before(since) {
+				from = 1 // what comes before is older still
+				return true
 			}
 			e, err := decode(m)
 			if err != nil {
 				a.log.ErrorContext(ctx, "not what belongs there", slog.String("subject", m.Subject), slog.Any("err", err))
-				return true
 			}
-			window, places = append(window, e), append(places, place{Section: p.at.Section, Seq: m.Seq})
+			if e != nil && err == nil {
+				window, places = append(window, *e), append(places, place{Section: p.at.Section, Seq: m.Seq})
+			}
 			return true
 		})
 		if err != nil {

@@ -3,9 +3,11 @@ package bridge
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -17,6 +19,22 @@ func (a *asker) waitingTask(r *request) events.Task {
 		ExternalTaskID: r.externalID, RequestedAt: events.At(r.requestedAt), Deadline: &deadline,
 		Metadata: r.metadata, ReplayOf: r.replayOf,
 	}
+}
+
+// waitsFor says what keeps requests of a kind from being sent, as far as this replica knows.
+func (a *asker) waitsFor(kind kling.Kind) string {
+	if reasons := a.pauses.of(kind.Generation, kind.Pool); len(reasons) > 0 {
+		return "the end of a pause: " + strings.Join(reasons, "; ")
+	}
+	used, limit, bound := a.pools[kind.Pool].slots.measure()
+	most := limit
+	if bound > 0 && (limit == unknownLimit || bound < limit) {
+		most = bound
+	}
+	if most == unknownLimit || used < most {
+		return "its turn"
+	}
+	return fmt.Sprintf("a slot of pool %s, of which %d of %d are taken", kind.Pool, used, most)
 }
 
 // recordTask describes a request in hand or in flight.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -28,54 +27,51 @@ const (
 
 // List returns one page of requests. 400: a query that makes no sense.
 func (a *asker) List(ctx context.Context, q events.TaskQuery) (events.TaskList, error) {
-	if _, ok := a.kinds.Lookup(q.Kind); !ok && q.Kind != "" {
-		return events.TaskList{}, refusef(http.StatusBadRequest, "kind: there is no kind %q", q.Kind)
-	}
-	if q.Status != "" && !q.Status.Terminal() && !slices.Contains(unended, q.Status) {
-		return events.TaskList{}, refusef(http.StatusBadRequest, "status: want %s, succeed, failed, rejected, expired or cancelled, got %q",
-			joined(unended), q.Status)
+	filter, err := newTaskFilter(q, a.kinds)
+	if err != nil {
+		return events.TaskList{}, err
 	}
 	p, err := newPage[events.Task](q.PageQuery, sectionHigh, sectionEnded)
 	if err != nil {
 		return events.TaskList{}, err
 	}
 	for ; ; p.at = (place{Section: p.at.Section + 1}) {
-		if err := a.listSection(ctx, q, p); err != nil {
+		if err := a.listSection(ctx, filter, p); err != nil {
 			return events.TaskList{}, fmt.Errorf("list tasks: %w", err)
 		}
 		if p.full() || p.at.Section == sectionEnded {
 			break
 		}
 	}
+	if err := a.addLateUnits(ctx, p.entries); err != nil {
+		return events.TaskList{}, fmt.Errorf("list tasks: %w", err)
+	}
 	tasks, cursor, err := p.close(!p.full(), a.bus.MaxPayload())
 	return events.TaskList{Tasks: tasks, Cursor: cursor}, err
 }
 
-// unended are the statuses of requests that have not ended.
-var unended = []events.Status{
-	events.StatusWaiting, events.StatusCreating, events.StatusSubmitted, events.StatusProcessing,
-}
-
-func joined(statuses []events.Status) string {
-	words := make([]string, len(statuses))
-	for i, s := range statuses {
-		words[i] = string(s)
-	}
-	return strings.Join(words, ", ")
-}
-
 // listSection adds what is asked for of the section at which the page stands, and stops when the page is full.
-func (a *asker) listSection(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
-	switch s := p.at.Section; {
-	case s == sectionEnded && (q.Status == "" || q.Status.Terminal()):
-		return a.listEnded(ctx, q, p)
-	case s == sectionInFlight && q.Status != events.StatusWaiting && !q.Status.Terminal():
-		return a.listInFlight(ctx, q, p)
-	case s <= sectionLow && (q.Status == "" || q.Status == events.StatusWaiting):
-		return a.listWaiting(ctx, q, p)
-	default:
+func (a *asker) listSection(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+	if !f.wantsSection(p.at.Section) {
 		return nil
 	}
+	switch p.at.Section {
+	case sectionEnded:
+		return a.listEnded(ctx, f, p)
+	case sectionInFlight:
+		return a.listInFlight(ctx, f, p)
+	default:
+		return a.listWaiting(ctx, f, p)
+	}
+}
+
+// addLateUnits adds what Kling deducted after the deadline to requests that have ended before.
+func (a *asker) addLateUnits(ctx context.Context, tasks []events.Task) error {
+	return parallel(len(tasks), func(i int) error {
+		err := a.addLate(ctx, events.Token(tasks[i].RequestID), &tasks[i])
+		tasks[i].Result = nil
+		return err
+	})
 }
 
 func orAny(token string) string {
@@ -86,8 +82,8 @@ func orAny(token string) string {
 }
 
 // listWaiting adds requests that are in the stream: those that wait, and those whose create call is under way.
-func (a *asker) listWaiting(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
-	subject := a.subjects.Request(orAny(q.Kind), events.Priorities()[p.at.Section])
+func (a *asker) listWaiting(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+	subject := a.subjects.Request(orAny(f.kind), events.Priorities()[p.at.Section])
 	for !p.full() {
 		batch := min(p.wants(), maxExamined-p.examined)
 		var held []*request
@@ -103,7 +99,7 @@ func (a *asker) listWaiting(ctx context.Context, q events.TaskQuery, p *page[eve
 		if err != nil {
 			return err
 		}
-		if err := a.addWaiting(ctx, q, p, held); err != nil {
+		if err := a.addWaiting(ctx, f, p, held); err != nil {
 			return err
 		}
 		if len(held) < batch && !p.full() {
@@ -113,14 +109,14 @@ func (a *asker) listWaiting(ctx context.Context, q events.TaskQuery, p *page[eve
 	return nil
 }
 
-func (a *asker) addWaiting(ctx context.Context, q events.TaskQuery, p *page[events.Task], held []*request) error {
+func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request) error {
 	tasks := make([]*events.Task, len(held))
 	err := parallel(len(held), func(i int) (err error) {
 		tasks[i], err = a.listedWaiting(ctx, held[i])
 		return err
 	})
 	for i, task := range tasks {
-		if task != nil && (q.Status == "" || q.Status == task.Status) {
+		if task != nil && f.wants(task.Status) {
 			p.add(*task, place{Section: p.at.Section, Seq: held[i].sequence})
 		}
 	}
@@ -150,8 +146,8 @@ func (a *asker) listedWaiting(ctx context.Context, r *request) (*events.Task, er
 }
 
 // listInFlight adds requests that a record is kept of.
-func (a *asker) listInFlight(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
-	keys, err := a.recordKeys(ctx, orAny(q.Kind), p.at.Key)
+func (a *asker) listInFlight(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+	keys, err := a.recordKeys(ctx, orAny(f.kind), p.at.Key)
 	if err != nil {
 		return err
 	}
@@ -160,7 +156,7 @@ func (a *asker) listInFlight(ctx context.Context, q events.TaskQuery, p *page[ev
 		keys = keys[len(chunk):]
 		tasks := make([]*events.Task, len(chunk))
 		err := parallel(len(chunk), func(i int) (err error) {
-			tasks[i], err = a.listedInFlight(ctx, q, chunk[i])
+			tasks[i], err = a.listedInFlight(ctx, f, chunk[i])
 			return err
 		})
 		if err != nil {
@@ -192,13 +188,13 @@ func (a *asker) recordKeys(ctx context.Context, kind, after string) ([]string, e
 }
 
 // listedInFlight is nil for what is listed elsewhere or not asked for.
-func (a *asker) listedInFlight(ctx context.Context, q events.TaskQuery, key string) (*events.Task, error) {
+func (a *asker) listedInFlight(ctx context.Context, f taskFilter, key string) (*events.Task, error) {
 	token := key[strings.LastIndexByte(key, '.')+1:]
 	task, known, err := a.known(ctx, token)
-	if err != nil || !known || task.Status.Terminal() || (q.Status != "" && q.Status != task.Status) {
+	if err != nil || !known || task.Status.Terminal() || !f.wants(task.Status) {
 		return nil, err
 	}
-	if task.Status == events.StatusCreating && q.Status == "" {
+	if task.Status == events.StatusCreating && f.wantsSection(sectionNormal) {
 		listed, err := a.inStream(ctx, token)
 		if err != nil || listed {
 			return nil, err
@@ -224,7 +220,13 @@ func (a *asker) inStream(ctx context.Context, token string) (bool, error) {
 }
 
 // listEnded adds completions, newest first.
-func (a *asker) listEnded(ctx context.Context, q events.TaskQuery, p *page[events.Task]) error {
-	subject := a.subjects.Completion(orAny(q.Kind), events.Status(orAny(string(q.Status))), "*")
-	return addNewest(ctx, a, a.subjects.EventsStream(), subject, p, a.listedEnded)
+func (a *asker) listEnded(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+	subject := a.subjects.Completion(orAny(f.kind), f.endStatus(), "*")
+	return addNewest(ctx, a, a.subjects.EventsStream(), subject, f.since, p, func(m *bus.Message) (*events.Task, error) {
+		task, err := a.listedEnded(m)
+		if err != nil || !f.wantsEnd(&task) {
+			return nil, err
+		}
+		return &task, nil
+	})
 }

@@ -42,7 +42,11 @@ type Task struct {
 	// [EndpointTaskGet] about one that waits.
 	Before   *int   `json:"before,omitempty"`
 	ReplayOf string `json:"replay_of,omitempty"`
-	Units    string `json:"units,omitempty"` // a decimal string, as Kling deducted it; of one that has ended
+	Source   Source `json:"source,omitempty"` // of the completion: how the bridge came to know the end
+	Units    string `json:"units,omitempty"`  // a decimal string, as Kling deducted it; of one that has ended, also after the deadline
+	// WaitsFor says to people, after the words "waits for", what keeps a request that waits from being sent: only in the
+	// answer to [EndpointTaskGet].
+	WaitsFor string `json:"waits_for,omitempty"`
 	// Result is what Kling made, also what came after the deadline: only in the answer to [EndpointTaskGet].
 	Result *Result `json:"result,omitempty"`
 }
@@ -60,8 +64,10 @@ type PageQuery struct {
 
 // TaskQuery asks [EndpointTaskList] for a page: those that have not ended first, then the others, newest first.
 type TaskQuery struct {
-	Status Status `json:"status,omitempty"` // empty: any
+	Status Status `json:"status,omitempty"` // empty: any; several have commas between them
 	Kind   string `json:"kind,omitempty"`   // empty: any
+	Source Source `json:"source,omitempty"` // only those that ended, and by this; empty: any
+	Since  Time   `json:"since,omitzero"`   // only those that ended since then, and that have not; zero: all
 	PageQuery
 }
 

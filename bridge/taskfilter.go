@@ -1,0 +1,87 @@
+package bridge
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// taskFilter is what a list of tasks is asked for, found to make sense.
+type taskFilter struct {
+	kind     string          // empty: any
+	statuses []events.Status // empty: any
+	source   events.Source   // empty: any
+	since    time.Time       // zero: all
+}
+
+// unended are the statuses of requests that have not ended.
+var unended = []events.Status{
+	events.StatusWaiting, events.StatusCreating, events.StatusSubmitted, events.StatusProcessing,
+}
+
+func newTaskFilter(q events.TaskQuery, kinds kling.Kinds) (taskFilter, error) {
+	f := taskFilter{kind: q.Kind, source: q.Source, since: q.Since.Time}
+	if _, ok := kinds.Lookup(q.Kind); !ok && q.Kind != "" {
+		return f, refusef(http.StatusBadRequest, "kind: there is no kind %q", q.Kind)
+	}
+	sources := []events.Source{"", events.SourceCallback, events.SourcePoll, events.SourceBridge}
+	if !slices.Contains(sources, q.Source) {
+		return f, refusef(http.StatusBadRequest, "source: want callback, poll or bridge, got %q", q.Source)
+	}
+	if q.Status == "" {
+		return f, nil
+	}
+	for word := range strings.SplitSeq(string(q.Status), ",") {
+		s := events.Status(strings.TrimSpace(word))
+		if !s.Terminal() && !slices.Contains(unended, s) {
+			return f, refusef(http.StatusBadRequest, "status: want %s, succeed, failed, rejected, expired or cancelled, got %q",
+				joined(unended), s)
+		}
+		f.statuses = append(f.statuses, s)
+	}
+	return f, nil
+}
+
+func joined(statuses []events.Status) string {
+	words := make([]string, len(statuses))
+	for i, s := range statuses {
+		words[i] = string(s)
+	}
+	return strings.Join(words, ", ")
+}
+
+// wants reports whether any of these statuses is asked for.
+func (f taskFilter) wants(any ...events.Status) bool {
+	return len(f.statuses) == 0 || slices.ContainsFunc(any, func(s events.Status) bool { return slices.Contains(f.statuses, s) })
+}
+
+// wantsSection reports whether a section may hold what is asked for.
+func (f taskFilter) wantsSection(s section) bool {
+	switch {
+	case s == sectionEnded:
+		return f.wants(events.StatusSucceed, events.StatusFailed, events.StatusRejected, events.StatusExpired, events.StatusCancelled)
+	case f.source != "": // only what has ended has one
+		return false
+	case s == sectionInFlight:
+		return f.wants(events.StatusCreating, events.StatusSubmitted, events.StatusProcessing)
+	default: // a request in the stream waits, or is listed there while it is being created
+		return f.wants(events.StatusWaiting)
+	}
+}
+
+// endStatus is the one that completions must have, as a token of their subject.
+func (f taskFilter) endStatus() events.Status {
+	if len(f.statuses) == 1 {
+		return f.statuses[0]
+	}
+	return "*"
+}
+
+// wantsEnd reports whether a request that has ended is asked for.
+func (f taskFilter) wantsEnd(t *events.Task) bool {
+	return f.wants(t.Status) && (f.source == "" || f.source == t.Source)
+}
