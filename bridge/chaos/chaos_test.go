@@ -28,6 +28,7 @@ var (
 	attack       = flag.Duration("chaos.attack", 3*time.Second, "how long the program is attacked")
 	archived     = flag.Int("chaos.archived", 100, "results to archive")
 	archiveKills = flag.Int("chaos.archive-kills", 4, "kills in the middle of archiving a file")
+	older        = flag.String("chaos.older", "", "program of an earlier version to upgrade from; empty: this one")
 	seed         = flag.Uint64("chaos.seed", 0, "of everything thrown by dice; 0: a random one, printed with the result")
 )
 
@@ -108,11 +109,12 @@ func TestPromises(t *testing.T) {
 	})
 }
 
-// build makes the program as "make build" does.
-func build(t *testing.T) string {
+// build makes the program as "make build" does, with further flags.
+func build(t *testing.T, flags ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "klingbridge")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "./cmd/klingbridge")
+	args := append(append([]string{"build", "-trimpath", "-o", binary}, flags...), "./cmd/klingbridge")
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = filepath.Join("..", "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {

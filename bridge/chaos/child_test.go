@@ -22,10 +22,10 @@ type replica struct {
 	admin    string
 	logPath  string
 
-	mu     sync.Mutex
-	cmd    *exec.Cmd
-	gone   chan struct{} // closed when cmd has ended
-	killed bool          // by us
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	gone  chan struct{} // closed when cmd has ended
+	ended bool          // by us
 }
 
 // newReplica runs the program until the test ends.
@@ -56,14 +56,14 @@ func (r *replica) start() {
 	}
 	gone := make(chan struct{})
 	r.mu.Lock()
-	r.cmd, r.gone, r.killed = cmd, gone, false
+	r.cmd, r.gone, r.ended = cmd, gone, false
 	r.mu.Unlock()
 	go func() {
 		defer close(gone)
 		err := cmd.Wait()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if !r.killed {
+		if !r.ended {
 			r.w.t.Errorf("the program ended by itself: %v", err)
 		}
 	}()
@@ -73,7 +73,7 @@ func (r *replica) start() {
 func (r *replica) kill() {
 	r.mu.Lock()
 	cmd, gone := r.cmd, r.gone
-	r.killed = true
+	r.ended = true
 	r.mu.Unlock()
 	_ = cmd.Process.Kill() // one that has ended can't be killed
 	<-gone
@@ -103,13 +103,18 @@ func (r *replica) ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// logged returns the last lines of the log, and the last of those that hold one of the words.
-func (r *replica) logged(lines int, words ...string) string {
+// log is all that the processes have logged.
+func (r *replica) log() string {
 	data, err := os.ReadFile(r.logPath)
 	if err != nil {
 		return err.Error()
 	}
-	all := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return string(data)
+}
+
+// logged returns the last lines of the log, and the last of those that hold one of the words.
+func (r *replica) logged(lines int, words ...string) string {
+	all := strings.Split(strings.TrimSpace(r.log()), "\n")
 	var about []string
 	for _, line := range all {
 		for _, word := range words {

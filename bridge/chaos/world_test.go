@@ -27,14 +27,15 @@ const apiKey = "chaos-key"
 // setup is what differs from world to world.
 type setup struct {
 	binary         string
-	natsURL        string // empty: the server embedded in the program
-	replicas       int    // of the bridge
-	streamReplicas int    // zero: one
-	embedded       string // where the embedded server listens
-	byHand         bool   // nothing goes wrong at Kling, and tasks end only when the test says so
-	bodies         bool   // of create calls are wanted
-	archive        string // URL; empty: none
-	files          string // where result files are served; empty: by the simulated Kling
+	natsURL        string        // empty: the server embedded in the program
+	replicas       int           // of the bridge
+	streamReplicas int           // zero: one
+	embedded       string        // where the embedded server listens
+	byHand         bool          // nothing goes wrong at Kling, and tasks end only when the test says so
+	bodies         bool          // of create calls are wanted
+	lasting        time.Duration // of tasks, so that each is polled several times; zero: they end soon
+	archive        string        // URL; empty: none
+	files          string        // where result files are served; empty: by the simulated Kling
 }
 
 // world is the program between real NATS servers and a simulated Kling, with everything seen that goes in and out.
@@ -123,6 +124,9 @@ func (w *world) kling(s setup) klingtest.Options {
 		o.Slots = map[kling.Pool]int{kling.PoolVideo: 10_000, kling.PoolImage: 10_000, kling.PoolTryOn: 10_000}
 		o.Duration = time.Hour
 	}
+	if s.lasting > 0 {
+		o.Duration = s.lasting
+	}
 	return o
 }
 
@@ -155,6 +159,9 @@ func (w *world) environment(s setup) []string {
 		"BRIDGE_PROBE_INTERVAL=500ms",
 		"BRIDGE_RECONCILE_INTERVAL=5s",
 		"BRIDGE_LOG_FORMAT=text",
+	}
+	if s.lasting > 0 {
+		env = append(env, "BRIDGE_POLL_AFTER=200ms", "BRIDGE_POLL_MIN_INTERVAL=200ms", "BRIDGE_POLL_MAX_INTERVAL=500ms")
 	}
 	if s.archive != "" {
 		allowed := strings.TrimPrefix(s.files, "http://")
