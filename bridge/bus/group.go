@@ -35,6 +35,8 @@ const (
 	// minBatch is how many messages are worth a batch, and maxBatch how many one may have: the server's limit is 1000.
 	minBatch = 16
 	maxBatch = 256
+	// enoughBytes of messages are a batch too: it is in memory as a whole.
+	enoughBytes = 4 << 20
 )
 
 // grouped is one publish that waits for its round.
@@ -101,11 +103,12 @@ func (g *group) run() {
 }
 
 func (g *group) gather(first *grouped) []*grouped {
-	items := []*grouped{first}
-	for len(items) < maxBatch {
+	items, size := []*grouped{first}, first.msg.Size()
+	for len(items) < maxBatch && size < enoughBytes {
 		select {
 		case it := <-g.waiting:
 			items = append(items, it)
+			size += it.msg.Size()
 		default:
 			return items
 		}
