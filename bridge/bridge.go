@@ -144,7 +144,7 @@ func temporary(err error) bool {
 		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout ||
 			refused.ErrorCode == bus.CodeNoPeers
 	}
-	return !errors.Is(err, context.Canceled)
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, errForeignSetting)
 }
 
 func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error) {

@@ -62,27 +62,35 @@ func (rc *reconciler) run(ctx context.Context) {
 	}
 }
 
-// takeTurn reports whether this replica is the one to sweep now: the one that notes it first.
+// takeTurn reports whether this replica is the one to sweep now: the one that notes it first. The stream keeps the first
+// note, so that the last turn's is deleted before; what is no note is deleted, too.
 func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
 	subject := rc.subjects.Setting(settingReconciled)
 	last, err := rc.bus.Last(ctx, rc.subjects.SettingsStream(), subject)
-	var seq uint64
 	switch {
 	case errors.Is(err, bus.ErrNoMessage):
 	case err != nil:
 		return false, err
-	case time.Since(last.Time) < rc.interval:
+	case isTurn(last.Data) && time.Since(last.Time) < rc.interval:
 		return false, nil
 	default:
-		seq = last.Seq
+		if err := rc.bus.Delete(ctx, rc.subjects.SettingsStream(), last.Seq); err != nil {
+			return false, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	msg := nats.NewMsg(subject)
 	msg.Data = strconv.AppendInt(nil, time.Now().UnixMilli(), 10)
-	bus.GuardSequence(msg, subject, seq)
+	bus.GuardSequence(msg, subject, 0)
 	ack, err := rc.bus.Publish(ctx, msg)
 	return ack.Stored, err
+}
+
+// isTurn tells a note of takeTurn from what somebody else has stored there.
+func isTurn(data []byte) bool {
+	_, err := strconv.ParseInt(string(data), 10, 64)
+	return err == nil
 }
 
 // sweepKling looks at what Kling lists.

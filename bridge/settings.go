@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/nats-io/nats.go"
 
@@ -18,23 +19,42 @@ const (
 	settingCallbackSecret = "callback-secret"
 )
 
-// sharedSetting returns a value all replicas agree on: the first one to ask generates it.
+// errForeignSetting is returned for a stored value that no bridge has generated. It does not pass by itself.
+var errForeignSetting = errors.New("the stored value is none that a bridge has generated")
+
+// sharedSetting returns a value all replicas agree on: the first one to ask generates it, and the stream keeps that.
 func sharedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	value, err := storedSetting(ctx, b, s, name)
+	if !errors.Is(err, bus.ErrNoMessage) {
+		return value, err
+	}
 	subject := s.Setting(name)
 	msg := nats.NewMsg(subject)
-	msg.Data = []byte(rand.Text() + rand.Text())
+	msg.Data = []byte(newSetting())
 	bus.GuardSequence(msg, subject, 0)
 	if _, err := b.Publish(ctx, msg); err != nil {
 		return "", fmt.Errorf("setting %s: %w", name, err)
 	}
-	stored, err := b.Last(ctx, s.SettingsStream(), subject)
+	return storedSetting(ctx, b, s, name)
+}
+
+// storedSetting returns what is stored, or bus.ErrNoMessage.
+func storedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name string) (string, error) {
+	m, err := b.Last(ctx, s.SettingsStream(), s.Setting(name))
 	if err != nil {
 		return "", fmt.Errorf("setting %s: %w", name, err)
 	}
-	if len(stored.Data) == 0 {
-		return "", fmt.Errorf("setting %s: %w", name, errors.New("stored value is empty"))
+	if !settingPattern.Match(m.Data) { // which it does not say: it may be a secret after all
+		return "", fmt.Errorf("setting %s: %w: find out who stored message %d of stream %s on %s, delete it, and a new one is generated",
+			name, errForeignSetting, m.Seq, s.SettingsStream(), m.Subject)
 	}
-	return string(stored.Data), nil
+	return string(m.Data), nil
 }
+
+func newSetting() string { return rand.Text() + rand.Text() }
+
+// settingPattern is the form of newSetting: twice the 26 characters of base32 that rand.Text gives, which may become
+// more. What the server answers to a publish, which may have been sent here, has another.
+var settingPattern = regexp.MustCompile(`^[A-Z2-7]{52,128}$`)

@@ -126,13 +126,16 @@ func deadStream(s events.Subjects, retention time.Duration) jetstream.StreamConf
 }
 
 // settingsStream keeps what all replicas must agree on. It stands apart from the events stream because it must not age
-// and because readers of events have no business with the callback secret.
+// and because readers of events have no business with the callback secret. The first value stays until it is deleted: a
+// later one would be somebody's who made the server send its answer to a publish here.
 func settingsStream(s events.Subjects) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              s.SettingsStream(),
-		Description:       "klingbridge: values generated once and shared by all replicas",
-		Subjects:          []string{s.Setting("*")},
-		MaxMsgsPerSubject: 1,
-		Duplicates:        duplicateWindow,
+		Name:                 s.SettingsStream(),
+		Description:          "klingbridge: values generated once and shared by all replicas",
+		Subjects:             []string{s.Setting("*")},
+		MaxMsgsPerSubject:    1,
+		Discard:              jetstream.DiscardNew,
+		DiscardNewPerSubject: true,
+		Duplicates:           duplicateWindow,
 	}
 }

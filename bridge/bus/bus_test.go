@@ -241,6 +241,48 @@ func TestStreamIsUpdated(t *testing.T) {
 	}
 }
 
+// TestFirstMessageStays has a stream that kept the last message on a subject keep the first from now on.
+func TestFirstMessageStays(t *testing.T) {
+	onBoth(t, func(t *testing.T, sys system) {
+		b := open(t, sys.url)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		config := jetstream.StreamConfig{
+			Name: "S", Subjects: []string{"s.*"}, MaxMsgsPerSubject: 1, Duplicates: time.Minute, Replicas: sys.replicas,
+		}
+		if err := b.EnsureStream(ctx, config, ""); err != nil {
+			t.Fatal(err)
+		}
+		config.Discard, config.DiscardNewPerSubject = jetstream.DiscardNew, true
+		_, updates, err := b.CompareStream(ctx, config, "")
+		diff := []string{"discard is discardold, want discardnew", "discard_new_per_subject is false, want true"}
+		if err != nil || !slices.Equal(updates, diff) {
+			t.Errorf("%q, %v, want %q", updates, err, diff)
+		}
+		if err := b.EnsureStream(ctx, config, ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"first", "second"} {
+			if err := b.Conn().Publish("s.a", []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		guarded := &nats.Msg{Subject: "s.a", Header: nats.Header{}, Data: []byte("third")}
+		bus.GuardSequence(guarded, "s.a", 0)
+		if ack, err := b.Publish(ctx, guarded); ack.Stored || err != nil {
+			t.Errorf("a third message: %+v, %v", ack, err)
+		}
+		if m, err := b.Last(ctx, "S", "s.a"); err != nil || string(m.Data) != "first" {
+			t.Errorf("stored is %+v, %v", m, err)
+		}
+		config.Discard, config.DiscardNewPerSubject = jetstream.DiscardOld, false
+		err = b.EnsureStream(ctx, config, "")
+		if _, ok := errors.AsType[*bus.ConflictError](err); !ok {
+			t.Errorf("back to the last message: %v, want a ConflictError", err)
+		}
+	})
+}
+
 func TestEmbeddedServer(t *testing.T) {
 	dir := t.TempDir()
 	o := bus.Options{EmbeddedAddr: "127.0.0.1:0", DataDir: dir, Logger: quiet()}

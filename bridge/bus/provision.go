@@ -28,8 +28,8 @@ func (e *ConflictError) Error() string {
 const apiLevel = "4"
 
 // EnsureStream creates the stream, or updates on an existing one the settings that are the bridge's to change: subjects
-// below its own prefix, age, duplicate window, largest message, description, and more replicas. Any other difference that matters is a
-// [*ConflictError].
+// below its own prefix, age, duplicate window, largest message, description, more replicas, and that the first message on
+// a subject stays. Any other difference that matters is a [*ConflictError].
 func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, ownPrefix string) error {
 	current, next, err := b.plan(ctx, want, ownPrefix)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -68,6 +68,8 @@ func (b *Bus) CompareStream(
 	diff.check("max_msg_size", current.MaxMsgSize, next.MaxMsgSize)
 	diff.check("allow_direct", current.AllowDirect, next.AllowDirect)
 	diff.check("allow_atomic", current.AllowAtomicPublish, next.AllowAtomicPublish)
+	diff.check("discard", current.Discard, next.Discard)
+	diff.check("discard_new_per_subject", current.DiscardNewPerSubject, next.DiscardNewPerSubject)
 	diff.check("num_replicas", current.Replicas, next.Replicas)
 	diff.check("description", current.Description, next.Description)
 	return current, diff, nil
@@ -94,6 +96,9 @@ func updated(current, want jetstream.StreamConfig) jetstream.StreamConfig {
 	next.Description, next.AllowDirect = want.Description, want.AllowDirect
 	if want.MaxMsgSize > 0 {
 		next.MaxMsgSize = want.MaxMsgSize
+	}
+	if want.DiscardNewPerSubject {
+		next.Discard, next.DiscardNewPerSubject = want.Discard, true
 	}
 	next.Replicas = max(current.Replicas, want.Replicas)
 	next.AllowAtomicPublish = current.AllowAtomicPublish || want.AllowAtomicPublish
@@ -140,7 +145,9 @@ func differences(have, want jetstream.StreamConfig, ownPrefix string) []string {
 	var diff diffs
 	diff.check("retention", have.Retention, want.Retention)
 	diff.check("storage", have.Storage, want.Storage)
-	diff.check("discard", have.Discard, want.Discard)
+	if !want.DiscardNewPerSubject { // which nothing that is stored can break
+		diff.check("discard", have.Discard, want.Discard)
+	}
 	diff.check("max_msgs_per_subject", have.MaxMsgsPerSubject, orUnlimited(want.MaxMsgsPerSubject))
 	diff.check("subject_transform", have.SubjectTransform, want.SubjectTransform)
 	diff.check("republish", have.RePublish, want.RePublish)
