@@ -159,6 +159,27 @@ func TestTimerFiresOnceAndDeleteStopsIt(t *testing.T) {
 	})
 }
 
+// TestDeleteWhatIsGone deletes each of several messages again: at the ends of the stream and in its midst.
+func TestDeleteWhatIsGone(t *testing.T) {
+	onBoth(t, func(t *testing.T, sys system) {
+		b := open(t, sys.url)
+		ensureStream(t, b, eventsConfig(sys))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const last = 5
+		for i := range last {
+			if _, err := b.Publish(ctx, message("pub.x", fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, seq := range []uint64{3, 3, 1, 1, last, last, 3, last + 1} {
+			if err := b.Delete(ctx, "EVENTS", seq); err != nil {
+				t.Errorf("delete %d: %v", seq, err)
+			}
+		}
+	})
+}
+
 func equal(a, b map[string]bool) bool {
 	if len(a) != len(b) {
 		return false

@@ -80,8 +80,11 @@ func decodeMessage(subject string, seq uint64, header, data string, at time.Time
 	return m, nil
 }
 
-// codeDeleteFailed answers the deletion of a message that is not there.
-const codeDeleteFailed = 10057
+// Error codes that answer the deletion of a message that is not there: which one depends on where in the store it was.
+const (
+	codeDeleteFailed     = 10057
+	codeSequenceNotFound = 10043
+)
 
 // Delete removes one stored message. That it is already gone is no error.
 func (b *Bus) Delete(ctx context.Context, stream string, seq uint64) error {
@@ -95,7 +98,7 @@ func (b *Bus) Delete(ctx context.Context, stream string, seq uint64) error {
 	if err := b.api(ctx, "STREAM.MSG.DELETE."+stream, nil, payload, &resp); err != nil {
 		return fmt.Errorf("delete message %d of stream %s: %w", seq, stream, err)
 	}
-	if resp.Error != nil && resp.Error.ErrorCode != codeDeleteFailed {
+	if e := resp.Error; e != nil && e.ErrorCode != codeDeleteFailed && e.ErrorCode != codeSequenceNotFound {
 		return fmt.Errorf("delete message %d of stream %s: %w", seq, stream, resp.Error)
 	}
 	return nil
