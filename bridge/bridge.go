@@ -142,7 +142,8 @@ func temporary(err error) bool {
 	}
 	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout ||
-			refused.ErrorCode == bus.CodeNoPeers
+			refused.ErrorCode == bus.CodeNoPeers ||
+			refused.ErrorCode == jetstream.JSErrCodeStreamNotFound // just made: another server of the cluster was asked
 	}
 	return !errors.Is(err, context.Canceled) && !errors.Is(err, errForeignSetting)
 }

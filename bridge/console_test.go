@@ -25,7 +25,7 @@ func TestConsole(t *testing.T) {
 		sim: klingtest.Options{
 			Slots: map[kling.Pool]int{"image": 1},
 			DurationOf: func(v klingtest.TaskView) time.Duration {
-				if v.Kind.Pool == "image" {
+				if v.Kind.Pool == "image" || v.Prompt == endedByHand {
 					return time.Hour
 				}
 				return 60 * time.Millisecond
@@ -43,6 +43,9 @@ func TestConsole(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { test.run(b, t, w) })
 	}
 }
+
+// endedByHand is the prompt of a task that ends when the test says so.
+const endedByHand = "a lighthouse, for as long as it takes"
 
 func (w *world) console() string { return w.replicas[0].adminURL + "/" }
 
@@ -66,9 +69,14 @@ func seeLive(b context.Context, t *testing.T, w *world) {
 // seeStory looks at one request's life and result.
 func seeStory(b context.Context, t *testing.T, w *world) {
 	w.request(events.Request{
-		Kind: "text2video", ID: "told", Body: body(map[string]any{"prompt": "a lighthouse"}),
+		Kind: "text2video", ID: "told", Body: body(map[string]any{"prompt": endedByHand}),
 		Metadata: map[string]string{"Tenant": "acme"},
 	})
+	w.eventually("the task is processed", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.processing.told") == 1 })
+	tasks := w.sim.Tasks()
+	if err := w.sim.Finish(tasks[len(tasks)-1].ID); err != nil {
+		t.Fatal(err)
+	}
 	ev := w.await("told")
 	p := openTab(b, t, w.console()+"#/task/told")
 	p.shows("From request to completion")

@@ -185,7 +185,8 @@ func TestMetricsOfWaitingRequests(t *testing.T) {
 	sim := silent()
 	sim.Slots = map[kling.Pool]int{kling.PoolVideo: 1}
 	w := start(t, setup{sim: sim, bridge: metered(t, bridge.Options{Concurrency: map[kling.Pool]int{kling.PoolVideo: 7}})})
-	for i := range 3 {
+	w.task("text2video", "has-the-slot")
+	for i := range 2 {
 		w.submit(fmt.Sprintf("waits-%d", i), "a")
 	}
 	w.request(events.Request{Kind: "text2video", Priority: events.PriorityLow, Body: body(map[string]any{"prompt": "a"})})
