@@ -178,7 +178,7 @@ func (a *archiver) read(msg jetstream.Msg) (*unarchived, error) {
 
 // settle copies the files and publishes what became of them. An error means that it is worth another try.
 func (a *archiver) settle(ctx context.Context, r *unarchived) error {
-	_, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.ArchivedOf(r.rec.token()))
+	_, err := a.ledger.shelf().last(ctx, a.subjects.ArchivedOf(r.rec.token()))
 	if !errors.Is(err, bus.ErrNoMessage) {
 		return err // nil: it is known already, only the ack was lost
 	}

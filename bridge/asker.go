@@ -96,7 +96,7 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingReque
 
 // known returns the task of a request that a replica has taken in hand.
 func (a *asker) known(ctx context.Context, token string) (task events.Task, known bool, err error) {
-	newest, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.EventsOf(token))
+	newest, err := a.ledger.shelf().last(ctx, a.subjects.EventsOf(token))
 	if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 		return task, false, err
 	}
@@ -119,7 +119,7 @@ func (a *asker) known(ctx context.Context, token string) (task events.Task, know
 }
 
 func (a *asker) ended(ctx context.Context, token string) (task events.Task, known bool, err error) {
-	m, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.CompletionOf(token))
+	m, err := a.ledger.shelf().last(ctx, a.subjects.CompletionOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return task, false, nil
 	}

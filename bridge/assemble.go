@@ -103,7 +103,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 	}
 	cache := newRecordCache(cacheSize)
 	hands := newHands()
-	dead := &deadLetters{bus: conn, subjects: o.Subjects, metrics: b.telemetry.metrics}
+	dead := &deadLetters{shelf: deadShelf(conn, o.Subjects, b.log), subjects: o.Subjects, metrics: b.telemetry.metrics}
 	signer := newSigner(o.PublicURL, o.CallbackSecrets)
 	p := &parts{
 		hands:     hands,

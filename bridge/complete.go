@@ -149,7 +149,7 @@ func (l *ledger) progress(
 ) (news, error) {
 	token := rec.token()
 	for {
-		known, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.EventsOf(token))
+		known, err := l.shelf().last(ctx, l.subjects.EventsOf(token))
 		var last uint64
 		switch {
 		case errors.Is(err, bus.ErrNoMessage) && status != events.StatusSubmitted:

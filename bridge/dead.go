@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,9 +17,14 @@ import (
 
 // deadLetters keeps requests that never became a task, as they came, with the reason in their headers.
 type deadLetters struct {
-	bus      *bus.Bus
+	shelf    shelf
 	subjects events.Subjects
 	metrics  *metrics
+}
+
+// deadShelf is where dead letters are.
+func deadShelf(b *bus.Bus, s events.Subjects, log *slog.Logger) shelf {
+	return shelf{bus: b, stream: s.DeadStream(), subjects: s, log: log}
 }
 
 // copyHeaders keeps the request's headers, as far as a message has room for them and for the reason.
@@ -80,7 +86,7 @@ func (d *deadLetters) bury(ctx context.Context, r *request, header nats.Header, 
 
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	ack, err := d.bus.Publish(ctx, msg)
+	ack, err := d.shelf.publish(ctx, msg)
 	if ack.Stored {
 		d.metrics.buried(ctx, why.Class)
 	}

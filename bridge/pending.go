@@ -168,7 +168,7 @@ func (l *ledger) withdraw(ctx context.Context, seq uint64) error {
 
 // load returns the newest record of a request, or bus.ErrNoMessage.
 func (l *ledger) load(ctx context.Context, token string) (entry, error) {
-	m, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.StateOf(token))
+	m, err := l.shelf().last(ctx, l.subjects.StateOf(token))
 	if err != nil {
 		return entry{}, err
 	}
@@ -182,7 +182,7 @@ func (l *ledger) load(ctx context.Context, token string) (entry, error) {
 
 // completion returns the stored completion of a request, or bus.ErrNoMessage.
 func (l *ledger) completion(ctx context.Context, token string) (*bus.Message, *events.Event, error) {
-	m, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.CompletionOf(token))
+	m, err := l.shelf().last(ctx, l.subjects.CompletionOf(token))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -224,6 +224,6 @@ func (l *ledger) put(ctx context.Context, msg *nats.Msg) (seq uint64, stored boo
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
-	ack, err := l.bus.Publish(ctx, msg)
+	ack, err := l.shelf().publish(ctx, msg)
 	return ack.Seq, ack.Stored, err
 }

@@ -144,17 +144,17 @@ func (p *poller) gather(ctx context.Context, c jetstream.Consumer) (map[kling.Ki
 }
 
 func (p *poller) fetch(ctx context.Context, c jetstream.Consumer, n int, wait time.Duration, due map[kling.Kind][]*dueTask) error {
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	fetching, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	batch, err := c.Fetch(n, jetstream.FetchContext(ctx))
+	batch, err := c.Fetch(n, jetstream.FetchContext(fetching))
 	if err != nil {
 		return err
 	}
 	for msg := range batch.Messages() {
 		d, err := p.read(msg)
 		if err != nil {
-			p.log.ErrorContext(ctx, "not a due record", slog.String("subject", msg.Subject()), slog.Any("err", err))
-			continue // it comes back; a bridge that knows the kind may be running beside this one
+			p.refuse(ctx, msg, err)
+			continue
 		}
 		if d.rec.newer() {
 			p.leave(ctx, d)
@@ -190,6 +190,20 @@ func (p *poller) read(msg jetstream.Msg) (*dueTask, error) {
 		return nil, err
 	}
 	return &dueTask{msg: msg, rec: rec, kind: kind, seq: meta.Sequence.Stream}, nil
+}
+
+// refuse reports a message that is no due record. A foreign one is removed, or it would take one of the places of those
+// that are; any other comes back: a bridge that knows its kind may be running beside this one.
+func (p *poller) refuse(ctx context.Context, msg jetstream.Msg, why error) {
+	shelf := p.ledger.shelf()
+	meta, err := msg.Metadata()
+	if err == nil && shelf.foreign(&bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}) {
+		if why = shelf.remove(ctx, msg.Subject(), meta.Sequence.Stream); why == nil {
+			_ = msg.Ack() // the message is gone
+			return
+		}
+	}
+	p.log.ErrorContext(ctx, "not a due record", slog.String("subject", msg.Subject()), slog.Any("err", errors.Join(why, err)))
 }
 
 // settle acts on what Kling said of one due task, or on why it said nothing, and then deletes the fired record.

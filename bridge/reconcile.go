@@ -180,7 +180,7 @@ func (rc *reconciler) sweepRecords(ctx context.Context, cursor string) (next str
 
 // rearmOverdue gives a record whose timer should have fired long ago a new one.
 func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
-	m, err := rc.bus.Last(ctx, rc.subjects.EventsStream(), subject)
+	m, err := rc.ledger.shelf().last(ctx, subject)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}

@@ -61,6 +61,9 @@ func (a *asker) recordTask(rec *record, processing bool) events.Task {
 // endedTask describes a request by its completion, or by its late event: their keys are those of a task.
 func (a *asker) endedTask(end *bus.Message) (events.Task, error) {
 	var task events.Task
+	if a.ledger.shelf().foreign(end) {
+		return task, fmt.Errorf("event on %s: no bridge has published it", end.Subject)
+	}
 	if err := json.Unmarshal(end.Data, &task); err != nil {
 		return task, fmt.Errorf("event on %s: %w", end.Subject, err)
 	}

@@ -126,7 +126,7 @@ func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Tas
 // listedWaiting is nil for a request whose task exists, that has ended, or that repeats another: all of them will be
 // acked soon.
 func (a *asker) listedWaiting(ctx context.Context, r *request) (*events.Task, error) {
-	newest, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.AnythingOf(r.token))
+	newest, err := a.ledger.shelf().last(ctx, a.subjects.AnythingOf(r.token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		task := a.waitingTask(r)
 		return &task, nil

@@ -37,6 +37,20 @@ func TestAwaitFindsWhatIsStored(t *testing.T) {
 	}
 }
 
+// TestAwaitPassesOverWhatIsNoEvent has a server's answer to a publish stored where the completion will be.
+func TestAwaitPassesOverWhatIsNoEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	subject := b.subjects.Completion("text2video", events.StatusSucceed, "order-42")
+	b.put(subject, `{"stream":"KLING_REQUESTS","seq":17}`)
+	b.put(subject, `not JSON`)
+	b.store(b.js, events.TypeCompletion, event("order-42", events.StatusFailed))
+	ev, err := b.client.Await(t.Context(), "order-42")
+	if err != nil || ev.Status != events.StatusFailed {
+		t.Errorf("got %+v, %v", ev, err)
+	}
+}
+
 // awaiting starts to await a request and returns when the server knows of it.
 func (b *bundle) awaiting(ctx context.Context, id string) <-chan awaited {
 	b.t.Helper()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -113,7 +112,7 @@ func (c *Client) hasStream(ctx context.Context, subject string) bool {
 // Await returns the completion of a request, whether it is stored already or comes later, and whatever happens to the
 // connection in between. An [Event] with another status than succeed is no error here: see its Error field.
 //
-// It waits until ctx ends, also for a request that was never made. The error is [ErrNoBridge] where no stream holds
+// What is stored there and is no event about the request is passed over. It waits until ctx ends, also for a request that was never made. The error is [ErrNoBridge] where no stream holds
 // events.
 func (c *Client) Await(ctx context.Context, id string) (Event, error) {
 	if err := validateID(id); err != nil {
@@ -121,13 +120,16 @@ func (c *Client) Await(ctx context.Context, id string) (Event, error) {
 	}
 	r := c.reader([]string{c.subjects.CompletionOf(Token(id))})
 	r.start.DeliverPolicy = jetstream.DeliverAllPolicy
-	next, stop := iter.Pull2(r.messages(ctx))
-	defer stop()
-	msg, err, _ := next()
-	if err != nil {
-		return Event{}, fmt.Errorf("await request %q: %w", id, err)
+	for msg, err := range r.messages(ctx) {
+		if err != nil {
+			return Event{}, fmt.Errorf("await request %q: %w", id, err)
+		}
+		// Within the bridge's NATS account a server's answer to somebody else can get stored on any subject.
+		if ev, err := decodeEvent(msg); err == nil && Token(ev.RequestID) == Token(id) {
+			return ev, nil
+		}
 	}
-	return decodeEvent(msg)
+	return Event{}, fmt.Errorf("await request %q: %w", id, context.Cause(ctx)) // not reached: messages end with an error
 }
 
 // Do submits a request and awaits its completion.

@@ -159,6 +159,32 @@ func TestTimerFiresOnceAndDeleteStopsIt(t *testing.T) {
 	})
 }
 
+// TestNoTimerToRemove has something else where a publish would remove a timer.
+func TestNoTimerToRemove(t *testing.T) {
+	onBoth(t, func(t *testing.T, sys system) {
+		b := open(t, sys.url)
+		ensureStream(t, b, eventsConfig(sys))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		other, err := b.Publish(ctx, message("state.pending.a", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg := message("pub.done.a", "a.done")
+		bus.GuardSequence(msg, "pub.done.a", 0)
+		bus.PurgeTimer(msg, "state.pending.a")
+		if ack, err := b.Publish(ctx, msg); !errors.Is(err, bus.ErrNoTimer) {
+			t.Errorf("got %+v, %v, want ErrNoTimer", ack, err)
+		}
+		if err := b.Delete(ctx, "EVENTS", other.Seq); err != nil {
+			t.Fatal(err)
+		}
+		if ack, err := b.Publish(ctx, msg); !ack.Stored || err != nil {
+			t.Errorf("once it is gone: %+v, %v", ack, err)
+		}
+	})
+}
+
 // TestDeleteWhatIsGone deletes each of several messages again: at the ends of the stream and in its midst.
 func TestDeleteWhatIsGone(t *testing.T) {
 	onBoth(t, func(t *testing.T, sys system) {

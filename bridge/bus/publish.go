@@ -30,6 +30,9 @@ const (
 // ErrUnavailable marks an outcome that stayed unknown until the caller's deadline: the message may be stored or not.
 var ErrUnavailable = errors.New("JetStream is not available")
 
+// ErrNoTimer tells that a message was not stored because something else is where it would remove a timer ([PurgeTimer]).
+var ErrNoTimer = errors.New("not a timer")
+
 // Publish stores a message and tries again until the answer is certain or ctx ends, which it must do. To be tried again
 // safely the message needs a guard ([GuardSequence]) or a message id.
 //
@@ -117,6 +120,7 @@ const CodeNoPeers = 10005
 const (
 	codeDuplicateInFlight = 10158 // "duplicate message id is in process", seen on replicated streams only
 	codeGuardInFlight     = 10164 // "wrong last sequence" without a number, likewise
+	codeNoTimer           = 10212 // "message schedules invalid scheduler"
 	codeUnavailable       = 503
 )
 
@@ -126,6 +130,8 @@ func classifyServer(err *jetstream.APIError) (Ack, again, error) {
 		return Ack{}, never, nil
 	case err.ErrorCode == codeDuplicateInFlight, err.ErrorCode == codeGuardInFlight:
 		return Ack{}, soon, err
+	case err.ErrorCode == codeNoTimer:
+		return Ack{}, never, fmt.Errorf("%w: %w", ErrNoTimer, err)
 	case err.Code == codeUnavailable:
 		return Ack{}, later, err
 	default:

@@ -1,0 +1,124 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// shelf is a stream that holds messages about requests, on subjects where only the bridge may publish. Others get a
+// message there all the same, within the bridge's own NATS account: whoever may publish anything that is stored can name
+// such a subject as the reply subject, and the server sends its answer there, which is bound by no permission. What it
+// says is the server's, not theirs, but a guard takes it for a message of the bridge's, and a timer ends with it.
+//
+// Such a message is foreign. It is removed where it is met, by its sequence, so that any number of replicas may do so at
+// once.
+type shelf struct {
+	bus      *bus.Bus
+	stream   string
+	subjects events.Subjects
+	log      *slog.Logger
+}
+
+// shelf is where the ledger is.
+func (l *ledger) shelf() shelf {
+	return shelf{bus: l.bus, stream: l.subjects.EventsStream(), subjects: l.subjects, log: l.telemetry.log}
+}
+
+const (
+	// maxForeign bounds the foreign messages that are removed in one go. Who put more there has to be met again.
+	maxForeign = 1000
+	// maxWays bounds how often a message is published that only foreign ones were in the way of.
+	maxWays = 10
+)
+
+// errForeign is returned while foreign messages keep coming.
+var errForeign = errors.New("messages of somebody else's are in the way")
+
+// foreign reports whether a message was not published by a bridge: it has no message id of one, and its body does not
+// name the request and the kind that its subject does.
+func (s shelf) foreign(m *bus.Message) bool {
+	p, ok := s.subjects.Parse(m.Subject)
+	if !ok {
+		return true
+	}
+	var body struct { // what every version of an event or a record has
+		RequestID string `json:"request_id"`
+		Kind      string `json:"kind"`
+	}
+	switch id := m.Header.Get(jetstream.MsgIDHeader); {
+	case id == p.Token+"."+p.Type || id == p.Token+"."+string(p.Status):
+		return false
+	case json.Unmarshal(m.Data, &body) != nil || body.RequestID == "":
+		return true
+	default:
+		return events.Token(body.RequestID) != p.Token || body.Kind != p.Kind
+	}
+}
+
+// last returns the newest message on filter that is the bridge's, as the stream's leader knows it, or bus.ErrNoMessage.
+// Foreign ones after it are removed.
+func (s shelf) last(ctx context.Context, filter string) (*bus.Message, error) {
+	for range maxForeign {
+		m, err := s.bus.Last(ctx, s.stream, filter)
+		if err != nil || !s.foreign(m) {
+			return m, err
+		}
+		if err := s.remove(ctx, m.Subject, m.Seq); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%s of stream %s: %w", filter, s.stream, errForeign)
+}
+
+// remove deletes a foreign message. That another replica was faster is no error.
+func (s shelf) remove(ctx context.Context, subject string, seq uint64) error {
+	if err := s.bus.Delete(ctx, s.stream, seq); err != nil {
+		return err
+	}
+	s.log.ErrorContext(ctx, "removed a message that no bridge has published", slog.String("stream", s.stream),
+		slog.String("subject", subject), slog.Uint64("sequence", seq))
+	return nil
+}
+
+// publish stores a guarded message. When it is refused and what was in its way was foreign, it is published again.
+func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
+	for range maxWays {
+		ack, err := s.bus.Publish(ctx, msg)
+		if ack.Stored || err != nil && !errors.Is(err, bus.ErrNoTimer) {
+			return ack, err
+		}
+		clear, lookErr := s.clear(ctx, msg, err)
+		if !clear || lookErr != nil {
+			return ack, errors.Join(err, lookErr)
+		}
+	}
+	return bus.Ack{}, fmt.Errorf("publish %s: %w", msg.Subject, errForeign)
+}
+
+// clear reports whether a message that was refused has its way now: there is no other thing where its timer should be,
+// or its guard finds what it wants to find.
+func (s shelf) clear(ctx context.Context, msg *nats.Msg, refused error) (bool, error) {
+	filter := msg.Header.Get(jetstream.ExpectedLastSubjSeqSubjHeader)
+	if refused != nil {
+		filter = msg.Header.Get(jetstream.SchedulerHeader)
+	}
+	var seq uint64
+	m, err := s.last(ctx, filter)
+	switch {
+	case err == nil:
+		seq = m.Seq
+	case !errors.Is(err, bus.ErrNoMessage):
+		return false, err
+	}
+	return refused != nil || strconv.FormatUint(seq, 10) == msg.Header.Get(jetstream.ExpectedLastSubjSeqHeader), nil
+}
