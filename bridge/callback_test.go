@@ -347,6 +347,52 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
+// TestAdoptionLeavesOwnTasksAlone has a stranger name tasks of the bridge whose requests brought external ids of their own.
+func TestAdoptionLeavesOwnTasksAlone(t *testing.T) {
+	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{Adopt: true}})
+	for _, c := range []struct {
+		kind, id, external string
+		body               map[string]any
+	}{
+		{"text2video", "first", "order-1", map[string]any{"prompt": "a", "external_task_id": "order-1"}},
+		{"text2video", "second", "order.2", map[string]any{"prompt": "a", "external_task_id": "order.2"}},
+		{"text2video", "order-3", "order-3", map[string]any{"prompt": "a", "external_task_id": "order-3"}},
+		{"text-to-video", "fourth", "order-4", map[string]any{
+			"model": "kling-3.0", "prompt": "a", "options": map[string]any{"external_task_id": "order-4"},
+		}},
+	} {
+		w.request(events.Request{Kind: c.kind, ID: c.id, Body: body(c.body)})
+		w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted."+c.id) == 1 })
+		tasks := w.sim.Tasks()
+		task := tasks[len(tasks)-1]
+		if task.ExternalID != c.external {
+			t.Fatalf("the task's external id is %q", task.ExternalID)
+		}
+		if err := w.sim.Finish(task.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range w.replicas {
+			if got := w.post(r.callbackURL+"/callbacks/"+c.kind, fmt.Sprintf(`{"task_id":%q}`, task.ID)); got != http.StatusOK {
+				t.Errorf("%s: got %d", c.id, got)
+			}
+		}
+		if known := events.Token(c.external); known != c.id {
+			if n := w.count("KLING_EVENTS", "*.*.*.*."+known); n != 0 {
+				t.Errorf("%s was adopted as a second request: %d messages", c.id, n)
+			}
+		}
+		if c.id == c.external { // by that id it is found, and Kling has confirmed that it has ended
+			continue
+		}
+		if n := w.count("KLING_EVENTS", "kling.completion.*.*."+c.id); n != 0 {
+			t.Errorf("%s has ended by a stranger's word", c.id)
+		}
+	}
+	if n := w.count("KLING_EVENTS", "kling.completion.>"); n != 1 {
+		t.Errorf("%d completions, want that of order-3", n)
+	}
+}
+
 func TestCallbackWithoutJetStream(t *testing.T) {
 	srv := bustest.Start(t)
 	w := start(t, setup{sim: silent(), natsURL: srv.URL()})

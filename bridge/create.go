@@ -78,6 +78,12 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	if inputErr != nil {
 		return c.reject(ctx, j, inputErr)
 	}
+	if !j.noted {
+		if err := c.ledger.noteExternalID(ctx, j.req); err != nil {
+			return verdict{}, err
+		}
+		j.noted = true
+	}
 	rec := c.newRecord(ctx, j)
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {

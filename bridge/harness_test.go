@@ -355,7 +355,7 @@ func (w *world) settledDown() {
 	w.t.Helper()
 	s := events.DefaultSubjects()
 	w.eventually("no request is left", func() bool { return w.count(s.RequestsStream(), s.AllRequests()) == 0 })
-	w.eventually("no pending record is left", func() bool { return w.count(s.EventsStream(), "kling-state.>") == 0 })
+	w.eventually("no pending record is left", func() bool { return w.count(s.EventsStream(), s.Records("*")) == 0 })
 }
 
 // noViolations fails the test if the simulated Kling found fault with a request of the bridge.

@@ -25,6 +25,7 @@ type job struct {
 	told     bool   // to other replicas
 	accepted bool   // as a task at Kling
 	passed   int    // creates of others before its turn, to be restored if the turn comes to nothing
+	noted    bool   // its external id, if it brought one along
 	tries    int    // sends that certainly made no task, for the backoff
 	rec      *record
 	recSeq   uint64 // of rec in the stream; zero while nothing is stored

@@ -143,6 +143,9 @@ func (s Subjects) SlotNews(pool string) string { return s.state("slots", pool) }
 // Setting is private to the bridge: a value generated once and shared by all replicas.
 func (s Subjects) Setting(name string) string { return s.state("setting", name) }
 
+// External is private to the bridge: the note that a request brought an external task id of its own, by the token of that.
+func (s Subjects) External(token string) string { return s.state("external", token) }
+
 // AnythingOf matches every message about one request in the events stream: no message there means that nothing is
 // known of the request.
 func (s Subjects) AnythingOf(token string) string {
@@ -176,9 +179,10 @@ func (s Subjects) stream(name string) string {
 }
 
 // Parsed is a subject taken apart. Of a request, Priority is set; of an event or dead letter, Status and Token; of a
-// pending or due record, Pool and Token; of what replicas tell each other about slots, Pool.
+// pending or due record, Pool and Token; of what replicas tell each other about slots, Pool; of a note of an external task
+// id, Token.
 type Parsed struct {
-	Type     string // request, progress, completion, late, archived, dead; pending, due, slots
+	Type     string // request, progress, completion, late, archived, dead; pending, due, slots, external
 	Kind     string
 	Priority Priority
 	Status   Status
@@ -213,6 +217,9 @@ func (s Subjects) Parse(subject string) (Parsed, bool) {
 func parseState(t []string) (Parsed, bool) {
 	if len(t) == 2 && t[0] == "slots" && IsToken(t[1]) {
 		return Parsed{Type: t[0], Pool: t[1]}, true
+	}
+	if len(t) == 2 && t[0] == "external" && IsToken(t[1]) {
+		return Parsed{Type: t[0], Token: t[1]}, true
 	}
 	if len(t) != 4 || !allTokens(t) || (t[0] != "pending" && t[0] != "due") {
 		return Parsed{}, false

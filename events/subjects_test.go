@@ -84,6 +84,7 @@ func TestSubjects(t *testing.T) {
 		s.AllPending():                                            "kling-state.pending.>",
 		s.AllDue():                                                "kling-state.due.>",
 		s.Setting("namespace"):                                    "kling-state.setting.namespace",
+		s.External("order-42"):                                    "kling-state.external.order-42",
 		s.AnythingOf("order-42"):                                  "*.*.*.*.order-42",
 		s.Put("kling.completion.effects.succeed.x"):               "kling-put.kling.completion.effects.succeed.x",
 		s.RequestsStream():                                        "KLING_REQUESTS",
@@ -126,6 +127,7 @@ func TestParse(t *testing.T) {
 			Type: "archived", Kind: "effects", Status: events.StatusSucceed, Token: "order-42",
 		},
 		"kling-state.due.effects.video.order-42": {Type: "due", Kind: "effects", Pool: "video", Token: "order-42"},
+		"kling-state.external.order-42":          {Type: "external", Token: "order-42"},
 	} {
 		got, ok := events.DefaultSubjects().Parse(subject)
 		if !ok {
@@ -139,7 +141,7 @@ func TestParse(t *testing.T) {
 		"", "kling", "kling.", "kling.request", "kling.request.", "kling.request.effects.urgent", "kling.request.*",
 		"kling.request.effects.high.x", "kling.completion.effects.succeed", "kling.completion.effects.succeed.a.b",
 		"kling.completion.effects..x", "kling.completion.*.*.x", "kling.completion.effects.succeed.>",
-		"kling.finished.effects.succeed.x", "kling-state.pending.effects.video", "kling-state.gone.effects.video.x",
+		"kling.finished.effects.succeed.x", "kling-state.pending.effects.video", "kling-state.external.a.b", "kling-state.gone.effects.video.x",
 		"kling-put.kling.completion.effects.succeed.x", "other.completion.effects.succeed.x",
 	} {
 		if got, ok := events.DefaultSubjects().Parse(subject); ok {
