@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // readBody returns the request's body: the named file, or stdin for "-", with the --prompt, --set and --attach flags
@@ -181,4 +185,21 @@ func encodeJSON(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimRight(buf.Bytes(), "\n"), nil
+}
+
+// hintAtQuotes says how to give a string of digits, where Kling found fault with a field that was given as a number: the
+// shell takes one pair of quotes away, and Kling's refusal shows none.
+func (p *program) hintAtQuotes(e *events.Error, sets []string) {
+	if e.Class != events.ErrorInvalid {
+		return
+	}
+	named := strings.FieldsFunc(e.Message, func(r rune) bool { return !unicode.IsLetter(r) && r != '_' && r != '.' })
+	for _, set := range sets {
+		field, text, _ := strings.Cut(set, "=")
+		var value any
+		_ = decodeJSON([]byte(text), &value) // what is no JSON is a string
+		if _, number := value.(json.Number); number && slices.Contains(named, field) {
+			fmt.Fprintf(p.stderr, "%s was sent as a number; Kling may want it as a string: --set '%s=\"%s\"'\n", field, field, text)
+		}
+	}
 }

@@ -210,7 +210,7 @@ func (p *program) publish(
 	if _, known := s.kinds.Lookup(r.Kind); known {
 		return "", fmt.Errorf("%w; start one with \"klingbridge dev\"", err)
 	}
-	return "", fmt.Errorf("%s: %w", unknownKind(r.Kind, s.kinds), err)
+	return "", errors.New(unknownKind(r.Kind, s.kinds) + ": no bridge takes it")
 }
 
 func (p *program) printID(id string, asJSON bool) error {
@@ -268,6 +268,7 @@ func (p *program) finish(ctx context.Context, m events.Message, s submission) er
 		if m.Event.Error == nil {
 			return fmt.Errorf("request %s: %s", m.Event.RequestID, m.Event.Status)
 		}
+		p.hintAtQuotes(m.Event.Error, s.sets)
 		return fmt.Errorf("request %s: %s: %s", m.Event.RequestID, m.Event.Status, reason(m.Event))
 	}
 	files := resultFiles(m.Event.Result)

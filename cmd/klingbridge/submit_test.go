@@ -280,7 +280,7 @@ func TestSubmitAnUnknownKind(t *testing.T) {
 	defer cancel()
 	got := execute(ctx, b.environ(), "", "submit", "text3video", "--prompt", "x")
 	want := `klingbridge: "text3video" is no kind known here; did you mean text2video? (known are: text2video `
-	if got.code != 1 || !strings.HasPrefix(got.stderr, want) {
+	if got.code != 1 || !strings.HasPrefix(got.stderr, want) || !strings.HasSuffix(got.stderr, "): no bridge takes it\n") {
 		t.Errorf("exit %d, stderr %q, want %q…", got.code, got.stderr, want)
 	}
 }
