@@ -7,7 +7,10 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -182,15 +185,37 @@ func localURL(addr net.Addr) string {
 func lifetimes(s settings, simulate bool) string {
 	var text string
 	if simulate {
-		text += fmt.Sprintf(`Simulated tasks end with this process: started again, it fails those that were in flight, when they are
-polled, up to %s after their submission (BRIDGE_POLL_AFTER). Results can be fetched while a simulation
-runs at the same address (--addr).
-`, s.PollAfter)
+		text += fmt.Sprintf(`Simulated tasks end with this process. Started again, it fails those that were in flight when they are polled,
+up to %s after their submission (BRIDGE_POLL_AFTER). Results can be fetched while it simulates Kling at the
+same address (--addr).
+`, short(s.PollAfter))
 	}
 	if busOptions(s).Embedded() {
 		text += "Requests and events are kept; to begin anew: rm -r " + shellQuote(s.DataDir) + "\n"
 	}
 	return text
+}
+
+// short leaves out the zeros at the end of a duration.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// pathHint is a line that lets the shell find this program, unless it does.
+func (p *program) pathHint() string {
+	program, err := os.Executable()
+	dir := filepath.Dir(program)
+	if err != nil || slices.Contains(filepath.SplitList(p.environ["PATH"]), dir) {
+		return ""
+	}
+	return "  export PATH=" + shellQuote(dir) + ":$PATH\n"
 }
 
 func (p *program) greet(s settings, l listeners, simulate bool) {
@@ -204,10 +229,10 @@ func (p *program) greet(s settings, l listeners, simulate bool) {
 %s
 Try in a second terminal:
 
-  klingbridge submit text2video --prompt "a lighthouse in a storm" --wait
+%s  klingbridge submit text2video --prompt "a lighthouse in a storm" --wait
   klingbridge watch
   nats sub 'kling.completion.>'
   nats req kling.request.text2video '{"prompt":"a lighthouse in a storm"}'
 
-`, whereNATS(natsOptions(s)), s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()), lifetimes(s, simulate))
+`, whereNATS(natsOptions(s)), s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()), lifetimes(s, simulate), p.pathHint())
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,6 +59,31 @@ func TestDevRestarts(t *testing.T) {
 	}
 	if _ = resp.Body.Close(); resp.StatusCode != http.StatusOK {
 		t.Errorf("a result of before: status %d", resp.StatusCode)
+	}
+}
+
+// TestDevGreets says how to call the program where the shell would not find it.
+func TestDevGreets(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(program)
+	for path, wanted := range map[string]bool{"/usr/bin": true, "/usr/bin" + string(os.PathListSeparator) + dir: false} {
+		environ := freePorts(t)
+		environ["PATH"] = path
+		dev := open(t, environ, "dev")
+		dev.until(t, "nats req")
+		if strings.Contains(dev.String(), "\n  export PATH="+dir+":$PATH\n") != wanted {
+			t.Errorf("with PATH=%s:\n%s", path, dev)
+		}
+		if !strings.Contains(dev.String(), "up to 5m after their submission (BRIDGE_POLL_AFTER)") {
+			t.Errorf("says\n%s", dev)
+		}
+		if got := execute(t.Context(), environ, "", "dev"); got.code != 1 || !strings.Contains(got.stderr, "BRIDGE_ADMIN_ADDR") ||
+			got.lastLine() != `is one running already? "klingbridge doctor" looks at it` {
+			t.Errorf("a second one: %+v", got)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,9 @@ func listen(ctx context.Context, s settings) (listeners, error) {
 	l := listeners{callback: callback, admin: admin}
 	if err := errors.Join(err, adminErr); err != nil {
 		l.close()
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w\nis one running already? \"klingbridge doctor\" looks at it", err)
+		}
 		return listeners{}, err
 	}
 	return l, nil

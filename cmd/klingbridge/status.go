@@ -51,7 +51,7 @@ func (p *program) printStatus(s events.BridgeStatus) error {
 	}
 	fmt.Fprintf(p.stdout, "requests waiting %d, tasks in flight %d, dead letters %d\n\n", s.QueueDepth, s.InFlight, s.Dead)
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "pool\tslots taken\tlimit\tcap\thigh\tnormal\tlow\t")
+	fmt.Fprintln(w, "pool\tslots taken\tlimit\tcap\twaiting: high\tnormal\tlow\t")
 	for _, pool := range s.Pools {
 		paused := ""
 		if len(pool.Paused) > 0 {
