@@ -182,7 +182,7 @@ func (e *examination) callbacks(ctx context.Context) []Finding {
 	case e.public() == "":
 		return note(text+"; without BRIDGE_PUBLIC_URL there are no callbacks", "")
 	case total >= fewCompletions && float64(polled) > pollShare*float64(total):
-		return warning(text+": callbacks do not arrive", "look at the public url above, and at what a proxy or firewall does to a POST of Kling")
+		return warning(text+": callbacks do not arrive", "look at the public url above, and at what a proxy or firewall does to a POST of Kling; \"klingbridge task list --source poll\" names the tasks")
 	default:
 		return ok("%s", text)
 	}

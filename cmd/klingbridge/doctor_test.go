@@ -217,7 +217,7 @@ func TestDoctorFinds(t *testing.T) {
 				w.completions(events.SourceCallback, 20)
 			},
 			check: "callbacks", level: doctor.Warning,
-			says: "of the last 30 results 20 came by callback and 10 by poll", advice: "proxy",
+			says: "of the last 30 results 20 came by callback and 10 by poll", advice: "task list --source poll",
 		},
 		"many completions, the last by callback": {
 			damage: func(w *ward) {
