@@ -175,7 +175,7 @@ func (s *service) answer(ctx context.Context, answer answerer, question []byte) 
 	v, err := answer(ctx, question)
 	msg := &nats.Msg{Header: nats.Header{events.HeaderContentType: {events.ContentTypeJSON}}}
 	if err == nil {
-		msg.Data, err = json.Marshal(v)
+		msg.Data, err = readableJSON(v)
 	}
 	if err == nil && int64(msg.Size()) > s.nc.MaxPayload() {
 		err = fmt.Errorf("the answer takes %d bytes, more than a message may", msg.Size())
@@ -184,6 +184,15 @@ func (s *service) answer(ctx context.Context, answer answerer, question []byte) 
 		return s.errorMsg(ctx, err)
 	}
 	return msg
+}
+
+// readableJSON leaves &, < and > as they are: URLs are copied from what a NATS command line prints.
+func readableJSON(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimRight(buf.Bytes(), "\n"), err
 }
 
 func (s *service) errorMsg(ctx context.Context, err error) *nats.Msg {

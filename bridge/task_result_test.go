@@ -22,6 +22,9 @@ func TestGetTellsTheResult(t *testing.T) {
 	if diff := cmp.Diff(ev.Result, task.Result); diff != "" || ev.Result == nil || task.Units != ev.Units || ev.Units == "" {
 		t.Errorf("units %q, want %q; result (-want +got):\n%s", task.Units, ev.Units, diff)
 	}
+	if _, answer := w.ask(events.EndpointTaskGet, "done"); !strings.Contains(answer, `"url":"`+ev.Result.Videos[0].URL+`"`) {
+		t.Errorf("the URL can't be copied from %s", answer)
+	}
 	list, err := w.client.Tasks(w.ctx, events.TaskQuery{})
 	if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Units != ev.Units || list.Tasks[0].Result != nil {
 		t.Errorf("%+v, %v: want the units, and no result, which would make a page large", list, err)
