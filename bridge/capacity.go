@@ -19,12 +19,16 @@ type slots struct {
 	used map[string]usage
 	// reserved and held are the sums over used.
 	reserved, held int
+	foreign        int    // the part of reserved that is other replicas'
 	resting        []rest // freed, and left to other replicas for a moment
 	bound          int    // configured upper bound; 0: none
 	limit          int    // learned from refusals; unknownLimit until the first
 	window         int    // creates that may be unanswered at a time while the limit is unknown
 	probeAt        time.Time
 	probeWait      time.Duration
+	probed         time.Time // by this replica, last
+	trust          credit    // in what other replicas say that they reserve
+	deafUntil      time.Time // it is not believed
 	// removed collects what ended while a recount was reading, see beginRecount. Nil otherwise.
 	removed map[string]bool
 }
@@ -52,10 +56,20 @@ const (
 	maxProbeWait   = time.Minute
 	// foreignLife is how long another replica's reservation may be without a record in the stream.
 	foreignLife = 10 * time.Second
+	// maxTrust is how long requests wait for nothing but what other replicas say that they have reserved, while no task
+	// begins. By then a reservation has become a task, was given back, or a recount has found its record or dropped it.
+	maxTrust = recountInterval + foreignLife + 5*time.Second
+	// deafTime is how long none is believed after that: somebody tells of them who is no replica.
+	deafTime = 5 * time.Minute
+	// maxForeign bounds what other replicas are believed to have reserved.
+	maxForeign = 4096
 )
 
 func newSlots(bound int) *slots {
-	return &slots{used: map[string]usage{}, bound: bound, limit: unknownLimit, window: 1, probeWait: firstProbeWait}
+	return &slots{
+		used: map[string]usage{}, bound: bound, limit: unknownLimit, window: 1, probeWait: firstProbeWait,
+		trust: credit{most: maxTrust},
+	}
 }
 
 // reserve takes n slots for a create call, if there are as many. A request that is known to hold slots already is let
@@ -74,23 +88,45 @@ func (s *slots) reserve(token string, n int, now time.Time) (ok, owned bool) {
 }
 
 func (s *slots) fits(n int, now time.Time) bool {
-	taken := s.reserved + s.held
+	ok, probe := s.fitsBeside(s.reserved, n, now)
+	waits := false // for what only others say
+	if !ok && s.foreign > 0 {
+		waits, _ = s.fitsBeside(s.reserved-s.foreign, n, now)
+	}
+	switch {
+	case s.trust.holds(waits, now):
+		return false
+	case waits:
+		s.forgetForeign()
+		s.deafUntil = now.Add(deafTime)
+		ok, probe = s.fitsBeside(s.reserved, n, now)
+	}
+	if probe {
+		s.probed, s.probeAt = now, now.Add(s.probeWait)
+	}
+	return ok
+}
+
+// fitsBeside reports whether n slots fit beside what is held and so many that are reserved, and whether that is to try a
+// full pool with one more.
+func (s *slots) fitsBeside(reserved, n int, now time.Time) (ok, probe bool) {
+	taken := reserved + s.held
 	left := taken + s.restingAt(now)
 	if s.bound > 0 && left+n > s.bound && left > 0 {
-		return false
+		return false, false
 	}
 	switch {
 	case s.limit == unknownLimit:
-		return s.reserved < s.window
+		return reserved < s.window, false
 	case left+n <= s.limit:
-		return true
+		return true, false
 	case taken+n <= s.limit: // it will fit in a moment
-		return false
-	case s.reserved > 0 || now.Before(s.probeAt):
-		return false
+		return false, false
+	case reserved > 0 || now.Before(s.probeAt):
+		return false, false
+	default:
+		return true, true
 	}
-	s.probeAt = now.Add(s.probeWait)
-	return true
 }
 
 // never reports whether n slots are more than the pool has, as far as is known. Such a request waits for a probe.
@@ -133,7 +169,7 @@ func (s *slots) accepted(token string) {
 	}
 	u.held = true
 	s.put(token, u)
-	s.raise()
+	s.begun()
 }
 
 // suspect turns a reservation into a held slot for a task that may exist: it counts as in flight, but does not hold up
@@ -145,6 +181,12 @@ func (s *slots) suspect(token string) {
 		u.held = true
 		s.put(token, u)
 	}
+}
+
+// begun follows the beginning of a task; the caller holds the mutex.
+func (s *slots) begun() {
+	s.trust.spent = 0
+	s.raise()
 }
 
 // raise corrects a limit that turned out to be too low; the caller holds the mutex.
@@ -171,7 +213,7 @@ func (s *slots) refused(token string, now time.Time) {
 		s.probeWait = firstProbeWait
 	}
 	s.limit = limit
-	s.probeAt = now.Add(s.probeWait)
+	s.probed, s.probeAt = now, now.Add(s.probeWait)
 }
 
 // release gives back what a request takes, whether reserved or held. What it held is left to other replicas until the
@@ -194,14 +236,14 @@ func (s *slots) hold(token string, n int, now time.Time) {
 		return
 	}
 	s.put(token, usage{n: n, held: true, at: now})
-	s.raise()
+	s.begun()
 }
 
 // taken notes that another replica is about to send a create call, in the place of a slot that was left to it.
 func (s *slots) taken(token string, n int, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.used[token]; known {
+	if _, known := s.used[token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
 		return
 	}
 	s.put(token, usage{n: n, foreign: true, at: now})
@@ -219,8 +261,8 @@ func (s *slots) given(token string, refused bool, now time.Time) {
 	if u, known := s.used[token]; known && u.foreign && !u.held {
 		s.forget(token)
 	}
-	if refused && s.limit != unknownLimit {
-		s.probeAt = now.Add(s.probeWait)
+	if refused && s.limit != unknownLimit { // but never for long: only what this replica has tried itself is certain
+		s.probeAt = earlier(now.Add(s.probeWait), s.probed.Add(2*maxProbeWait))
 	}
 }
 
@@ -228,11 +270,7 @@ func (s *slots) given(token string, refused bool, now time.Time) {
 func (s *slots) put(token string, u usage) {
 	s.remove(token)
 	s.used[token] = u
-	if u.held {
-		s.held += u.n
-	} else {
-		s.reserved += u.n
-	}
+	s.count(u, u.n)
 }
 
 func (s *slots) remove(token string) {
@@ -241,10 +279,17 @@ func (s *slots) remove(token string) {
 		return
 	}
 	delete(s.used, token)
+	s.count(u, -u.n)
+}
+
+func (s *slots) count(u usage, n int) {
 	if u.held {
-		s.held -= u.n
-	} else {
-		s.reserved -= u.n
+		s.held += n
+		return
+	}
+	s.reserved += n
+	if u.foreign {
+		s.foreign += n
 	}
 }
 

@@ -35,8 +35,8 @@ func (l *ledger) shelf() shelf {
 }
 
 const (
-	// maxForeign bounds the foreign messages that are removed in one go. Who put more there has to be met again.
-	maxForeign = 1000
+	// maxRemoved bounds the foreign messages that are removed in one go. Who put more there has to be met again.
+	maxRemoved = 1000
 	// maxWays bounds how often a message is published that only foreign ones were in the way of.
 	maxWays = 10
 )
@@ -68,7 +68,7 @@ func (s shelf) foreign(m *bus.Message) bool {
 // last returns the newest message on filter that is the bridge's, as the stream's leader knows it, or bus.ErrNoMessage.
 // Foreign ones after it are removed.
 func (s shelf) last(ctx context.Context, filter string) (*bus.Message, error) {
-	for range maxForeign {
+	for range maxRemoved {
 		m, err := s.bus.Last(ctx, s.stream, filter)
 		if err != nil || !s.foreign(m) {
 			return m, err

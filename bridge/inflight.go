@@ -68,8 +68,8 @@ func (f *inFlight) listen(ctx context.Context) {
 }
 
 // follow takes one message in. What the stream has stored carries the stream's name. Whoever may publish on the bridge's
-// private subjects and forges even that, or what replicas tell each other, can keep requests waiting for as long as it
-// does, and nothing else.
+// subjects and forges even that can keep requests of a pool with a configured bound waiting for as long as it does; with
+// what replicas tell each other, only for minutes at a time, see credit.
 func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
 	parsed, ok := f.subjects.Parse(msg.Subject)
 	if !ok {

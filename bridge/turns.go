@@ -29,6 +29,7 @@ type turns struct {
 	others map[string]bid       // of replicas that wait, by name
 	own    bid                  // told last
 	echoes map[string]chan bool // by token: who waits for its own news to come back
+	grace  credit               // for replicas that are said to wait for several slots
 }
 
 // bid is what a replica that waits has told.
@@ -60,6 +61,8 @@ const (
 	// bidInterval is how often a replica that goes on waiting says so, and bidLife how long that counts.
 	bidInterval = 500 * time.Millisecond
 	bidLife     = 5 * bidInterval
+	// maxNews is the longest message that is read.
+	maxNews = 1 << 10
 	// maxTake is what a request takes at most.
 	maxTake = maxImages
 	// maxWaited bounds what is believed of a replica's patience.
@@ -68,10 +71,17 @@ const (
 	echoTime = time.Second
 	// starving is how long a request that needs several slots waits before others leave them to it.
 	starving = 5 * time.Second
+	// maxGrace is how long they do so. Slots come free as tasks end, in less time than that.
+	maxGrace = 2 * time.Minute
+	// maxOthers bounds the replicas that are believed to wait.
+	maxOthers = 1024
 )
 
 func newTurns(nc *nats.Conn, subject, self string) *turns {
-	return &turns{nc: nc, subject: subject, self: self, others: map[string]bid{}, echoes: map[string]chan bool{}}
+	return &turns{
+		nc: nc, subject: subject, self: self, others: map[string]bid{}, echoes: map[string]chan bool{},
+		grace: credit{most: maxGrace},
+	}
 }
 
 // tell publishes news. While NATS is away they are lost, but nothing can be sent to Kling either.
@@ -137,22 +147,29 @@ func (t *turns) wait(r *request, since, now time.Time) {
 	}
 }
 
-// hear takes in what another replica told.
+// hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
+// holds up requests for a bounded time.
 func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 	var news slotNews
-	if err := json.Unmarshal(msg.Data, &news); err != nil {
+	if len(msg.Data) > maxNews || json.Unmarshal(msg.Data, &news) != nil || !events.IsToken(news.Replica) {
 		return
 	}
 	switch {
 	case news.Replica == t.self:
 		t.echo(news, s)
-	case news.Take > 0 && news.Take <= maxTake:
+	case news.Take > 0 && news.Take <= maxTake && events.IsToken(news.Token):
 		s.taken(news.Token, news.Take, now)
 	case news.Given:
 		s.given(news.Token, news.Refused, now)
 	case news.Wait > 0 && news.Wait <= maxTake:
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		if _, known := t.others[news.Replica]; !known && len(t.others) >= maxOthers {
+			t.expire(now)
+			if len(t.others) >= maxOthers {
+				return
+			}
+		}
 		waited := min(max(news.Waited, 0), maxWaited)
 		t.others[news.Replica] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
 	}
@@ -199,6 +216,11 @@ func (t *turns) yields(since, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
+	return t.grace.holds(t.starves(since, now), now)
+}
+
+// starves reports whether there is such a replica; the caller holds the mutex.
+func (t *turns) starves(since, now time.Time) bool {
 	for _, b := range t.others {
 		if b.slots < 2 || now.Sub(b.since) < starving {
 			continue

@@ -1,0 +1,104 @@
+package bridge
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// TestForgedNews has somebody who is no replica tell of slots all the time, in ways that hold requests up as long as
+// they are believed. Kling has room for all requests.
+func TestForgedNews(t *testing.T) {
+	const (
+		step     = 100 * time.Millisecond
+		requests = 100
+		longest  = maxGrace + time.Minute // for all of them
+	)
+	floods := map[string]func(i int) []slotNews{
+		"reserves": func(i int) []slotNews {
+			return []slotNews{{Replica: "x", Token: fmt.Sprint(i), Take: maxTake}}
+		},
+		"reserves and gives back": func(i int) []slotNews {
+			return []slotNews{{Replica: "x", Token: fmt.Sprint(i), Take: maxTake}, {Replica: "x", Token: fmt.Sprint(i - 50), Given: true}}
+		},
+		"waits for several": func(i int) []slotNews {
+			return []slotNews{{Replica: fmt.Sprint("r", i%50), Wait: maxTake, Waited: maxWaited}}
+		},
+		"is refused": func(i int) []slotNews {
+			return []slotNews{{Replica: "x", Token: fmt.Sprint(i), Given: true, Refused: true}}
+		},
+		"all of it": func(i int) []slotNews {
+			return []slotNews{
+				{Replica: "x", Token: fmt.Sprint(i), Take: maxTake}, {Replica: "x", Token: fmt.Sprint(i - 50), Given: true, Refused: true},
+				{Replica: fmt.Sprint("r", i%50), Wait: maxTake, Waited: maxWaited, Priority: events.PriorityHigh},
+			}
+		},
+	}
+	pools := map[string]func(*slots, time.Time){
+		"unknown limit":    func(*slots, time.Time) {},
+		"configured bound": func(s *slots, _ time.Time) { s.bound = 2 },
+		"learned limit":    func(s *slots, now time.Time) { s.limit, s.probed, s.probeAt = 2, now, now },
+		"limit of zero":    func(s *slots, now time.Time) { s.limit, s.probed, s.probeAt = 0, now, now },
+	}
+	for flood, news := range floods {
+		for name, prepare := range pools {
+			t.Run(flood+", "+name, func(t *testing.T) {
+				p := testPool(accept)
+				began := time.Now()
+				prepare(p.slots, began)
+				for i := range requests {
+					j := testJob(t, fmt.Sprintf("real-%d", i), "text2video", events.PriorityNormal)
+					j.told = true // there is nobody to tell
+					p.add(j)
+				}
+				started := 0
+				for i := 0; started < requests; i++ {
+					now := began.Add(time.Duration(i) * step)
+					if now.Sub(began) > longest {
+						t.Fatalf("after %s %d of %d requests were started", now.Sub(began), started, requests)
+					}
+					if i%int(recountInterval/step) == 0 {
+						p.slots.beginRecount()
+						p.slots.endRecount(nil, now)
+					}
+					for _, n := range news(i) {
+						p.turns.hear(told(n), p.slots, now)
+					}
+					for j := p.next(now); j != nil; j = p.next(now) {
+						p.run(j)
+						started++
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestForgedNewsTakeBoundedMemory tells of ever more requests and replicas, and of some that can be none.
+func TestForgedNewsTakeBoundedMemory(t *testing.T) {
+	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), nil, nil, nil)
+	now := time.Now()
+	for i := range 3 * maxForeign {
+		p.turns.hear(told(slotNews{Replica: fmt.Sprint("r", i), Wait: 1}), p.slots, now)
+		p.turns.hear(told(slotNews{Replica: "r", Token: fmt.Sprint("t", i), Take: 1}), p.slots, now)
+	}
+	if n := len(p.slots.used); n > maxForeign {
+		t.Errorf("%d reservations are kept", n)
+	}
+	if n := len(p.turns.others); n > maxOthers {
+		t.Errorf("%d replicas are kept", n)
+	}
+	for _, n := range []slotNews{
+		{Replica: "r", Take: 1}, {Replica: "r", Token: "a.b", Take: 1}, {Replica: "r", Token: string(make([]byte, 65)), Take: 1},
+		{Wait: 1}, {Replica: "a b", Wait: 1},
+	} {
+		s, turns := newSlots(0), newTurns(nil, "", "a")
+		turns.hear(told(n), s, now)
+		if len(s.used)+len(turns.others) > 0 {
+			t.Errorf("%+v is believed", n)
+		}
+	}
+}
