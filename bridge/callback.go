@@ -203,6 +203,9 @@ func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback)
 		return outcomeUnsigned, errors.New("no valid signature")
 	}
 	task, err := kling.DecodeCallback(cb.body)
+	if errors.Is(err, kling.ErrAmbiguous) {
+		return outcomeContradicting, err
+	}
 	if err != nil {
 		return outcomeMalformed, err
 	}

@@ -67,11 +67,18 @@ type Audio struct {
 // type.
 var ErrMalformed = errors.New("malformed")
 
+// ErrAmbiguous says that a callback names more than one task.
+var ErrAmbiguous = errors.New("names more than one task")
+
 // DecodeCallback reads the body of a callback: the bare task object that Kling documents, or one wrapped in
 // {code, message, data}, of either API generation. Every part of it may be missing or null, and numbers and strings may
-// stand for each other; an id keeps its spelling. [Task.Raw] shares the memory of body. The error is [ErrMalformed].
+// stand for each other; an id keeps its spelling. [Task.Raw] shares the memory of body. The error is [ErrMalformed] or
+// [ErrAmbiguous].
 func DecodeCallback(body []byte) (Task, error) {
 	task, err := decodeCallback(body)
+	if errors.Is(err, ErrAmbiguous) {
+		return Task{}, fmt.Errorf("decode callback: %w", err)
+	}
 	if err != nil {
 		return Task{}, fmt.Errorf("decode callback: %w: %w", ErrMalformed, err)
 	}
@@ -86,29 +93,59 @@ func decodeCallback(body []byte) (Task, error) {
 	if !isObject(body) {
 		return Task{}, errors.New("not a JSON object")
 	}
-	inner, err := unwrap(body)
+	outer, err := unwrap(body)
 	if err != nil {
 		return Task{}, err
 	}
-	if isObject(inner) {
-		task, err := decodeTask(inner)
+	if isObject(outer.Data.RawMessage) {
+		task, err := decodeNamed(outer.Data.RawMessage, outer)
 		if err != nil || !task.empty() {
 			return task, err
 		}
 	}
-	return decodeTask(body)
+	return decodeNamed(body, wrapper{})
 }
 
-// unwrap returns what is in data, if there is such a field. Most callbacks have none and are read once only.
-func unwrap(body []byte) (json.RawMessage, error) {
+// wrapper is what may be around a task. An id beside it must not be another's.
+type wrapper struct {
+	Data           data  `json:"data"`
+	TaskID         ident `json:"task_id"`
+	ExternalTaskID ident `json:"external_task_id"`
+}
+
+// data is a value that must not be given twice: other programs may take the other one.
+type data struct{ json.RawMessage }
+
+// UnmarshalJSON is called for each time that the value is given.
+func (d *data) UnmarshalJSON(b []byte) error {
+	if d.RawMessage != nil {
+		return ErrAmbiguous
+	}
+	return d.RawMessage.UnmarshalJSON(b)
+}
+
+// unwrap returns what is in data and beside it, if there is such a field. Most callbacks have none and are read once
+// only.
+func unwrap(body []byte) (w wrapper, err error) {
 	if !bytes.Contains(body, []byte(`"data"`)) {
-		return nil, nil
+		return w, nil
 	}
-	var wrapper struct {
-		Data json.RawMessage `json:"data"`
+	err = json.Unmarshal(body, &w)
+	return w, err
+}
+
+// decodeNamed reads one task object that names one task, and the same as what is around it.
+func decodeNamed(raw json.RawMessage, around wrapper) (Task, error) {
+	var w wireTask
+	if err := json.Unmarshal(raw, &w); err != nil {
+		return Task{}, err
 	}
-	err := json.Unmarshal(body, &wrapper)
-	return wrapper.Data, err
+	task := w.task(raw)
+	if w.contradicts() || differ(ident{text: text(task.ID)}, around.TaskID) ||
+		differ(ident{text: text(task.ExternalID)}, around.ExternalTaskID) {
+		return Task{}, ErrAmbiguous
+	}
+	return task, nil
 }
 
 // decodeTask reads one task object and keeps raw.

@@ -223,6 +223,44 @@ func TestDecodeCallbackRefuses(t *testing.T) {
 	}
 }
 
+func TestDecodeCallbackWantsOneTask(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"two ids":                        `{"task_id":"1","task_id":"2"}`,
+		"the first of two again":         `{"task_id":"1","task_id":"2","task_id":"1"}`,
+		"another in capitals":            `{"task_id":"1","TASK_ID":"2"}`,
+		"both names of an id":            `{"task_id":"1","id":"2"}`,
+		"a number and a text":            `{"task_id":1,"task_id":"2"}`,
+		"two external ids":               `{"task_info":{"external_task_id":"a","external_task_id":"b"}}`,
+		"two task_infos":                 `{"task_info":{"external_task_id":"a"},"task_info":{"external_task_id":"b"}}`,
+		"both places of an external id":  `{"task_info":{"external_task_id":"a"},"external_task_id":"b"}`,
+		"all names of an external id":    `{"external_id":"a","external_task_id":"b"}`,
+		"two wrapped tasks":              `{"data":{"task_id":"1"},"data":{"task_id":"2"}}`,
+		"one wrapped in capitals":        `{"data":{"task_id":"1"},"Data":{"task_id":"2"}}`,
+		"an id around another":           `{"task_id":"2","data":{"task_id":"1"}}`,
+		"an external id around another":  `{"external_task_id":"b","data":{"external_id":"a"}}`,
+		"two in what is wrapped":         `{"data":{"id":"1","id":"2"}}`,
+		"two with an escape in the name": `{"task_id":"1","task\u005fid":"2"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got, err := kling.DecodeCallback([]byte(body)); !errors.Is(err, kling.ErrAmbiguous) {
+				t.Errorf("got %+v, %v; want ErrAmbiguous", got, err)
+			}
+		})
+	}
+	for name, body := range map[string]string{
+		"the same twice":      `{"task_id":"1","id":1,"TASK_ID":"1","task_info":{"external_task_id":"a"},"external_id":"a"}`,
+		"null and empty":      `{"task_id":null,"id":"1","task_id":"1","external_id":"","external_task_id":"a"}`,
+		"the same around":     `{"task_id":"1","data":{"task_id":"1","external_id":"a"}}`,
+		"none in the wrapped": `{"task_id":"1","external_task_id":"a","data":{}}`,
+	} {
+		if got, err := kling.DecodeCallback([]byte(body)); err != nil || got.ID != "1" {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+}
+
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ fields, want string }{
@@ -278,8 +316,8 @@ func FuzzDecodeCallback(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		task, err := kling.DecodeCallback(body)
 		if err != nil {
-			if !errors.Is(err, kling.ErrMalformed) {
-				t.Fatalf("error %v is not ErrMalformed", err)
+			if !errors.Is(err, kling.ErrMalformed) && !errors.Is(err, kling.ErrAmbiguous) {
+				t.Fatalf("error %v is neither ErrMalformed nor ErrAmbiguous", err)
 			}
 			return
 		}

@@ -16,14 +16,14 @@ import (
 // wireTask has the fields of both generations; no task has all of them.
 type wireTask struct {
 	// v1 (Kling's callback protocol page, 2026-03)
-	TaskID        text `json:"task_id"`
-	TaskStatus    text `json:"task_status"`
-	TaskStatusMsg text `json:"task_status_msg"`
+	TaskID        ident `json:"task_id"`
+	TaskStatus    text  `json:"task_status"`
+	TaskStatusMsg text  `json:"task_status_msg"`
 	TaskInfo      struct {
-		ExternalTaskID text `json:"external_task_id"`
+		ExternalTaskID ident `json:"external_task_id"`
 	} `json:"task_info"`
 	// Not where Kling puts it, but an id given here by anybody must not contradict either.
-	ExternalTaskID text `json:"external_task_id"`
+	ExternalTaskID ident `json:"external_task_id"`
 
 	TaskResult struct {
 		Videos       []wireVideo `json:"videos"`
@@ -36,10 +36,10 @@ type wireTask struct {
 	FinalUnitDeduction text `json:"final_unit_deduction"`
 
 	// v2 (the same page, 2026-10)
-	ID         text         `json:"id"`
+	ID         ident        `json:"id"`
 	Status     text         `json:"status"`
 	Message    text         `json:"message"`
-	ExternalID text         `json:"external_id"`
+	ExternalID ident        `json:"external_id"`
 	Outputs    []wireOutput `json:"outputs"`
 	Billing    []wireCharge `json:"billing"`
 	CreateTime text         `json:"create_time"`
@@ -92,8 +92,8 @@ type wireCharge struct {
 
 func (w *wireTask) task(raw json.RawMessage) Task {
 	t := Task{
-		ID:         string(cmp.Or(w.TaskID, w.ID)),
-		ExternalID: string(cmp.Or(w.TaskInfo.ExternalTaskID, w.ExternalID, w.ExternalTaskID)),
+		ID:         string(cmp.Or(w.TaskID.text, w.ID.text)),
+		ExternalID: string(cmp.Or(w.TaskInfo.ExternalTaskID.text, w.ExternalID.text, w.ExternalTaskID.text)),
 		Status:     cmp.Or(w.TaskStatus, w.Status).status(),
 		Message:    string(cmp.Or(w.TaskStatusMsg, w.Message)),
 		CreatedAt:  cmp.Or(w.CreatedAt, w.CreateTime).time(),
@@ -117,6 +117,23 @@ func (w *wireTask) task(raw json.RawMessage) Task {
 		t.addOutput(o)
 	}
 	return t
+}
+
+// contradicts reports whether the object names two tasks: one id in several places, or one that is given again, or with
+// capitals, which encoding/json takes for the same and other programs do not.
+func (w *wireTask) contradicts() bool {
+	return differ(w.TaskID, w.ID) || differ(w.TaskInfo.ExternalTaskID, w.ExternalID, w.ExternalTaskID)
+}
+
+func differ(ids ...ident) bool {
+	var first text
+	for _, id := range ids {
+		if id.twice || id.text != "" && first != "" && id.text != first {
+			return true
+		}
+		first = cmp.Or(first, id.text)
+	}
+	return false
 }
 
 func (t *Task) addVideo(v wireVideo) {
@@ -245,6 +262,20 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		*t = text(b)
 		return nil
 	}
+}
+
+// ident is an id that remembers whether it was given before with another value.
+type ident struct {
+	text
+	twice bool
+}
+
+// UnmarshalJSON is called for each time that the id is given.
+func (i *ident) UnmarshalJSON(b []byte) error {
+	before := i.text
+	err := i.text.UnmarshalJSON(b)
+	i.twice = i.twice || before != "" && i.text != before
+	return err
 }
 
 func (t text) status() Status {
