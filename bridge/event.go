@@ -86,10 +86,13 @@ func result(t *kling.Task, now time.Time) *events.Result {
 	return r
 }
 
-// number keeps Kling's spelling of a duration; what is no number becomes 0.
+// number keeps Kling's spelling of a duration; what is none that a program can read becomes 0.
 func number(s string) json.Number {
 	var n json.Number
-	if err := json.Unmarshal([]byte(s), &n); err != nil || n == "" {
+	if err := json.Unmarshal([]byte(s), &n); err != nil {
+		return "0"
+	}
+	if seconds, err := n.Float64(); err != nil || seconds < 0 {
 		return "0"
 	}
 	return n

@@ -98,7 +98,7 @@ func (w *wireTask) task(raw json.RawMessage) Task {
 		Message:    string(cmp.Or(w.TaskStatusMsg, w.Message)),
 		CreatedAt:  cmp.Or(w.CreatedAt, w.CreateTime).time(),
 		UpdatedAt:  cmp.Or(w.UpdatedAt, w.UpdateTime).time(),
-		Units:      cmp.Or(string(w.FinalUnitDeduction), units(w.Billing)),
+		Units:      cmp.Or(w.FinalUnitDeduction.units(), units(w.Billing)),
 		Raw:        raw,
 	}
 	for _, v := range w.TaskResult.Videos {
@@ -148,7 +148,7 @@ func (t *Task) addVideo(v wireVideo) {
 func (t *Task) addImage(w wireImage) {
 	if w.URL != "" {
 		index, err := strconv.Atoi(string(w.Index))
-		if err != nil {
+		if err != nil || index < 0 {
 			index = len(t.Images)
 		}
 		t.Images = append(t.Images, Image{Index: index, URL: string(w.URL), WatermarkURL: string(w.WatermarkURL)})
@@ -215,6 +215,14 @@ func (w *wireImage) UnmarshalJSON(b []byte) error {
 // decimal bounds what is added up: an exponent would let a short text stand for a number of any size.
 var decimal = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?$`)
 
+// units is a deduction as sent, or empty where it is none.
+func (t text) units() string {
+	if !decimal.MatchString(string(t)) || t[0] == '-' {
+		return ""
+	}
+	return string(t)
+}
+
 // units adds up the unit rows of a bill, exactly. Without one, or with one that is no decimal number, it returns "".
 func units(bill []wireCharge) string {
 	var sum, amount big.Rat
@@ -231,7 +239,7 @@ func units(bill []wireCharge) string {
 		_, fraction, _ := strings.Cut(string(c.Amount), ".")
 		places, found = max(places, len(fraction)), true
 	}
-	if !found {
+	if !found || sum.Sign() < 0 {
 		return ""
 	}
 	total := sum.FloatString(places) // exact: no row has more places
@@ -285,8 +293,9 @@ func (t text) status() Status {
 	return Status(t)
 }
 
-// maxMillis is the year 9999, the last that RFC 3339 can write.
-const maxMillis = 253402300799999
+// maxMillis is the end of the year 9998. What is reckoned from a time, such as when a result expires, is then within the
+// year 9999, the last that RFC 3339 can write.
+const maxMillis = 253370764799999
 
 // time reads Unix milliseconds. What is none is no time.
 func (t text) time() time.Time {

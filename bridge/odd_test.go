@@ -1,0 +1,37 @@
+package bridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// TestOddValuesMakeSoundEvents has callbacks say what Kling would not: the events keep to their schema all the same,
+// against which every stored event is checked.
+func TestOddValuesMakeSoundEvents(t *testing.T) {
+	w := start(t, setup{sim: silent()})
+	for i, fields := range []string{
+		`"final_unit_deduction":"a lot"`, `"final_unit_deduction":-1`, `"final_unit_deduction":"1e3"`,
+		`"task_result":{"videos":[{"id":"1","url":"https://a","duration":"-5"}]}`,
+		`"task_result":{"videos":[{"id":"1","url":"https://a","duration":"1e999"}]}`,
+		`"task_result":{"audios":[{"id":"1","url":"https://a","duration":"-1e999"}]}`,
+		`"task_result":{"images":[{"index":-1,"url":"https://a"}]}`,
+		`"updated_at":253402300799999,"created_at":253402300799999`,
+		`"task_info":{"external_task_id":null},"task_status_msg":"\u0000\r\nX: y"`,
+		`"task_result":{"videos":[{"id":"\u0000","url":"\r\n","duration":"NaN"}]}`,
+	} {
+		id := fmt.Sprintf("odd-%d", i)
+		task := w.task("text2video", id)
+		if got := w.post(task.CallbackURL, `{"task_status":"succeed",`+fields+`}`); got != http.StatusOK {
+			t.Errorf("%s: %d", fields, got)
+			continue
+		}
+		if ev := w.await(id); ev.Status != events.StatusSucceed || strings.ContainsAny(ev.Units, "-e ") {
+			t.Errorf("%s: %+v", fields, ev)
+		}
+		t.Run(fields, func(t *testing.T) { w.stored("KLING_EVENTS", "kling.completion.*.*."+id) })
+	}
+}
