@@ -55,8 +55,8 @@ func joined(statuses []events.Status) string {
 }
 
 // wants reports whether any of these statuses is asked for.
-func (f taskFilter) wants(any ...events.Status) bool {
-	return len(f.statuses) == 0 || slices.ContainsFunc(any, func(s events.Status) bool { return slices.Contains(f.statuses, s) })
+func (f taskFilter) wants(some ...events.Status) bool {
+	return len(f.statuses) == 0 || slices.ContainsFunc(some, func(s events.Status) bool { return slices.Contains(f.statuses, s) })
 }
 
 // wantsSection reports whether a section may hold what is asked for.
