@@ -260,8 +260,13 @@ func TestForeignDeadLetter(t *testing.T) {
 	if ev := w.await("bad"); ev.Status != events.StatusRejected {
 		t.Errorf("got %+v", ev)
 	}
-	w.eventually("the dead letter is there", func() bool {
-		dead := w.stored("KLING_DEAD", "kling.dead.*.*.bad")
-		return len(dead) == 1 && dead[0].Header.Get(events.HeaderErrorClass) == "invalid"
+	s, err := w.js.Stream(w.ctx, "KLING_DEAD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the dead letter is there, alone", func() bool {
+		dead, err := s.GetLastMsgForSubject(w.ctx, "kling.dead.text2video.rejected.bad")
+		return err == nil && dead.Header.Get(events.HeaderErrorClass) == "invalid" &&
+			w.count("KLING_DEAD", "kling.dead.*.*.bad") == 1
 	})
 }
