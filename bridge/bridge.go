@@ -94,9 +94,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 // runOnBus runs everything that needs NATS.
 func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
-	system := b.opts.Bus
-	system.Together = b.opts.Subjects.Put("")
-	conn, err := bus.Open(ctx, system)
+	conn, err := bus.Open(ctx, b.opts.Bus)
 	if err != nil {
 		return err
 	}

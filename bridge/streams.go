@@ -41,9 +41,6 @@ func wantedStreams(o Options, maxPayload int64) []wantedStream {
 // provision creates or checks every stream.
 func provision(ctx context.Context, b *bus.Bus, o Options) error {
 	for _, want := range wantedStreams(o, b.MaxPayload()) {
-		if want.config.Name == o.Subjects.EventsStream() {
-			want.config.AllowAtomicPublish = b.Embedded() // a batch is synced once
-		}
 		if err := b.EnsureStream(ctx, want.config, want.prefix); err != nil {
 			return err
 		}

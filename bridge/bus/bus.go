@@ -23,7 +23,6 @@ type Bus struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	embedded *embedded
-	group    *group // nil: every message is published by itself
 	closing  sync.Once
 	retried  func() // told of each publish that has to be tried again
 }
@@ -65,9 +64,6 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := CheckVersion(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
-	if o.Embedded() && o.Together != "" {
-		b.group = newGroup(o.Together, b.nc, b.publishAlone)
-	}
 	b.js, err = jetstream.New(b.nc)
 	return err
 }
@@ -107,9 +103,6 @@ func versionNumbers(version string) (n [3]int, ok bool) {
 	return n, true
 }
 
-// Embedded reports whether the server runs in this process.
-func (b *Bus) Embedded() bool { return b.embedded != nil }
-
 // Conn returns the connection, for plain subscriptions and replies.
 func (b *Bus) Conn() *nats.Conn { return b.nc }
 
@@ -136,9 +129,6 @@ func (b *Bus) Close() {
 	b.closing.Do(func() {
 		if b.nc != nil {
 			b.nc.Close()
-		}
-		if b.group != nil {
-			b.group.close()
 		}
 		if b.embedded != nil {
 			b.embedded.stop()

@@ -24,10 +24,6 @@ type Options struct {
 	EmbeddedAddr string // host:port of the embedded server; port 0: any free one; empty: 127.0.0.1:4222
 	DataDir      string // its store; locked while in use; empty: ./data
 
-	// Together begins the subjects of one stream. With the embedded server what is published there at the same time is
-	// stored together, with one sync to disk, once that stream takes atomic batches. Empty: every message by itself.
-	Together string
-
 	Logger  *slog.Logger // nil: slog.Default
 	Retried func()       // called from any goroutine for each publish that has to be tried again; nil: nobody is told
 }

@@ -67,7 +67,6 @@ func (b *Bus) CompareStream(
 	diff.check("duplicate_window", current.Duplicates, next.Duplicates)
 	diff.check("max_msg_size", current.MaxMsgSize, next.MaxMsgSize)
 	diff.check("allow_direct", current.AllowDirect, next.AllowDirect)
-	diff.check("allow_atomic", current.AllowAtomicPublish, next.AllowAtomicPublish)
 	diff.check("discard", current.Discard, next.Discard)
 	diff.check("discard_new_per_subject", current.DiscardNewPerSubject, next.DiscardNewPerSubject)
 	diff.check("num_replicas", current.Replicas, next.Replicas)
@@ -101,7 +100,6 @@ func updated(current, want jetstream.StreamConfig) jetstream.StreamConfig {
 		next.Discard, next.DiscardNewPerSubject = want.Discard, true
 	}
 	next.Replicas = max(current.Replicas, want.Replicas)
-	next.AllowAtomicPublish = current.AllowAtomicPublish || want.AllowAtomicPublish
 	return next
 }
 

@@ -71,16 +71,9 @@ const (
 )
 
 func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	tryCtx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	if b.group != nil && b.group.takes(msg) {
-		return b.group.publish(ctx, msg)
-	}
-	return b.publishAlone(ctx, msg)
-}
-
-func (b *Bus) publishAlone(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
-	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
+	reply, err := b.nc.RequestMsgWithContext(tryCtx, msg)
 	if err != nil {
 		return Ack{}, classifyClient(err), err
 	}

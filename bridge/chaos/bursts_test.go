@@ -1,0 +1,29 @@
+package chaos_test
+
+// killInBursts ends many tasks at once and kills the program, with the server in it, in the middle of their completions,
+// as often as it is told.
+func (w *world) killInBursts(burst, kills int) {
+	w.t.Helper()
+	victim := w.replicas[0]
+	for i := range kills {
+		w.ask(burst, fatePlain)
+		w.eventually("every request is a task", func() bool {
+			return w.count(w.subjects.RequestsStream(), w.subjects.AllRequests()) == 0
+		})
+		at := []point{pointCompleted, pointAnswered}[i%2]
+		sprung := w.trap.set(at, 1+w.rng.IntN(burst/2), victim.kill)
+		for _, task := range w.sim.Tasks() {
+			if task.Ended() {
+				continue
+			}
+			if err := w.sim.Finish(task.ID); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		w.awaitClosed("the program is killed", sprung)
+		w.killed[at]++
+		w.pause(longestPause)
+		victim.start()
+		victim.waitReady()
+	}
+}
