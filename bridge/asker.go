@@ -138,7 +138,7 @@ func (a *asker) addLate(ctx context.Context, token string, task *events.Task) er
 	if task.Status != events.StatusExpired && task.Status != events.StatusCancelled {
 		return nil
 	}
-	m, err := a.bus.Last(ctx, a.subjects.EventsStream(), a.subjects.LateOf(token))
+	m, err := a.ledger.shelf().last(ctx, a.subjects.LateOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}

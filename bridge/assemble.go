@@ -175,7 +175,10 @@ func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
 }
 
 func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveReceiver, error) {
-	lr := &liveReceiver{ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache}
+	lr := &liveReceiver{
+		ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache, namer: newNamer(o.Namespace),
+		taskTimeout: o.TaskTimeout,
+	}
 	if o.Adopt {
 		lr.adopter = newAdopter(o.Kling, newNamer(o.Namespace), o.TaskTimeout)
 	}

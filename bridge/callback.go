@@ -51,7 +51,10 @@ type liveReceiver struct {
 	webhook *kling.Webhook // nil: signatures are not required
 	trust   Trust
 	adopter *adopter // nil: adoption is off
-	cache   *recordCache
+
+	namer       namer
+	taskTimeout time.Duration
+	cache       *recordCache
 }
 
 // callback is one authenticated request.
@@ -224,12 +227,23 @@ func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, tas
 	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
 	defer func() { endCallback(span, o.status()) }()
 	if lr.trust == TrustQuery {
+		if rec.State == "" {
+			lr.askable(rec)
+		}
 		if err := lr.ledger.dueNow(ctx, rec); err != nil {
 			return outcomeUnavailable, err
 		}
 		return outcomePolled, nil
 	}
 	return lr.observe(ctx, cb, rec, task, events.SourceCallback)
+}
+
+// askable adds to the record of a request that nothing is known of what it takes to ask for its task: what the request's
+// own record said is derived again.
+func (lr *liveReceiver) askable(rec *record) {
+	rec.State = stateSubmitted
+	rec.ExternalTaskID = lr.namer.externalID(rec.token())
+	rec.Deadline = time.Now().Add(lr.taskTimeout)
 }
 
 // publish is apply for what Kling itself has confirmed.
@@ -242,6 +256,9 @@ func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *record, t
 func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (outcome, error) {
 	if task.Status.Terminal() {
 		lr.cache.remove(cb.token)
+	}
+	if rec.EndedAs != "" && !(task.Status.Terminal() && mayBeLate(rec.EndedAs)) {
+		return outcomeRepeated, nil
 	}
 	n, err := lr.ledger.observe(ctx, rec, task, source)
 	switch {
@@ -308,6 +325,7 @@ func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
 		RequestID:      ev.RequestID,
 		Kind:           ev.Kind,
 		State:          stateSubmitted,
+		EndedAs:        ev.Status,
 		ExternalTaskID: ev.ExternalTaskID,
 		TaskID:         ev.TaskID,
 		RequestedAt:    ev.RequestedAt.Time,

@@ -297,6 +297,50 @@ func TestTrustQuery(t *testing.T) {
 	}
 }
 
+// TestTrustQueryWithoutRecord has Kling call back about a task whose record is lost. The replica that has created it still
+// has it in memory, the other one has not.
+func TestTrustQueryWithoutRecord(t *testing.T) {
+	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{CallbackTrust: bridge.TrustQuery}})
+	task := w.task("text2video", "lost")
+	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
+	for i, r := range w.replicas {
+		w.forget("kling-state.*.*.*.lost")
+		if got := w.post(r.callbackURL+"/callbacks/"+path, v1Body(task, "processing")); got != http.StatusOK {
+			t.Fatalf("got %d", got)
+		}
+		w.eventually("Kling was asked", func() bool { return w.sim.Calls().Queries == i+1 })
+		w.eventually("the poll is done", func() bool { return w.count("KLING_EVENTS", "kling-state.due.>") == 0 })
+	}
+	if n := w.count("KLING_EVENTS", "kling.completion.>"); n != 0 {
+		t.Fatal("a task that is running was ended")
+	}
+	if err := w.sim.Finish(task.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.post(task.CallbackURL, v1Body(task, "succeed")); got != http.StatusOK {
+		t.Fatalf("got %d", got)
+	}
+	if ev := w.await("lost"); ev.Status != events.StatusSucceed || ev.TaskID != task.ID || ev.ExternalTaskID != task.ExternalID {
+		t.Errorf("got %+v", ev)
+	}
+}
+
+// forget deletes what the stream of events holds on some subjects.
+func (w *world) forget(filters ...string) {
+	w.t.Helper()
+	s, err := w.js.Stream(w.ctx, "KLING_EVENTS")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, filter := range filters {
+		for _, m := range w.stored("KLING_EVENTS", filter) {
+			if err := s.DeleteMsg(w.ctx, m.Seq); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestAdoption(t *testing.T) {
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Adopt: true}})
 	own := w.task("text2video", "own")

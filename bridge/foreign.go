@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,21 +48,21 @@ var errForeign = errors.New("messages of somebody else's are in the way")
 // foreign reports whether a message was not published by a bridge: it has no message id of one, and its body does not
 // name the request and the kind that its subject does.
 func (s shelf) foreign(m *bus.Message) bool {
-	p, ok := s.subjects.Parse(m.Subject)
-	if !ok {
-		return true
+	p, known := s.subjects.Parse(m.Subject)
+	if !known { // a newer version's, if its body says so
+		p.Token = m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	}
 	var body struct { // what every version of an event or a record has
 		RequestID string `json:"request_id"`
 		Kind      string `json:"kind"`
 	}
 	switch id := m.Header.Get(jetstream.MsgIDHeader); {
-	case id == p.Token+"."+p.Type || id == p.Token+"."+string(p.Status):
+	case known && (id == p.Token+"."+p.Type || id == p.Token+"."+string(p.Status)):
 		return false
 	case json.Unmarshal(m.Data, &body) != nil || body.RequestID == "":
 		return true
 	default:
-		return events.Token(body.RequestID) != p.Token || body.Kind != p.Kind
+		return events.Token(body.RequestID) != p.Token || known && body.Kind != p.Kind
 	}
 }
 

@@ -270,3 +270,16 @@ func TestForeignDeadLetter(t *testing.T) {
 			w.count("KLING_DEAD", "kling.dead.*.*.bad") == 1
 	})
 }
+
+// TestForeignLateEvent has one stored beside an expired request: a list of tasks is not to fail for it.
+func TestForeignLateEvent(t *testing.T) {
+	w := start(t, setup{sim: silent()})
+	w.await(w.request(events.Request{
+		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(coreBodies["text2video"]),
+	}))
+	w.plant("kling.late.text2video.succeed.late")
+	list, err := w.client.Tasks(w.ctx, events.TaskQuery{})
+	if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusExpired {
+		t.Errorf("%+v, %v", list, err)
+	}
+}

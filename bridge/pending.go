@@ -53,6 +53,8 @@ type record struct {
 	Trace          traceContext      `json:"trace,omitzero"` // of the request
 
 	Unknown json.RawMessage `json:"-"` // members of a newer version, as an object; nil: none
+
+	EndedAs events.Status `json:"-"` // of a record made of a completion: its status
 }
 
 func (r *record) token() string { return events.Token(r.RequestID) }

@@ -18,17 +18,7 @@ func TestLostStateIsFoundAgain(t *testing.T) {
 	w.submit("lost", "a")
 	w.submit("kept", "a")
 	w.eventually("both tasks are announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 2 })
-	s, err := w.js.Stream(w.ctx, "KLING_EVENTS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, filter := range []string{"kling-state.pending.*.*.lost", "kling.*.*.*.lost"} {
-		for _, m := range w.stored("KLING_EVENTS", filter) {
-			if err := s.DeleteMsg(w.ctx, m.Seq); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	w.forget("kling-state.pending.*.*.lost", "kling.*.*.*.lost")
 	ev := w.await("lost")
 	if ev.Status != events.StatusSucceed || ev.Source != events.SourcePoll || ev.TaskID == "" {
 		t.Errorf("got %+v", ev)

@@ -33,7 +33,7 @@ func New(nc *nats.Conn) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bus{nc: nc, js: js}, nil
+	return &Bus{nc: nc, js: js, retried: func() {}}, nil
 }
 
 // Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,7 +146,7 @@ func (t *telemetry) setupLogs(ctx context.Context, environ map[string]string, re
 
 // exports reports whether anything says where to export the signal to.
 func exports(environ map[string]string, signal string) bool {
-	if environ["OTEL_SDK_DISABLED"] == "true" {
+	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") {
 		return false
 	}
 	return environ["OTEL_"+signal+"_EXPORTER"] != "" ||
