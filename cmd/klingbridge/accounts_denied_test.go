@@ -138,8 +138,8 @@ func (r *realm) lastSequence(stream string) uint64 {
 	return s.CachedInfo().State.LastSeq
 }
 
-// TestMirrorFollows stores more than the server sends ahead without flow control, which has to come through as well.
-func TestMirrorFollows(t *testing.T) {
+// TestCopyFollows stores more than the server sends ahead without flow control, which has to come through as well.
+func TestCopyFollows(t *testing.T) {
 	r := newRealm(t)
 	const n = 5000
 	bridge := r.connect("bridge")
@@ -152,13 +152,13 @@ func TestMirrorFollows(t *testing.T) {
 	if err := bridge.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	mirror, err := r.jetStream("subscriber").CreateConsumer(t.Context(), "KLING_EVENTS", jetstream.ConsumerConfig{
+	copied, err := r.jetStream("subscriber").CreateConsumer(t.Context(), "KLING_EVENTS", jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	messages, err := mirror.Messages()
+	messages, err := copied.Messages()
 	if err != nil {
 		t.Fatal(err)
 	}

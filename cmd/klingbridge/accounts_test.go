@@ -27,30 +27,48 @@ type realm struct {
 	t       *testing.T
 	url     string
 	environ map[string]string // of the bridge
+	bridge  *terminal
 }
 
 // newRealm changes accounts.conf first.
 func newRealm(t *testing.T, change ...func(config string) string) *realm {
 	t.Helper()
-	r := &realm{t: t, url: bustest.Start(t, deployedAccounts(t, change...)).URL(), environ: freePorts(t)}
+	r := openRealm(t, bustest.Start(t, deployedAccounts(t, change...)).URL(), nil)
+	r.addCopy("apps-admin", "mirror-apps.json", 1)
+	r.addCopy("readers-admin", "mirror-readers.json", 1)
+	return r
+}
+
+// openRealm runs a bridge on servers that have the accounts, with further variables.
+func openRealm(t *testing.T, url string, environ map[string]string) *realm {
+	t.Helper()
+	r := &realm{t: t, url: url, environ: freePorts(t)}
 	maps.Copy(r.environ, map[string]string{
 		"NATS_URL": r.url, "NATS_USER": "bridge", "NATS_PASSWORD": "bridge", "KLING_API_KEY": "good",
 		"KLING_BASE_URL":    klingtest.Start(t, klingtest.Options{APIKeys: []string{"good"}, Duration: 1}).URL,
 		"BRIDGE_PUBLIC_URL": "http://" + r.environ["BRIDGE_CALLBACK_ADDR"],
 	})
-	open(t, r.environ, "serve")
-	r.addMirror("apps-admin", "mirror-apps.json")
-	r.addMirror("readers-admin", "mirror-readers.json")
+	maps.Copy(r.environ, environ)
+	r.bridge = open(t, r.environ, "serve")
 	return r
 }
 
 var logins = regexp.MustCompile(`user: (\S+), password: \$(\w+)`)
 
-// deployedAccounts gives a server the accounts of server.conf, where passwords come from the environment.
+// deployedAccounts gives a server the accounts of server.conf.
 func deployedAccounts(t *testing.T, change ...func(config string) string) func(*server.Options) {
 	t.Helper()
+	parsed := deployed(t, "server.conf", change...)
+	return func(o *server.Options) {
+		o.Accounts, o.Users, o.SystemAccount = parsed.Accounts, parsed.Users, parsed.SystemAccount
+	}
+}
+
+// deployed reads a configuration of deployments/nats, where passwords come from the environment.
+func deployed(t *testing.T, main string, change ...func(config string) string) *server.Options {
+	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"server.conf", "accounts.conf"} {
+	for _, name := range []string{"server.conf", "accounts.conf", "cluster.conf"} {
 		raw, err := os.ReadFile(natsConfig + name)
 		if err != nil {
 			t.Fatal(err)
@@ -67,16 +85,14 @@ func deployedAccounts(t *testing.T, change ...func(config string) string) func(*
 		}
 	}
 	t.Setenv("NATS_SERVER_NAME", "single")
-	parsed, err := server.ProcessConfigFile(filepath.Join(dir, "server.conf"))
+	parsed, err := server.ProcessConfigFile(filepath.Join(dir, main))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !parsed.SyncAlways {
-		t.Error("server.conf does not sync every write")
+		t.Errorf("%s does not sync every write", main)
 	}
-	return func(o *server.Options) {
-		o.Accounts, o.Users, o.SystemAccount = parsed.Accounts, parsed.Users, parsed.SystemAccount
-	}
+	return parsed
 }
 
 func (r *realm) connect(user string) *nats.Conn {
@@ -99,7 +115,7 @@ func (r *realm) jetStream(user string) jetstream.JetStream {
 	return js
 }
 
-func (r *realm) addMirror(user, file string) {
+func (r *realm) addCopy(user, file string, replicas int) {
 	r.t.Helper()
 	raw, err := os.ReadFile(natsConfig + file)
 	if err != nil {
@@ -109,14 +125,15 @@ func (r *realm) addMirror(user, file string) {
 	if err := json.Unmarshal(raw, &config); err != nil {
 		r.t.Fatalf("%s: %v", file, err)
 	}
+	config.Replicas = replicas
 	stream, err := r.jetStream(user).CreateStream(r.t.Context(), config)
 	if err != nil {
 		r.t.Fatalf("%s: %v", file, err)
 	}
-	// A server that stops while the mirror is being set up leaves a goroutine behind.
+	// A server that stops while a copy is being set up leaves a goroutine behind.
 	eventually(r.t, file+" follows", func() bool {
 		info, err := stream.Info(r.t.Context())
-		return err == nil && info.Mirror != nil && info.Mirror.Active >= 0
+		return err == nil && len(info.Sources) == 1 && info.Sources[0].Active >= 0
 	})
 }
 
@@ -203,13 +220,13 @@ func TestAccountsLetEachDoItsJob(t *testing.T) {
 	if err := msg.DoubleAck(t.Context()); err != nil {
 		t.Errorf("ack: %v", err)
 	}
-	if leaked := r.mirrored("kling-state.>"); len(leaked) > 0 {
-		t.Errorf("the mirror has %v", leaked)
+	if leaked := r.copied("kling-state.>"); len(leaked) > 0 {
+		t.Errorf("the copy has %v", leaked)
 	}
 }
 
-// mirrored are the subjects that match filter in the mirror of the readers.
-func (r *realm) mirrored(filter string) map[string]uint64 {
+// copied are the subjects that match filter in the copy of the readers.
+func (r *realm) copied(filter string) map[string]uint64 {
 	r.t.Helper()
 	s, err := r.jetStream("readers-admin").Stream(r.t.Context(), "KLING_EVENTS")
 	if err != nil {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,11 +108,12 @@ func TestComposeClusterNeedsItsPasswords(t *testing.T) {
 func TestComposeClusterHoldsTogether(t *testing.T) {
 	t.Parallel()
 	p := mustLoad(t, clusterEnviron, "compose.cluster.yaml")
-	routes, err := os.ReadFile("../nats/cluster.conf")
+	raw, err := os.ReadFile("../nats/cluster.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nats-0", "nats-1", "nats-2"} {
+	names := []string{"nats-0", "nats-1", "nats-2"}
+	for _, name := range names {
 		s, err := p.GetService(name)
 		if err != nil {
 			t.Fatal(err)
@@ -119,8 +121,12 @@ func TestComposeClusterHoldsTogether(t *testing.T) {
 		if own := s.Environment["NATS_SERVER_NAME"]; own == nil || *own != name {
 			t.Errorf("%s is not called so", name)
 		}
-		if !strings.Contains(string(routes), "nats://"+name+":6222") {
-			t.Errorf("cluster.conf has no route to %s", name)
+		for i, other := range names {
+			variable := fmt.Sprintf("NATS_ROUTE_%d", i)
+			route := s.Environment[variable]
+			if want := "nats://route:p@" + other + ":6222"; route == nil || *route != want || !strings.Contains(string(raw), "$"+variable) {
+				t.Errorf("%s has no route to %s", name, other)
+			}
 		}
 	}
 }

@@ -115,8 +115,9 @@ type Cluster struct {
 	Servers []*Server
 }
 
-// StartCluster runs three servers until the test ends and returns once JetStream has a leader.
-func StartCluster(tb testing.TB) *Cluster {
+// StartCluster runs three servers until the test ends and returns once JetStream has a leader. Their options may be changed
+// first; a client without a name must be able to create streams then, too.
+func StartCluster(tb testing.TB, change ...func(*server.Options)) *Cluster {
 	tb.Helper()
 	c := &Cluster{}
 	var routes []string
@@ -129,6 +130,9 @@ func StartCluster(tb testing.TB) *Cluster {
 	}
 	for _, s := range c.Servers {
 		s.opts.Routes = server.RoutesFromStr(strings.Join(routes, ","))
+		for _, f := range change {
+			f(s.opts)
+		}
 		srv, err := server.NewServer(s.opts.Clone())
 		if err != nil {
 			tb.Fatalf("NATS server %s: %v", s.opts.ServerName, err)
