@@ -98,17 +98,17 @@ func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
 		if ack.Stored || err != nil && !errors.Is(err, bus.ErrNoTimer) {
 			return ack, err
 		}
-		clear, lookErr := s.clear(ctx, msg, err)
-		if !clear || lookErr != nil {
+		free, lookErr := s.wayIsFree(ctx, msg, err)
+		if !free || lookErr != nil {
 			return ack, errors.Join(err, lookErr)
 		}
 	}
 	return bus.Ack{}, fmt.Errorf("publish %s: %w", msg.Subject, errForeign)
 }
 
-// clear reports whether a message that was refused has its way now: there is no other thing where its timer should be,
+// wayIsFree reports whether a message that was refused would be stored now: there is no other thing where its timer should be,
 // or its guard finds what it wants to find.
-func (s shelf) clear(ctx context.Context, msg *nats.Msg, refused error) (bool, error) {
+func (s shelf) wayIsFree(ctx context.Context, msg *nats.Msg, refused error) (bool, error) {
 	filter := msg.Header.Get(jetstream.ExpectedLastSubjSeqSubjHeader)
 	if refused != nil {
 		filter = msg.Header.Get(jetstream.SchedulerHeader)
