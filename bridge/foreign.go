@@ -99,15 +99,18 @@ func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
 			return ack, err
 		}
 		free, lookErr := s.wayIsFree(ctx, msg, err)
-		if !free || lookErr != nil {
-			return ack, errors.Join(err, lookErr)
+		if lookErr != nil { // whether it is stored is not known
+			return bus.Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, bus.ErrUnavailable, lookErr)
+		}
+		if !free {
+			return ack, err
 		}
 	}
-	return bus.Ack{}, fmt.Errorf("publish %s: %w", msg.Subject, errForeign)
+	return bus.Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, bus.ErrUnavailable, errForeign)
 }
 
-// wayIsFree reports whether a message that was refused would be stored now: there is no other thing where its timer should be,
-// or its guard finds what it wants to find.
+// wayIsFree reports whether a message that was refused would be stored now: there is no other thing where its timer
+// should be, or its guard finds what it wants to find.
 func (s shelf) wayIsFree(ctx context.Context, msg *nats.Msg, refused error) (bool, error) {
 	filter := msg.Header.Get(jetstream.ExpectedLastSubjSeqSubjHeader)
 	if refused != nil {
