@@ -257,7 +257,7 @@ func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, t
 	if task.Status.Terminal() {
 		lr.cache.remove(cb.token)
 	}
-	if rec.EndedAs != "" && !(task.Status.Terminal() && mayBeLate(rec.EndedAs)) {
+	if rec.EndedAs != "" && (!task.Status.Terminal() || !mayBeLate(rec.EndedAs)) {
 		return outcomeRepeated, nil
 	}
 	n, err := lr.ledger.observe(ctx, rec, task, source)

@@ -132,7 +132,8 @@ func TestRecordOfANewerVersion(t *testing.T) {
 
 	// A callback completes the task all the same, also at the replica that did not create it.
 	other := slices.IndexFunc(w.replicas, func(r *running) bool { return !strings.HasPrefix(task.CallbackURL, r.callbackURL) })
-	path := task.CallbackURL[strings.Index(task.CallbackURL, "/callbacks/"):]
+	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
+	path = "/callbacks/" + path
 	end := `{"task_id":"` + task.ID + `","task_status":"succeed","task_result":{"videos":[]}}`
 	if status := w.post(w.replicas[other].callbackURL+path, end); status != http.StatusOK {
 		t.Errorf("the callback was answered %d", status)
