@@ -34,7 +34,7 @@ func (a *asker) waitsFor(kind kling.Kind) string {
 	if most == unknownLimit || used < most {
 		return "its turn"
 	}
-	return fmt.Sprintf("a slot of pool %s, of which %d of %d are taken", kind.Pool, used, most)
+	return fmt.Sprintf("a slot of pool %s (%d of %d taken)", kind.Pool, used, most)
 }
 
 // recordTask describes a request in hand or in flight.

@@ -118,7 +118,7 @@ func TestListTellsWhatLateResultsCost(t *testing.T) {
 func TestGetTellsWhatIsWaitedFor(t *testing.T) {
 	w := full(t)
 	w.submit("waits", "a")
-	if task := w.untilStatus("waits", events.StatusWaiting); task.WaitsFor != "a slot of pool video, of which 1 of 1 are taken" {
+	if task := w.untilStatus("waits", events.StatusWaiting); task.WaitsFor != "a slot of pool video (1 of 1 taken)" {
 		t.Errorf("waits for %q", task.WaitsFor)
 	}
 	if task := w.untilStatus("long", events.StatusProcessing); task.WaitsFor != "" {

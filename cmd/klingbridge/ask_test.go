@@ -59,9 +59,12 @@ func TestAsking(t *testing.T) {
 	}{
 		{"task get long", 0, []string{"request    ", "long\n", "status", "processing\n", "meta", "Tenant=acme\n", "next poll", "pool", "video\n"}},
 		{"task get nobody", 1, []string{`nothing is known of a request "nobody"`}},
-		{"task get waits", 0, []string{"status     waiting\n", "before it  0\n"}},
+		{"task get waits", 0, []string{"status     waiting\n", "before it  0\n", "waits for  a slot of pool video (1 of 1 taken)\n"}},
 		{"task list", 0, []string{"waiting     text2video  waits\n", "processing  text2video  long\n", "rejected    image-generations  bad  policy: "}},
 		{"task list --limit 1", 0, []string{"waits"}},
+		{"task list --status creating,submitted,processing", 0, []string{"processing  text2video  long\n"}},
+		{"task list --status failed,rejected,expired --since 1h", 0, []string{"rejected    image-generations  bad  policy: "}},
+		{"task list --source phone", 2, []string{`"phone"`}},
 		{"task list --kind text3video", 2, []string{`there is no kind "text3video"`}},
 		{"task cancel long nobody", 1, []string{"which has no cancel", `"nobody"`}},
 		{"dead list", 0, []string{"rejected    image-generations  bad  policy: "}},
@@ -83,7 +86,55 @@ func TestAsking(t *testing.T) {
 		strings.Count(got.stdout, "\n") != 1 {
 		t.Errorf("got %+v", got)
 	}
+	if got := execute(t.Context(), environ, "", "task", "list", "--since", "1h", "--source", "bridge"); strings.Count(got.stdout, "\n") != 1 ||
+		got.stderr != "1 request: 1 rejected; 0 units\n" {
+		t.Errorf("got %+v", got)
+	}
 	changeThings(t, environ)
+}
+
+// TestTaskListSumsUp lists what has ended, of a bridge that knows just these.
+func TestTaskListSumsUp(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	task := func(id string, status events.Status, source events.Source, units string, failed *events.Error) events.Task {
+		at := func(after time.Duration) events.Time { return events.At(time.Unix(2e9, 0).Add(after)) }
+		completed := at(4321 * time.Millisecond)
+		return events.Task{
+			RequestID: id, Kind: "text2video", Pool: "video", Status: status, Source: source, Units: units, Error: failed,
+			RequestedAt: at(0), CompletedAt: &completed, Metadata: map[string]string{},
+		}
+	}
+	answer, err := json.Marshal(events.TaskList{Tasks: []events.Task{
+		task("a", events.StatusSucceed, events.SourceCallback, "0.1", nil),
+		task("b", events.StatusSucceed, events.SourcePoll, "0.2", nil),
+		task("c", events.StatusFailed, events.SourcePoll, "0", &events.Error{Class: events.ErrorKling, Message: "no idea"}),
+		task("d", events.StatusExpired, events.SourceBridge, "3", &events.Error{Class: events.ErrorExpired, Message: "the deadline has passed"}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 1)
+	if _, err := b.js.Conn().Subscribe("kling.api.task.list", func(m *nats.Msg) {
+		asked <- string(m.Data)
+		_ = m.Respond(answer)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := execute(t.Context(), b.environ(), "", "task", "list", "--source", "poll", "--status", "failed, succeed", "--since", "2026-11-01T12:00:00Z")
+	want := outcome{
+		stdout: "2033-05-18T03:33:20.000Z  succeed     text2video  a  4.3s  by callback  0.1 units\n" +
+			"2033-05-18T03:33:20.000Z  succeed     text2video  b  4.3s  by poll  0.2 units\n" +
+			"2033-05-18T03:33:20.000Z  failed      text2video  c  kling: no idea  by poll\n" +
+			"2033-05-18T03:33:20.000Z  expired     text2video  d  the deadline has passed  3 units\n",
+		stderr: "4 requests: 1 expired, 1 failed, 2 succeed; 3.3 units\n",
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(outcome{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, want := <-asked, `{"status":"failed,succeed","source":"poll","since":"2026-11-01T12:00:00.000Z","limit":100}`; got != want {
+		t.Errorf("asked %s, want %s", got, want)
+	}
 }
 
 // changeThings cancels what waits and replays what is dead.

@@ -66,6 +66,7 @@ func TestHowItGoes(t *testing.T) {
 	for want, task := range map[string]events.Task{
 		"waiting for capacity, 3 before it":          {Status: events.StatusWaiting, Before: &three},
 		"waiting for capacity, next in line":         {Status: events.StatusWaiting, Before: &none},
+		"waiting for its turn, next in line":         {Status: events.StatusWaiting, Before: &none, WaitsFor: "its turn"},
 		"being sent to Kling":                        {Status: events.StatusCreating},
 		"processing; text2video usually takes 1m20s": {Status: events.StatusProcessing},
 		"": {Status: events.StatusSucceed},

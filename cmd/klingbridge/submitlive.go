@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -34,9 +35,9 @@ func inWords(t events.Task, usual string) string {
 	case t.Status.Terminal():
 		return ""
 	case t.Status == events.StatusWaiting && t.Before != nil && *t.Before > 0:
-		return fmt.Sprintf("waiting for capacity, %d before it", *t.Before)
+		return fmt.Sprintf("waiting for %s, %d before it", cmp.Or(t.WaitsFor, "capacity"), *t.Before)
 	case t.Status == events.StatusWaiting:
-		return "waiting for capacity, next in line"
+		return fmt.Sprintf("waiting for %s, next in line", cmp.Or(t.WaitsFor, "capacity"))
 	case t.Status == events.StatusCreating:
 		return "being sent to Kling"
 	default:

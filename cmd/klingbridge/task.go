@@ -28,10 +28,11 @@ const taskFields = `request_id, kind, pool; status: waiting (in the stream), cre
 succeed, failed, rejected, expired or cancelled; task_id (Kling's) and external_task_id, "" while there is none;
 requested_at, submitted_at, completed_at, next_poll_at, deadline: times in RFC 3339, null where there is none; metadata:
 an object; error: null, or an object with class, code, http_status, message and retryable; before: only of one that waits,
-how many of its pool came earlier and are no less urgent; replay_of: only on a replay; units: only of one that has ended,
-what Kling deducted, a decimal string.`
+how many of its pool came earlier and are no less urgent; replay_of: only on a replay; of one that has ended also source:
+callback, poll or bridge, by which the end was known, and units: what Kling deducted, a decimal string.`
 
 // resultField describes what only the answer about one task has.
 const resultField = `
+waits_for: only of one that waits, why it does, for people.
 result: only where Kling made something, be it after the deadline; an object with videos, images and audios, lists of
 objects with url (audios: url_mp3 and url_wav) and more, and expires_at, when the URLs die; as in a completion.`

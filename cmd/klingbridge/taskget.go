@@ -72,6 +72,7 @@ func (p *program) printTask(t events.Task) error {
 	if t.Before != nil {
 		row("before it", fmt.Sprint(*t.Before))
 	}
+	row("waits for", t.WaitsFor)
 	if t.Error != nil {
 		row("error", t.Error.Error())
 	}
@@ -82,6 +83,7 @@ func (p *program) printTask(t events.Task) error {
 	row("next poll", orEmpty(t.NextPollAt))
 	row("deadline", orEmpty(t.Deadline))
 	row("completed", orEmpty(t.CompletedAt))
+	row("by", string(t.Source))
 	row("units", t.Units)
 	result := "result"
 	if t.Status != events.StatusSucceed {

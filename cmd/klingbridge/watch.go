@@ -149,21 +149,27 @@ func (w watching) filter(now time.Time) (events.Filter, error) {
 		return f, usagef("--status %q is not one of submitted, processing, succeed, failed, rejected, expired, cancelled",
 			w.status)
 	}
-	if w.since == "" {
-		return f, nil
-	}
-	if d, err := config.ParseDuration(w.since); err == nil {
-		if d <= 0 {
-			return f, usagef("--since %s is not above zero", w.since)
-		}
-		f.Since = now.Add(-d)
-		return f, nil
-	}
 	var err error
-	if f.Since, err = time.Parse(time.RFC3339, w.since); err != nil {
-		return f, usagef("--since %q is neither a duration (24h) nor a time (2026-11-01T12:00:00Z)", w.since)
+	f.Since, err = parseSince(w.since, now)
+	return f, err
+}
+
+// parseSince reads a --since; the zero time where there is none.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
 	}
-	return f, nil
+	if d, err := config.ParseDuration(text); err == nil {
+		if d <= 0 {
+			return time.Time{}, usagef("--since %s is not above zero", text)
+		}
+		return now.Add(-d), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, usagef("--since %q is neither a duration (24h) nor a time (2026-11-01T12:00:00Z)", text)
+	}
+	return at, nil
 }
 
 func (p *program) printEvent(m events.Message, asJSON bool) error {
