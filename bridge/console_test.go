@@ -37,7 +37,7 @@ func TestConsole(t *testing.T) {
 		name string
 		run  func(context.Context, *testing.T, *world)
 	}{
-		{"Live", seeLive}, {"Story", seeStory}, {"Search", search}, {"Replay", replay}, {"Cancel", cancelWaiting},
+		{"Live", seeLive}, {"Story", seeStory}, {"Search", search}, {"Replay", replay}, {"Cancel", cancelWaiting}, {"Pick", pickRequests},
 		{"Keyboard", useKeyboard}, {"Script", showScriptAsText}, {"Phone", fitPhone}, {"Colors", readInBothSchemes},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(b, t, w) })
@@ -140,6 +140,45 @@ func cancelWaiting(b context.Context, t *testing.T, w *world) {
 		t.Errorf("it ended as %s", ev.Status)
 	}
 	p.shows("cancelled")
+}
+
+// pickRequests finds what an operator asks for: what went wrong and why, whose callbacks never came, what it cost, why one waits.
+func pickRequests(b context.Context, t *testing.T, w *world) {
+	w.submit("went-wrong", "fail: Kling has no idea")
+	w.await("went-wrong")
+	w.submit("went-well", "a lighthouse")
+	ev := w.await("went-well")
+	for _, id := range []string{"holds-the-slot", "stays"} { // or another one holds it
+		w.request(events.Request{Kind: "image-generations", ID: id, Body: body(map[string]any{"prompt": "a lighthouse"})})
+	}
+	w.untilStatus("stays", events.StatusWaiting)
+	w.eventually("the slot is taken", func() bool {
+		task, err := w.client.Task(w.ctx, "stays")
+		return err == nil && strings.Contains(task.WaitsFor, "(1 of 1 taken)")
+	})
+
+	p := openTab(b, t, w.console()+"#/tasks")
+	p.shows("went-well")
+	choose := func(name, value string) {
+		p.until(name+" can be chosen", "document.querySelector('select[name="+name+"]')")
+		eval[bool](p, "(() => { const s = document.querySelector('select[name="+name+"]'); s.value = "+quote(value)+
+			"; return s.dispatchEvent(new Event('change')); })()")
+	}
+	choose("status", "failed,rejected,expired,cancelled")
+	choose("since", "1")
+	p.until("only what went wrong is shown, and why", "document.querySelector('.list').innerText.includes('kling: Kling has no idea') && "+
+		"!document.querySelector('.list').innerText.includes('went-well')")
+	choose("status", "succeed")
+	p.until("what it cost is summed up", "document.querySelector('.list').innerText.includes('went-well') && "+
+		"parseFloat(document.querySelector('.sum').innerText.split(', ')[1]) >= "+ev.Units)
+	choose("status", "")
+	choose("source", "poll")
+	p.shows("There are none.")
+	p.do(chromedp.Navigate(w.console() + "#/task/stays"))
+	p.shows("waits for a slot of pool image (1 of 1 taken)")
+	if err := w.client.Cancel(w.ctx, "stays"); err != nil {
+		t.Error(err)
+	}
 }
 
 // useKeyboard goes through the page without a mouse, and sees where it is.

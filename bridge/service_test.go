@@ -258,13 +258,13 @@ func TestCancelWhileCreating(t *testing.T) {
 	}}}})
 	w.submit("held", "a")
 	task := w.untilStatus("held", events.StatusCreating)
-	if task.ExternalTaskID == "" || task.TaskID != "" {
+	if task.ExternalTaskID == "" || task.TaskID != "" || !strings.HasPrefix(task.WaitsFor, "an answer to its create call of ") {
 		t.Errorf("got %+v", task)
 	}
 	wantRefusal(t, w.client.Cancel(w.ctx, "held"), 409)
 	for _, status := range []events.Status{"", events.StatusCreating} {
 		list, err := w.client.Tasks(w.ctx, events.TaskQuery{Status: status})
-		if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusCreating {
+		if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusCreating || list.Tasks[0].WaitsFor != "" {
 			t.Errorf("status %q: %+v, %v; want the request once", status, list, err)
 		}
 	}

@@ -50,6 +50,8 @@ func (a *asker) recordTask(rec *record, processing bool) events.Task {
 	}
 	switch {
 	case rec.State != stateSubmitted:
+		task.WaitsFor = fmt.Sprintf("an answer to its create call of %s; without one Kling is asked whether there is a task",
+			rec.ClaimedAt.UTC().Format(time.TimeOnly))
 	case processing:
 		task.Status = events.StatusProcessing
 	default:

@@ -43,7 +43,7 @@ func (a *asker) List(ctx context.Context, q events.TaskQuery) (events.TaskList, 
 			break
 		}
 	}
-	if err := a.addLateUnits(ctx, p.entries); err != nil {
+	if err := a.finishListed(ctx, p.entries); err != nil {
 		return events.TaskList{}, fmt.Errorf("list tasks: %w", err)
 	}
 	tasks, cursor, err := p.close(!p.full(), a.bus.MaxPayload())
@@ -65,11 +65,12 @@ func (a *asker) listSection(ctx context.Context, f taskFilter, p *page[events.Ta
 	}
 }
 
-// addLateUnits adds what Kling deducted after the deadline to requests that have ended before.
-func (a *asker) addLateUnits(ctx context.Context, tasks []events.Task) error {
+// finishListed adds what Kling deducted after the deadline to requests that have ended before, and takes out what only an
+// answer about a single one has.
+func (a *asker) finishListed(ctx context.Context, tasks []events.Task) error {
 	return parallel(len(tasks), func(i int) error {
 		err := a.addLate(ctx, events.Token(tasks[i].RequestID), &tasks[i])
-		tasks[i].Result = nil
+		tasks[i].Result, tasks[i].WaitsFor = nil, ""
 		return err
 	})
 }

@@ -44,8 +44,8 @@ type Task struct {
 	ReplayOf string `json:"replay_of,omitempty"`
 	Source   Source `json:"source,omitempty"` // of the completion: how the bridge came to know the end
 	Units    string `json:"units,omitempty"`  // a decimal string, as Kling deducted it; of one that has ended, also after the deadline
-	// WaitsFor says to people, after the words "waits for", what keeps a request that waits from being sent: only in the
-	// answer to [EndpointTaskGet].
+	// WaitsFor says to people, after the words "waits for", what keeps a request from being a task: only in the answer to
+	// [EndpointTaskGet], about one that waits or is being created.
 	WaitsFor string `json:"waits_for,omitempty"`
 	// Result is what Kling made, also what came after the deadline: only in the answer to [EndpointTaskGet].
 	Result *Result `json:"result,omitempty"`

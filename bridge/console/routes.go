@@ -32,7 +32,10 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("POST /api/logout", c.serveLogout)
 	mux.HandleFunc("GET /api/live", c.guarded(c.serveLive))
 	mux.HandleFunc("GET /api/tasks", c.question(func(s *session, r *http.Request) (any, error) {
-		q := events.TaskQuery{Status: events.Status(r.FormValue("status")), Kind: r.FormValue("kind"), PageQuery: pageQuery(r)}
+		q, err := taskQuery(r)
+		if err != nil {
+			return nil, err
+		}
 		return s.source.List(r.Context(), q)
 	}))
 	mux.HandleFunc("GET /api/task", c.question(func(s *session, r *http.Request) (any, error) {
@@ -120,6 +123,23 @@ func (c *Console) question(ask func(*session, *http.Request) (any, error)) http.
 		writeJSON(w, http.StatusOK, answer)
 		return nil
 	})
+}
+
+func taskQuery(r *http.Request) (events.TaskQuery, error) {
+	q := events.TaskQuery{
+		Status: events.Status(r.FormValue("status")), Kind: r.FormValue("kind"), Source: events.Source(r.FormValue("source")),
+		PageQuery: pageQuery(r),
+	}
+	since := r.FormValue("since")
+	if since == "" {
+		return q, nil
+	}
+	at, err := time.Parse(time.RFC3339, since)
+	if err != nil {
+		return q, &answerError{http.StatusBadRequest, "since: want a time such as 2026-11-01T12:00:00Z."}
+	}
+	q.Since = events.At(at)
+	return q, nil
 }
 
 func pageQuery(r *http.Request) events.PageQuery {

@@ -2,6 +2,7 @@ import { meter, throughput, times } from './charts.js';
 import { h, notice, status, taskLink } from './dom.js';
 import { amount, duration, number, percent, time } from './format.js';
 import { listen } from './live.js';
+import { inFlight, notSucceeded } from './tasks.js';
 
 // showOverview shows what happens now and what happened in the last hour.
 export function showOverview(main) {
@@ -68,12 +69,17 @@ function hour(bridge, a) {
   const learned = a.callback + a.poll;
   const tile = (name, value, more, kind) => h('div', { class: 'tile' + (kind ? ' ' + kind : '') },
     h('dt', {}, name), h('dd', {}, h('strong', {}, a.ready || name === 'Now' ? value : '…'), more ? h('span', {}, more) : null));
+  const list = (query, text) => h('a', { href: '#/tasks?' + new URLSearchParams(query) }, text);
   return [
-    tile('Now', number(bridge.in_flight ?? 0), 'in flight, ' + number(bridge.queue_depth ?? 0) + ' queued'),
+    tile('Now', number(bridge.in_flight ?? 0), [list({ status: inFlight }, 'in flight'), ', ',
+      list({ status: 'waiting' }, number(bridge.queue_depth ?? 0) + ' queued')]),
     tile('Units, last hour', amount(a.units), a.succeed ? amount(Math.round(100 * a.units / a.succeed) / 100) + ' per success' : 'spent'),
-    tile('Succeeded', percent(a.succeed, done), number(a.succeed) + ' of ' + number(done), done && a.succeed / done < 0.8 ? 'warn' : ''),
+    tile('Succeeded', percent(a.succeed, done), a.other
+      ? [number(a.succeed) + ' of ' + number(done) + ', ', list({ status: notSucceeded, since: 1 }, number(a.other) + ' did not')]
+      : number(a.succeed) + ' of ' + number(done), done && a.succeed / done < 0.8 ? 'warn' : ''),
     tile('To completion', duration(a.p50), '95 % within ' + duration(a.p95)),
-    tile('By callback', percent(a.callback, learned), number(a.poll) + ' by poll', learned && a.callback / learned < 0.5 ? 'warn' : ''),
+    tile('By callback', percent(a.callback, learned), a.poll
+      ? list({ source: 'poll', since: 1 }, number(a.poll) + ' by poll') : '0 by poll', learned && a.callback / learned < 0.5 ? 'warn' : ''),
   ];
 }
 

@@ -86,8 +86,9 @@ function timeline(story) {
 
 function waitsFor(task) {
   switch (task.status) {
-    case 'waiting': return 'waits for a slot of its pool, or for its turn';
-    case 'creating': return 'is being sent to Kling, or its fate is being looked up';
+    case 'waiting': return 'waits for ' + (task.waits_for || 'a slot of its pool, or for its turn')
+      + (task.before ? ', ' + task.before + ' before it' : '');
+    case 'creating': return 'waits for ' + (task.waits_for || 'an answer to its create call');
     default: return task.next_poll_at ? 'waits for the callback; next poll ' + fromNow(task.next_poll_at) : 'waits for the callback';
   }
 }

@@ -1,8 +1,17 @@
 import { get, post } from './api.js';
 import { confirmed, h, notice, status, taskLink } from './dom.js';
-import { duration, fromNow, time } from './format.js';
+import { amount, duration, fromNow, number, time } from './format.js';
 
-const statuses = ['waiting', 'creating', 'submitted', 'processing', 'succeed', 'failed', 'rejected', 'expired', 'cancelled'];
+export const inFlight = 'creating,submitted,processing';
+export const notSucceeded = 'failed,rejected,expired,cancelled';
+
+const choices = {
+  status: [['', 'any'], [inFlight, 'in flight'], [notSucceeded, 'did not succeed'],
+    ...['waiting', ...inFlight.split(','), 'succeed', ...notSucceeded.split(',')].map((name) => [name, name])],
+  source: [['', 'by anything'], ['callback', 'by callback'], ['poll', 'by poll: no callback came'], ['bridge', 'by the bridge']],
+  since: [['', 'at any time'], ['1', 'in the last hour'], ['24', 'in the last 24 hours'], ['168', 'in the last 7 days']],
+};
+const pageSize = 100;
 
 // showTasks lists requests: those that have not ended first, then the newest.
 export function showTasks(main, query) {
@@ -10,35 +19,42 @@ export function showTasks(main, query) {
   const rows = h('tbody');
   const more = h('button', { type: 'button', hidden: true }, 'More');
   const state = h('div', { role: 'status' });
-  const pick = h('select', {}, h('option', { value: '' }, 'any'),
-    statuses.map((name) => h('option', { value: name, selected: name === query.get('status') }, name)));
-  const kind = h('input', { type: 'text', value: query.get('kind') ?? '', placeholder: 'any', spellcheck: 'false' });
+  const select = (name, label) => h('select', { name, 'aria-label': label, onchange: () => show() },
+    choices[name].map(([value, text]) => h('option', { value, selected: value === (query.get(name) ?? '') }, text)));
   const filter = h('form', { class: 'filter' },
-    h('label', {}, 'Status ', pick),
-    h('label', {}, 'Kind ', kind),
+    h('label', {}, 'Status ', select('status')),
+    h('label', {}, 'Kind ', h('input', { type: 'text', name: 'kind', value: query.get('kind') ?? '', placeholder: 'any', spellcheck: 'false' })),
+    h('label', {}, 'Ended ', select('source')),
+    select('since', 'Ended when'),
     h('button', { type: 'submit' }, 'Show'));
   const show = () => {
-    const words = new URLSearchParams([['status', pick.value], ['kind', kind.value.trim()]].filter(([, value]) => value));
+    const words = new URLSearchParams([...new FormData(filter)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value));
     location.hash = '#/tasks' + (words.size ? '?' + words : '');
   };
   filter.addEventListener('submit', (event) => { event.preventDefault(); show(); });
-  pick.addEventListener('change', show);
   main.append(h('h1', {}, 'Requests'), filter,
     h('div', { class: 'panel flush' }, h('table', { class: 'list' },
-      h('thead', {}, h('tr', {}, ['Request', 'Status', 'Kind', 'Requested', 'Took', ''].map((name) => h('th', { scope: 'col' }, name)))),
+      h('thead', {}, h('tr', {}, ['Request', 'Status', 'Kind', 'Requested', 'Took', 'Ended by', 'Units', ''].map((name) => h('th', { scope: 'col' }, name)))),
       rows)),
     state, more);
 
   let cursor = '';
+  let units = 0;
+  const hours = Number(query.get('since'));
+  const since = hours > 0 ? new Date(Date.now() - hours * 3600e3).toISOString() : '';
   const load = async () => {
     more.disabled = true;
     try {
-      const page = await get('/api/tasks', { status: query.get('status'), kind: query.get('kind'), limit: 50, cursor }, asking.signal);
+      const page = await get('/api/tasks', {
+        status: query.get('status'), kind: query.get('kind'), source: query.get('source'), since, limit: pageSize, cursor,
+      }, asking.signal);
       rows.append(...page.tasks.map(row));
+      units += page.tasks.reduce((sum, task) => sum + Number(task.units ?? 0), 0);
       cursor = page.cursor;
       more.hidden = !cursor;
-      state.replaceChildren();
-      if (!rows.children.length && !cursor) state.append(notice('There are none.'));
+      const n = rows.children.length;
+      state.replaceChildren(n || cursor ? h('p', { class: 'sum' }, number(n) + (n === 1 ? ' request' : ' requests')
+        + (cursor ? ' so far, ' : ', ') + amount(units) + ' units') : notice('There are none.'));
     } catch (error) {
       if (error.name !== 'AbortError') state.replaceChildren(notice(error.message, 'error'));
     }
@@ -54,10 +70,12 @@ function row(task) {
   const took = task.completed_at ? duration(new Date(task.completed_at) - new Date(task.requested_at)) : '–';
   const line = h('tr', {},
     h('th', { scope: 'row' }, taskLink(task.request_id)),
-    cell('Status', status(task.status)),
+    cell('Status', status(task.status), task.error ? h('span', { class: 'reason' }, (task.error.class === task.status ? '' : task.error.class + ': ') + task.error.message) : null),
     cell('Kind', task.kind),
     cell('Requested', h('time', { datetime: task.requested_at, title: fromNow(task.requested_at) }, time(task.requested_at))),
     cell('Took', took),
+    cell('Ended by', task.source ?? '–'),
+    cell('Units', task.units ? amount(Number(task.units)) : '–'),
     h('td', { class: 'act' }, task.status === 'waiting' ? cancelButton(task.request_id, () => {
       line.querySelector('.status').replaceWith(status('cancelled'));
       line.querySelector('.act').replaceChildren();
