@@ -116,11 +116,11 @@ func (p *program) startDemo(ctx context.Context, dir string, story *story) (*dem
 	if err != nil {
 		return nil, err
 	}
-	bridge := &program{stdin: p.stdin, stdout: p.stdout, stderr: p.stderr, environ: map[string]string{
+	bridge := newProgram(map[string]string{
 		"KLING_API_KEY": simAPIKey, "KLING_BASE_URL": simURL, "BRIDGE_LOG_LEVEL": "warn",
 		"BRIDGE_DATA_DIR": dir, "BRIDGE_CALLBACK_ADDR": "127.0.0.1:0", "BRIDGE_ADMIN_ADDR": "127.0.0.1:0",
 		"BRIDGE_POLL_AFTER": "4s", "BRIDGE_POLL_MIN_INTERVAL": "1s",
-	}}
+	}, p.stdin, p.stdout, p.stderr)
 	s, l, err := bridge.demoSettings(ctx)
 	if err != nil {
 		stopSim()

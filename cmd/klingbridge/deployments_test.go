@@ -69,7 +69,7 @@ func TestComposeRunsCommandsThatExist(t *testing.T) {
 		if service.Image != "klingbridge" {
 			continue
 		}
-		root := (&program{}).rootCommand()
+		root := newProgram(nil, nil, nil, nil).rootCommand()
 		cmd, args, err := root.Find(service.Command)
 		if err != nil {
 			t.Errorf("service %s: %v", name, err)

@@ -64,7 +64,7 @@ func writable(dir string) error {
 
 // download saves the files in dir, which exists, one after the other, and says so on stderr.
 func (p *program) download(ctx context.Context, dir, token string, files []resultFile) error {
-	line := newLive(p.stderr, isTerminal(p.stderr))
+	line := p.newLive()
 	for i, file := range files {
 		t := transfer{url: file.url, name: filepath.Join(dir, file.name(token, i+1))}
 		shown := func(context.Context) (string, bool) { return t.progress(), true }

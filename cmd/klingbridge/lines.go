@@ -117,7 +117,7 @@ func (p *program) awaitAll(ctx context.Context, client *events.Client, ids []str
 	for _, id := range ids {
 		t.left[id] = true
 	}
-	line := newLive(p.stderr, isTerminal(p.stderr))
+	line := p.newLive()
 	going := func(context.Context) (string, bool) { return t.String(), true }
 	if err := line.while(ctx, liveInterval, going, func() error { return p.followAll(ctx, client, t, line, s) }); err != nil {
 		return err

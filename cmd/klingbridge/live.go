@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,8 +24,9 @@ type live struct {
 	terminal bool
 	began    time.Time
 
-	mu   sync.Mutex
-	text string // what is going on; empty: no line
+	mu    sync.Mutex
+	text  string // what is going on; empty: no line
+	turns int    // how often that was said by what has happened, rather than by an answer
 }
 
 const eraseLine = "\r\x1b[K"
@@ -39,10 +41,54 @@ func (l *live) elapsed() time.Duration { return time.Since(l.began).Round(100 * 
 func (l *live) say(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.write(text)
+}
+
+// write is say; the caller holds the mutex.
+func (l *live) write(text string) {
 	if l.terminal {
 		fmt.Fprint(l.w, eraseLine)
 	}
 	fmt.Fprintf(l.w, "%7s  %s\n", l.elapsed(), text)
+}
+
+// turn is say for what changes what is going on. An answer that was asked for before is out of date.
+func (l *live) turn(text, now string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write(text)
+	l.turns++
+	l.text = now
+	l.draw()
+}
+
+// besideLive writes lines that are not the live line's, such as those of the log, without mixing the two.
+type besideLive struct {
+	w    io.Writer
+	line atomic.Pointer[live] // nil while there is none
+}
+
+// Write implements [io.Writer].
+func (b *besideLive) Write(lines []byte) (int, error) {
+	l := b.line.Load()
+	if l == nil {
+		return b.w.Write(lines)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.terminal && l.text != "" {
+		fmt.Fprint(l.w, eraseLine)
+	}
+	n, err := b.w.Write(lines)
+	l.draw()
+	return n, err
+}
+
+// newLive returns a live line on stderr.
+func (p *program) newLive() *live {
+	l := newLive(p.stderr, isTerminal(p.stderr))
+	p.log.line.Store(l)
+	return l
 }
 
 // show changes what the line below says is going on.
@@ -54,6 +100,12 @@ func (l *live) show(text string) {
 	defer l.mu.Unlock()
 	l.text = text
 	l.draw()
+}
+
+func (l *live) turned() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.turns
 }
 
 // draw writes the line below; the caller holds the mutex.
@@ -70,7 +122,8 @@ func (l *live) keep(ctx context.Context, every time.Duration, ask func() (text s
 	var asked time.Time
 	for ctx.Err() == nil {
 		if time.Since(asked) >= every {
-			if text, ok := ask(); ok && ctx.Err() == nil {
+			turns := l.turned()
+			if text, ok := ask(); ok && ctx.Err() == nil && l.turned() == turns {
 				l.show(text)
 			}
 			asked = time.Now()

@@ -45,6 +45,48 @@ func TestLiveLine(t *testing.T) {
 	})
 }
 
+// TestLiveLineIsNoLaterThanWhatWasSaid has an answer come that was asked for before a line that says better.
+func TestLiveLineIsNoLaterThanWhatWasSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var screen strings.Builder
+		line := newLive(&screen, true)
+		err := line.while(t.Context(), askInterval, func(context.Context) (string, bool) {
+			time.Sleep(time.Second)
+			return "being sent to Kling", true
+		}, func() error {
+			time.Sleep(100 * time.Millisecond)
+			line.turn("submitted", "submitted, it is")
+			time.Sleep(1500 * time.Millisecond)
+			return nil
+		})
+		if got := screen.String(); err != nil || strings.Contains(got, "being sent") || !strings.Contains(got, "     1s  submitted, it is") {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+// TestLogBesideTheLiveLine writes a line of the log while the line below is there.
+func TestLogBesideTheLiveLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var screen strings.Builder
+		log := &besideLive{w: &screen}
+		_, _ = log.Write([]byte("before\n"))
+		line := newLive(&screen, true)
+		log.line.Store(line)
+		err := line.while(t.Context(), askInterval, func(context.Context) (string, bool) { return "processing", true }, func() error {
+			time.Sleep(100 * time.Millisecond)
+			_, _ = log.Write([]byte("NATS disconnected\n"))
+			return nil
+		})
+		_, _ = log.Write([]byte("after\n"))
+		processing := eraseLine + "     0s  processing"
+		want := "before\n" + processing + processing + eraseLine + "NATS disconnected\n" + processing + eraseLine + "after\n"
+		if got := screen.String(); err != nil || got != want {
+			t.Errorf("got\n%q, %v, want\n%q", got, err, want)
+		}
+	})
+}
+
 // TestLiveLineElsewhere writes nothing but whole lines where there is no terminal.
 func TestLiveLineElsewhere(t *testing.T) {
 	t.Parallel()

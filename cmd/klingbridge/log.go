@@ -90,6 +90,9 @@ func logLevel(name string) slog.Level {
 }
 
 func isTerminal(w io.Writer) bool {
+	if beside, ok := w.(*besideLive); ok {
+		w = beside.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

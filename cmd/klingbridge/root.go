@@ -25,6 +25,7 @@ type program struct {
 	environ        map[string]string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	log            *besideLive // to stderr
 
 	started bool // the arguments were in order, so an error is no longer one of usage
 }
@@ -43,11 +44,15 @@ var errSilent = errors.New("already reported")
 func run(
 	ctx context.Context, args []string, environ map[string]string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
-	p := &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	p := newProgram(environ, stdin, stdout, stderr)
 	root := p.rootCommand()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return p.exitCode(cmd, err)
+}
+
+func newProgram(environ map[string]string, stdin io.Reader, stdout, stderr io.Writer) *program {
+	return &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, log: &besideLive{w: stderr}}
 }
 
 func (p *program) rootCommand() *cobra.Command {

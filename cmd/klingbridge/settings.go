@@ -65,7 +65,7 @@ func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 	var archiveFaults config.Faults
 	s.archive, archiveFaults = archiveOptions(c)
 	faults = append(faults, archiveFaults...)
-	s.log = newLogger(p.stderr, c.LogLevel, c.LogFormat)
+	s.log = newLogger(p.log, c.LogLevel, c.LogFormat)
 	return s, faults
 }
 

@@ -225,7 +225,7 @@ func (p *program) printID(id string, asJSON bool) error {
 // which was sent before.
 func (p *program) await(ctx context.Context, client *events.Client, id string, s submission) error {
 	var end events.Message
-	line := newLive(p.stderr, isTerminal(p.stderr))
+	line := p.newLive()
 	err := line.while(ctx, askInterval, howItGoes(client, id), func() error {
 		for m, err := range client.Watch(ctx, events.Filter{ID: id, Since: time.Unix(1, 0)}) {
 			if err != nil && m.Subject == "" {
@@ -238,11 +238,13 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 			if m.Event.Kind != s.kind { // it waited unseen when we asked
 				return otherKind(m.Event)
 			}
-			line.say(p.status(p.stderr, m.Event.Status))
+			said := p.status(p.stderr, m.Event.Status)
 			if m.Type == events.TypeCompletion {
+				line.turn(said, "")
 				end = m
 				return nil
 			}
+			line.turn(said, string(m.Event.Status))
 		}
 		return p.awaitError(ctx, context.Cause(ctx), id)
 	})
