@@ -45,8 +45,9 @@ const (
 // errForeign is returned while foreign messages keep coming.
 var errForeign = errors.New("messages of somebody else's are in the way")
 
-// foreign reports whether a message was not published by a bridge: it has no message id of one, and its body does not
-// name the request and the kind that its subject does.
+// foreign reports whether a message was not published by a bridge: neither a message id of the bridge's, nor a header,
+// nor its body names the request of its subject. A server's answer has no headers at all, so what has some that can't be
+// read is not one.
 func (s shelf) foreign(m *bus.Message) bool {
 	p, known := s.subjects.Parse(m.Subject)
 	if !known { // a newer version's, if its body says so
@@ -58,6 +59,8 @@ func (s shelf) foreign(m *bus.Message) bool {
 	}
 	switch id := m.Header.Get(jetstream.MsgIDHeader); {
 	case known && (id == p.Token+"."+p.Type || id == p.Token+"."+string(p.Status)):
+		return false
+	case m.Garbled || events.Token(m.Header.Get(events.HeaderRequestID)) == p.Token:
 		return false
 	case json.Unmarshal(m.Data, &body) != nil || body.RequestID == "":
 		return true

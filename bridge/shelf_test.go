@@ -16,25 +16,37 @@ func TestForeign(t *testing.T) {
 	s := shelf{subjects: events.DefaultSubjects()}
 	for name, c := range map[string]struct {
 		subject, id, body string
+		header            string // Kling-Request-Id
+		garbled           bool
 		foreign           bool
 	}{
-		"completion":               {"kling.completion.text2video.succeed.a", "a.completion", `{}`, false},
-		"progress":                 {"kling.progress.text2video.processing.a", "a.processing", `{}`, false},
-		"record":                   {"kling-state.pending.text2video.video.a", "", `{"request_id":"a","kind":"text2video"}`, false},
-		"type of a newer version":  {"kling.paused.text2video.full.a", "a.paused", `{"request_id":"a","kind":"text2video"}`, false},
-		"receipt":                  {"kling.completion.text2video.succeed.a", "", receipt, true},
-		"receipt on another type":  {"kling.paused.text2video.full.a", "", receipt, true},
-		"receipt anywhere":         {"a.b.c.d.a", "", receipt, true},
-		"record of another":        {"kling-state.pending.text2video.video.a", "", `{"request_id":"b","kind":"text2video"}`, true},
-		"record of another kind":   {"kling-state.pending.text2video.video.a", "", `{"request_id":"a","kind":"effects"}`, true},
-		"newer type about another": {"kling.paused.text2video.full.a", "", `{"request_id":"b","kind":"text2video"}`, true},
-		"id of another's event":    {"kling.completion.text2video.succeed.a", "b.completion", receipt, true},
-		"not JSON":                 {"kling.completion.text2video.succeed.a", "", `x`, true},
+		"completion":               {subject: "kling.completion.text2video.succeed.a", id: "a.completion", body: `{}`, foreign: false},
+		"progress":                 {subject: "kling.progress.text2video.processing.a", id: "a.processing", body: `{}`, foreign: false},
+		"record":                   {subject: "kling-state.pending.text2video.video.a", id: "", body: `{"request_id":"a","kind":"text2video"}`, foreign: false},
+		"type of a newer version":  {subject: "kling.paused.text2video.full.a", id: "a.paused", body: `{"request_id":"a","kind":"text2video"}`, foreign: false},
+		"receipt":                  {subject: "kling.completion.text2video.succeed.a", id: "", body: receipt, foreign: true},
+		"receipt on another type":  {subject: "kling.paused.text2video.full.a", id: "", body: receipt, foreign: true},
+		"receipt anywhere":         {subject: "a.b.c.d.a", id: "", body: receipt, foreign: true},
+		"record of another":        {subject: "kling-state.pending.text2video.video.a", id: "", body: `{"request_id":"b","kind":"text2video"}`, foreign: true},
+		"record of another kind":   {subject: "kling-state.pending.text2video.video.a", id: "", body: `{"request_id":"a","kind":"effects"}`, foreign: true},
+		"newer type about another": {subject: "kling.paused.text2video.full.a", id: "", body: `{"request_id":"b","kind":"text2video"}`, foreign: true},
+		"id of another's event":    {subject: "kling.completion.text2video.succeed.a", id: "b.completion", body: receipt, foreign: true},
+		"dead letter": {
+			subject: "kling.dead.text2video.rejected.a", id: "a.dead", header: "a", body: `{"prompt":"x"}`,
+		},
+		"dead letter without a message id": {subject: "kling.dead.text2video.rejected.a", header: "a", body: `{"prompt":"x"}`},
+		"dead letter of an odd request":    {subject: "kling.dead.text2video.rejected.a", garbled: true, body: `{"prompt":"x"}`},
+		"dead letter of another":           {subject: "kling.dead.text2video.rejected.a", header: "b", body: `{"prompt":"x"}`, foreign: true},
+		"not JSON":                         {subject: "kling.completion.text2video.succeed.a", id: "", body: `x`, foreign: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := nats.Header{}
-			header.Set(jetstream.MsgIDHeader, c.id)
-			if got := s.foreign(&bus.Message{Subject: c.subject, Header: header, Data: []byte(c.body)}); got != c.foreign {
+			if !c.garbled {
+				header.Set(jetstream.MsgIDHeader, c.id)
+				header.Set(events.HeaderRequestID, c.header)
+			}
+			m := &bus.Message{Subject: c.subject, Header: header, Garbled: c.garbled, Data: []byte(c.body)}
+			if got := s.foreign(m); got != c.foreign {
 				t.Errorf("foreign: %v, want %v", got, c.foreign)
 			}
 		})

@@ -20,6 +20,7 @@ type Message struct {
 	Subject string
 	Seq     uint64
 	Header  nats.Header
+	Garbled bool // it has headers that can't be read, and Header is empty
 	Data    []byte
 	Time    time.Time // when it was stored
 }
@@ -71,8 +72,10 @@ func decodeMessage(subject string, seq uint64, header, data string, at time.Time
 	if err != nil {
 		return nil, fmt.Errorf("headers of message %d: %w", seq, err)
 	}
-	if header, err := nats.DecodeHeadersMsg(raw); err == nil { // else they are left out, as from a delivery
+	if header, err := nats.DecodeHeadersMsg(raw); err == nil {
 		m.Header = header
+	} else { // they are left out, as from a delivery
+		m.Garbled = len(raw) > 0
 	}
 	if m.Data, err = base64.StdEncoding.DecodeString(data); err != nil {
 		return nil, fmt.Errorf("data of message %d: %w", seq, err)
