@@ -239,10 +239,12 @@ func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (ver
 	if j.rec.Attempt > 1 { // the record stays: an earlier send, of unknown outcome, may yet appear
 		j.refusedClaim = j.rec.Claim
 	} else {
-		if err := c.ledger.withdraw(ctx, j.recSeq); err != nil {
+		// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
+		seq := j.recSeq
+		j.rec, j.recSeq = nil, 0
+		if err := c.ledger.withdraw(ctx, seq); err != nil {
 			return verdict{}, err
 		}
-		j.rec, j.recSeq = nil, 0
 	}
 	switch failure.Action {
 	case kling.ActionWait:
