@@ -62,7 +62,7 @@ const (
 // lanes lists the consumers of a pool, by generation, most urgent first.
 func (in *intake) lanes(pool kling.Pool) []laneKey {
 	var keys []laneKey
-	for _, g := range []kling.Generation{kling.V1, kling.V2} {
+	for _, g := range kling.Generations() {
 		if len(in.filters(laneKey{pool: pool, generation: g})) == 0 {
 			continue
 		}

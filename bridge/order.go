@@ -120,7 +120,7 @@ func (p *pool) order() []events.Priority {
 // nextOf picks the first job of a priority, or names the one that waits for slots. Requests that need more slots than
 // the pool has are passed over: they are tried when the pool is.
 func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job) {
-	generations := []kling.Generation{kling.V1, kling.V2}
+	generations := kling.Generations()
 	for i := range generations {
 		g := generations[(p.turn+i)%len(generations)]
 		key := laneKey{pool: p.name, generation: g, priority: priority}

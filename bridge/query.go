@@ -36,8 +36,8 @@ func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*due
 		settling.do(func() { p.settle(hard, d, task, err) })
 	}
 	known, nameless := split(due)
-	if kind.Generation == kling.V2 {
-		p.pollV2(ctx, known, settle)
+	if kind.Generation != kling.V1 {
+		p.pollByIDs(ctx, kind, known, settle)
 	} else {
 		p.pollSingly(ctx, p.pollPages(ctx, kind, known, settle), settle)
 	}
@@ -102,8 +102,8 @@ func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
 	return p.client.QueryExternal(ctx, d.kind, d.rec.ExternalTaskID)
 }
 
-// pollV2 asks by lists of ids.
-func (p *poller) pollV2(ctx context.Context, due []*dueTask, settle settler) {
+// pollByIDs asks by lists of ids.
+func (p *poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) {
 	for len(due) > 0 {
 		n := min(len(due), idsPerQuery)
 		chunk := due[:n]
@@ -112,7 +112,7 @@ func (p *poller) pollV2(ctx context.Context, due []*dueTask, settle settler) {
 		for _, d := range chunk {
 			ids = append(ids, d.rec.TaskID)
 		}
-		tasks, err := p.client.QueryTasks(ctx, ids)
+		tasks, err := p.client.QueryTasks(ctx, kind.Generation, ids)
 		found := byID(tasks)
 		for _, d := range chunk {
 			task, ok := found[d.rec.TaskID]

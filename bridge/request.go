@@ -177,6 +177,9 @@ func (r *request) readBody(body object) error {
 		if !modelPattern.MatchString(r.model) {
 			return fmt.Errorf("model: want 1 to 64 of A-Z a-z 0-9 . _ - to name the model of %s", r.kind.Name)
 		}
+	}
+	if r.kind.Generation.NestsOptions() {
+		var err error
 		if place, err = body.child("options"); err != nil {
 			return err
 		}
@@ -184,7 +187,7 @@ func (r *request) readBody(body object) error {
 	if err := r.readOwnFields(&place); err != nil {
 		return err
 	}
-	if r.kind.Generation == kling.V2 {
+	if r.kind.Generation.NestsOptions() {
 		if err := rejectCallbackURL(&body); err != nil { // Kling ignores one here in silence
 			return err
 		}
@@ -252,7 +255,7 @@ func (r *request) createBody(body object, externalID, callbackURL string) [][]by
 	if callbackURL != "" {
 		own = append(own, field{"callback_url", quote(callbackURL)})
 	}
-	if r.kind.Generation == kling.V1 {
+	if !r.kind.Generation.NestsOptions() {
 		return body.with(own).pieces()
 	}
 	options, err := body.child("options")

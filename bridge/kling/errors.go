@@ -51,6 +51,11 @@ type Error struct {
 	AccountWide bool
 	// NotFound says of a query that Kling answered that it has no such task. One that was just created may be found later.
 	NotFound bool
+	// Foreign says that the answer was not Kling's but that of something before it: a page, another vendor's JSON, a
+	// redirect. It is no verdict on the request. Message has the page's title.
+	Foreign bool
+	// Exists says of a create call that Kling knows a task with the same external id.
+	Exists bool
 
 	Code       int    // Kling's, 0 where it gave none
 	HTTPStatus int    // 0 where there was no answer

@@ -16,14 +16,21 @@ const (
 	PoolTryOn Pool = "try-on"
 )
 
-// Generation is one of the two API generations that run side by side on the same host.
+// Generation is one of the API generations that run side by side on the same host. Each has a query surface of its own.
 type Generation string
 
-// The generations. Kling's own rule to tell them apart: a model in the path is the newer one.
+// The generations. Kling's own rule to tell the first two apart: a model in the path is the newer one.
 const (
-	V1 Generation = "v1" // flat bodies, GET <path>/{id}, "succeed"
-	V2 Generation = "v2" // settings and options, GET /tasks, "succeeded"
+	V1        Generation = "v1"        // flat bodies, GET <path>/{id}, "succeed"
+	V2        Generation = "v2"        // settings and options, GET /tasks, "succeeded"
+	Solutions Generation = "solutions" // bodies as in V2 but no model in the path, GET /solutions (Kling's solution pages, 2026-09)
 )
+
+// Generations returns every generation.
+func Generations() []Generation { return []Generation{V1, V2, Solutions} }
+
+// NestsOptions reports whether callback_url and external_task_id go into the body's options rather than beside them.
+func (g Generation) NestsOptions() bool { return g != V1 }
 
 // Kind is one sort of task.
 type Kind struct {
@@ -72,6 +79,9 @@ func DefaultKinds() Kinds {
 	add(V1, PoolImage, "/v1/general/ai-multi-shot", "ai-multi-shot")
 	add(V1, PoolTryOn, "/v1/images/kolors-virtual-try-on", "kolors-virtual-try-on")
 	add(V2, PoolVideo, "/{kind}/{model}", "text-to-video", "image-to-video", "omni-video", "motion-control")
+	add(Solutions, PoolTryOn, "/solutions/virtual_try_on", "virtual-try-on")
+	add(Solutions, PoolVideo, "/solutions/drama_subtitle", "drama-subtitle")
+	add(Solutions, PoolVideo, "/solutions/e-commerce/clothing_dupe", "clothing-dupe")
 	return newKinds(rows)
 }
 
@@ -113,9 +123,10 @@ var (
 
 // With returns the table with rows added from a list such as
 //
-//	name=/v1/videos/new-thing:video,name2=/new-route/{model}:image
+//	name=/v1/videos/new-thing:video,name2=/new-route/{model}:image,name3=/solutions/x:video
 //
-// A path with {model} makes the kind a V2 one. A name that is already in the table replaces that row.
+// The generation follows from the path: /v1/… is V1, one with {model} V2, /solutions/… Solutions; any other path is an
+// error. A name that is already in the table replaces that row.
 func (ks Kinds) With(list string) (Kinds, error) {
 	rows := ks.All()
 	for item := range strings.SplitSeq(list, ",") {
@@ -148,10 +159,8 @@ func parseKind(item string) (Kind, error) {
 	if i < 0 {
 		return Kind{}, fmt.Errorf("kind %q: want name=/path:pool", item)
 	}
-	k := Kind{Name: name, Path: rest[:i], Pool: Pool(rest[i+1:]), Generation: V1}
-	if strings.Contains(k.Path, modelSegment) {
-		k.Generation = V2
-	}
+	k := Kind{Name: name, Path: rest[:i], Pool: Pool(rest[i+1:])}
+	k.Generation = generationOf(k.Path)
 	switch {
 	case k.Name == ReservedName:
 		return Kind{}, fmt.Errorf("kind %q: the name %s is reserved", item, ReservedName)
@@ -159,9 +168,25 @@ func parseKind(item string) (Kind, error) {
 		return Kind{}, fmt.Errorf("kind %q: the name wants 1 to 64 of a-z, 0-9, _ and -", item)
 	case !extraPath.MatchString(k.Path) || strings.Contains(k.Path, "/../") || strings.HasSuffix(k.Path, "/.."):
 		return Kind{}, fmt.Errorf("kind %q: %q is no path of a create call", item, k.Path)
+	case k.Generation == "":
+		return Kind{}, fmt.Errorf("kind %q: the path %s begins with neither /v1/ nor /solutions/ and has no %s", item, k.Path, modelSegment)
 	case !poolName.MatchString(string(k.Pool)):
 		return Kind{}, fmt.Errorf("kind %q: the pool wants 1 to 32 of a-z, 0-9 and -", item)
 	default:
 		return k, nil
+	}
+}
+
+// generationOf tells the generation of a create path; empty: it is none of Kling's.
+func generationOf(path string) Generation {
+	switch {
+	case strings.Contains(path, modelSegment):
+		return V2
+	case strings.HasPrefix(path, "/v1/"):
+		return V1
+	case strings.HasPrefix(path, "/solutions/"):
+		return Solutions
+	default:
+		return ""
 	}
 }

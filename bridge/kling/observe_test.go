@@ -35,7 +35,7 @@ func TestEveryCallIsObserved(t *testing.T) {
 	}
 	_, _ = observed.QueryExternal(t.Context(), k, "1")
 	_, _ = observed.List(t.Context(), k, 1, 10)
-	_, _ = observed.QueryTasks(t.Context(), []string{"1"})
+	_, _ = observed.QueryTasks(t.Context(), kling.V2, []string{"1"})
 	if err := observed.CheckCredentials(t.Context()); err != nil || last.Err != nil {
 		t.Errorf("check: %v, observed %+v", err, last)
 	}

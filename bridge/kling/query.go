@@ -35,8 +35,8 @@ func (c *Client) queryOne(
 		return Task{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, errors.New("want an id"))
 	}
 	r.path = k.Path + "/" + pathSegment(id)
-	if k.Generation == V2 {
-		r.path = tasksPath(param, id)
+	if k.Generation != V1 {
+		r.path = tasksPath(k.Generation, param, id)
 	}
 	a, err := c.call(ctx, r)
 	if err != nil {
@@ -69,13 +69,13 @@ func (c *Client) List(ctx context.Context, k Kind, page, size int) ([]Task, erro
 	return c.queryMany(ctx, r)
 }
 
-// QueryTasks asks for V2 tasks by Kling's ids. The answer has them in any order and leaves out those that Kling does
+// QueryTasks asks for tasks of V2 or Solutions by Kling's ids. The answer has them in any order and leaves out those that Kling does
 // not know and those that can't be read. Kling documents no maximum; 100 ids keep the URL short.
-func (c *Client) QueryTasks(ctx context.Context, ids []string) ([]Task, error) {
+func (c *Client) QueryTasks(ctx context.Context, g Generation, ids []string) ([]Task, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	return c.queryMany(ctx, request{op: "query tasks", method: http.MethodGet, path: tasksPath("task_ids", ids...)})
+	return c.queryMany(ctx, request{op: "query tasks", method: http.MethodGet, path: tasksPath(g, "task_ids", ids...)})
 }
 
 // queryMany does not let one entry that can't be read hide the others: asked for by itself it will say why.
@@ -93,12 +93,17 @@ func (c *Client) queryMany(ctx context.Context, r request) (tasks []Task, err er
 	return tasks, nil
 }
 
-func tasksPath(param string, ids ...string) string {
+// tasksPath is the path of a query by ids. Solutions have a query surface of their own.
+func tasksPath(g Generation, param string, ids ...string) string {
+	path := "/tasks"
+	if g == Solutions {
+		path = "/solutions"
+	}
 	escaped := make([]string, 0, len(ids))
 	for _, id := range ids {
 		escaped = append(escaped, url.QueryEscape(id))
 	}
-	return "/tasks?" + param + "=" + strings.Join(escaped, ",")
+	return path + "?" + param + "=" + strings.Join(escaped, ",")
 }
 
 // pathSegment escapes an id. One that is nothing but dots would be resolved as a step in the path.

@@ -145,7 +145,7 @@ func TestQueryWantsAnID(t *testing.T) {
 	if e := failure(t, err); e.Action != kling.ActionReject || e.NotFound {
 		t.Errorf("got %s, not found %t: %v", e.Action, e.NotFound, e)
 	}
-	if tasks, err := client.QueryTasks(t.Context(), nil); err != nil || tasks != nil {
+	if tasks, err := client.QueryTasks(t.Context(), kling.V2, nil); err != nil || tasks != nil {
 		t.Errorf("no ids: got %v, %v", tasks, err)
 	}
 }
@@ -186,7 +186,7 @@ func TestQueryTasks(t *testing.T) {
 		}
 		_, _ = w.Write(golden(t, "query_tasks"))
 	})
-	tasks, err := client.QueryTasks(t.Context(), []string{"933000000000000273", "933000000000000274", "a,b&c"})
+	tasks, err := client.QueryTasks(t.Context(), kling.V2, []string{"933000000000000273", "933000000000000274", "a,b&c"})
 	if err != nil || len(tasks) != 2 {
 		t.Fatalf("got %+v, %v", tasks, err)
 	}

@@ -34,6 +34,8 @@ type Task struct {
 	Videos     []Video
 	Images     []Image
 	Audios     []Audio
+	Files      []File   // outputs of other types that have a URL
+	Odd        []string // fields of a type that Kling never sends there: they count as absent, Raw has them
 	// Units is what the task cost, a decimal string: final_unit_deduction (v1) as sent, or the exact sum of the unit rows
 	// of billing (v2).
 	Units string
@@ -61,6 +63,18 @@ type Audio struct {
 	URLMP3   string
 	URLWAV   string
 	Duration string // in seconds, as sent: the mp3's, else the wav's
+}
+
+// File is an output of a type that is neither video, image nor audio, such as srt.
+type File struct {
+	Type string // as sent
+	URL  string
+}
+
+// HasResult reports whether a task brought anything along that its requester could use. A success without any may be one
+// whose body was cut on its way.
+func (t Task) HasResult() bool {
+	return len(t.Videos)+len(t.Images)+len(t.Audios)+len(t.Files) > 0
 }
 
 // ErrMalformed says that a text is not what Kling sends: not UTF-8, not one JSON object, or a field of an impossible
