@@ -15,8 +15,6 @@ const (
 	bulkFrom = 4
 	// pageSize is the largest list page Kling gives.
 	pageSize = 500
-	// idsPerQuery bounds a v2 query; Kling documents no maximum, and this keeps the URL short.
-	idsPerQuery = 100
 )
 
 // pollKind asks about all due tasks of one kind in as few calls as it can, and acts on what is answered beside the
@@ -105,7 +103,7 @@ func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
 // pollByIDs asks by lists of ids.
 func (p *poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) {
 	for len(due) > 0 {
-		n := min(len(due), idsPerQuery)
+		n := min(len(due), kling.MaxIDs)
 		chunk := due[:n]
 		due = due[n:]
 		ids := make([]string, 0, n)

@@ -12,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -216,13 +217,19 @@ func (r request) notFound(a answer) *Error {
 	return failure
 }
 
-// asNotFound marks the refusals of a query that mean an unknown id. What v1 answers is not documented, so both codes
-// that could are taken for it.
+// denial is how Kling's message begins when a query names an id that it does not know: "Task not found by id/external
+// id: job-7" (recorded 2026-09, of V1 kinds, with code 1201).
+const denial = "task not found"
+
+// asNotFound marks the refusals of a query that mean an unknown id. Kling uses one of their codes also for a route that
+// it has retired ("This API is no longer available", recorded 2026-09), which denies no task.
 func asNotFound(err error) error {
 	failure, ok := errors.AsType[*Error](err)
-	if ok && (failure.Code == codeMissing || failure.Code == codeBadValue) {
-		failure.NotFound = true
+	if !ok {
+		return err
 	}
+	denied := strings.HasPrefix(strings.ToLower(failure.Message), denial)
+	failure.NotFound = failure.Code == codeMissing || failure.Code == codeBadValue && denied
 	return err
 }
 

@@ -133,6 +133,10 @@ func (c *Client) String() string { return "kling client of " + c.base }
 // GoString is String for %#v.
 func (c *Client) GoString() string { return c.String() }
 
+// HasAPIKey reports whether calls carry an API key. All but /v1 and /account refuse an access-key pair (recorded 2026-09:
+// HTTP 401, code 1002).
+func (c *Client) HasAPIKey() bool { return c.auth.credentials.APIKey != "" }
+
 // Close closes idle connections. Calls under way go on.
 func (c *Client) Close() {
 	// Not by way of c.http: the tracing transport between does not pass it on.

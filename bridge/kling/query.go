@@ -25,6 +25,63 @@ func (c *Client) QueryExternal(ctx context.Context, k Kind, externalID string) (
 	})
 }
 
+// Find asks for a task by Kling's id, wherever it may be, as [Client.FindExternal] does.
+func (c *Client) Find(ctx context.Context, k Kind, taskID string) (Task, error) {
+	return c.find(k, func(k Kind) (Task, error) { return c.Query(ctx, k, taskID) })
+}
+
+// FindExternal asks for a task by the external id it was created with, wherever it may be: by the kind's own query and,
+// where that denies it or is no longer served, by GET /tasks, which sees V1 tasks of every kind as well (recorded
+// 2026-09). An [*Error] has NotFound set only if everything that was asked denies the task; else it says what was not
+// answered.
+//
+// GET /tasks has no say with an access-key pair, which it refuses, and on a host that does not serve it: Kling's former
+// global host answers it with an HTML page (recorded 2026-09).
+func (c *Client) FindExternal(ctx context.Context, k Kind, externalID string) (Task, error) {
+	return c.find(k, func(k Kind) (Task, error) { return c.QueryExternal(ctx, k, externalID) })
+}
+
+func (c *Client) find(k Kind, query func(Kind) (Task, error)) (Task, error) {
+	task, err := query(k)
+	if err == nil || k.Generation == V2 || !c.HasAPIKey() || !Refused(err) {
+		return task, err
+	}
+	anywhere := Kind{Name: k.Name, Generation: V2}
+	task, everywhereErr := query(anywhere)
+	if everywhereErr == nil {
+		return task, nil
+	}
+	if failure, ok := errors.AsType[*Error](everywhereErr); ok && !failure.NotFound && isDenial(err) && !notServed(failure) {
+		return Task{}, everywhereErr
+	}
+	return Task{}, err
+}
+
+func isDenial(err error) bool {
+	failure, ok := errors.AsType[*Error](err)
+	return ok && failure.NotFound
+}
+
+// notServed tells the answer of a host that does not have a route at all.
+func notServed(e *Error) bool { return e.HTTPStatus == http.StatusNotFound && e.Code == 0 }
+
+// Refused reports whether the answer to a query or list concerns only what was asked: a refusal, a page that is not
+// Kling's, or something unreadable. Asking for the same in another way may fare better. It does not where Kling is away,
+// busy or has no trust in the credentials.
+func Refused(err error) bool {
+	failure, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		return false
+	case failure.NotFound, failure.Action == ActionReject, failure.HTTPStatus == http.StatusNotFound:
+		return true
+	case failure.HTTPStatus >= 500, failure.Class == ClassAuth, failure.Class == ClassAccount, failure.Class == ClassCapacity:
+		return false
+	default:
+		return failure.Foreign || errors.Is(err, ErrMalformed)
+	}
+}
+
 // queryOne asks by one id and returns the task that is wanted, even from an array. alone says that there is no other.
 func (c *Client) queryOne(
 	ctx context.Context, r request, k Kind, param, id string, wanted func(t Task, alone bool) bool,
@@ -69,8 +126,12 @@ func (c *Client) List(ctx context.Context, k Kind, page, size int) ([]Task, erro
 	return c.queryMany(ctx, r)
 }
 
-// QueryTasks asks for tasks of V2 or Solutions by Kling's ids. The answer has them in any order and leaves out those that Kling does
-// not know and those that can't be read. Kling documents no maximum; 100 ids keep the URL short.
+// MaxIDs is how many ids Kling takes in one query of GET /tasks (recorded 2026-09: with more it refuses all of them) and
+// of GET /solutions (its solution pages, 2026-09).
+const MaxIDs = 20
+
+// QueryTasks asks for tasks of V2 or Solutions by Kling's ids, at most [MaxIDs] of them. The answer has them in any
+// order and leaves out those that Kling does not know and those that can't be read.
 func (c *Client) QueryTasks(ctx context.Context, g Generation, ids []string) ([]Task, error) {
 	if len(ids) == 0 {
 		return nil, nil

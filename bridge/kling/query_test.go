@@ -107,7 +107,9 @@ func TestQueryNotFound(t *testing.T) {
 		notFound bool
 	}{
 		"404 with 1203":    {404, `{"code":1203,"message":"task not found"}`, true},
-		"400 with 1201":    {400, `{"code":1201,"message":"task id is invalid"}`, true},
+		"400 with 1201":    {400, `{"code":1201,"message":"Task not found by id/external id: 1"}`, true}, // recorded 2026-09
+		"a retired route":  {400, `{"code":1201,"message":"This API is no longer available"}`, false},    // recorded 2026-09
+		"a bad value":      {400, `{"code":1201,"message":"task id is invalid"}`, false},
 		"no data":          {200, `{"code":0,"message":"SUCCEED"}`, true},
 		"null":             {200, `{"code":0,"data":null}`, true},
 		"an empty array":   {200, `{"code":0,"data":[]}`, true},
