@@ -2,7 +2,6 @@ package kling
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,9 +10,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // maxAnswer bounds an answer in bytes. A list page of 500 tasks takes about 2 MB.
@@ -64,8 +63,9 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	if ctx.Err() != nil {
 		return answer{}, r.fail(verdict{action: ActionRetry, class: ClassKling}, context.Cause(ctx))
 	}
-	timeout := fmt.Errorf("no answer within %s: %w", c.timeout, context.DeadlineExceeded)
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, timeout)
+	limit := c.timeout + uploadTime(r.bodySize())
+	timeout := fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeout)
 	defer cancel()
 
 	token, err := c.auth.bearer()
@@ -111,11 +111,20 @@ func (c *Client) send(ctx context.Context, r request, token string) (answer, *Er
 	if err != nil {
 		return answer{}, r.truncated(ctx, res.StatusCode, err)
 	}
-	a, failure := r.read(res.StatusCode, body)
+	a, failure := r.read(res.StatusCode, res.Header, body)
 	if failure != nil {
 		failure.Message = line(c.auth.redact(failure.Message, token), maxMessage)
 	}
 	return a, failure
+}
+
+// uploadRate is what a line must carry, in bytes a second, for a body to get through in time: a body with an image of
+// 50 MB takes minutes on many.
+const uploadRate = 256 << 10
+
+// uploadTime is what a body adds to the time that a call may take.
+func uploadTime(size int64) time.Duration {
+	return time.Duration(size/uploadRate) * time.Second
 }
 
 func readAnswer(body io.Reader) ([]byte, error) {
@@ -127,50 +136,6 @@ func readAnswer(body io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("answer is larger than %d bytes", maxAnswer)
 	}
 	return data, nil
-}
-
-// envelope is around every answer; errors come without data.
-type envelope struct {
-	Code      text            `json:"code"`
-	Message   text            `json:"message"`
-	RequestID text            `json:"request_id"`
-	Data      json.RawMessage `json:"data"`
-}
-
-// read tells acceptance from refusal. Only 2xx with code 0 is acceptance: some clients have met refusals in a 200.
-func (r request) read(status int, body []byte) (answer, *Error) {
-	var e envelope
-	decodeErr := json.Unmarshal(bytes.ToValidUTF8(body, []byte("\uFFFD")), &e)
-	a := answer{status: status, requestID: line(string(e.RequestID), maxRequestID), data: e.Data}
-	code, codeErr := strconv.Atoi(string(e.Code))
-	if status < 200 || status > 299 {
-		return answer{}, r.refused(a, code, string(e.Message), decodeErr == nil)
-	}
-	switch {
-	case decodeErr != nil:
-		return answer{}, r.malformed(a, decodeErr)
-	case codeErr != nil:
-		return answer{}, r.malformed(a, errors.New("no code"))
-	case code != 0:
-		return answer{}, r.refused(a, code, string(e.Message), true)
-	default:
-		return a, nil
-	}
-}
-
-// refused is the failure of a call that was answered with a code or a status that is no success.
-func (r request) refused(a answer, code int, message string, isEnvelope bool) *Error {
-	v, known := judgeCode(code)
-	if !known {
-		v = judgeStatus(a.status, code, isEnvelope)
-	}
-	if code == codeBadValue && refusal.MatchString(message) {
-		v.class = ClassPolicy // Kling's solution APIs refuse content with this code
-	}
-	failure := r.fail(v, nil)
-	failure.HTTPStatus, failure.Code, failure.RequestID = a.status, code, a.requestID
-	failure.Message = cmp.Or(message, http.StatusText(a.status))
-	return failure
 }
 
 // fail makes the error of a call. A query creates nothing, so its outcome is never worth a lookup.

@@ -3,6 +3,7 @@ package kling
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -29,7 +30,8 @@ type Options struct {
 	// BaseURL is where Kling is, with or without a trailing /v1. Plain http is for loopback only. Empty: DefaultBaseURL.
 	BaseURL     string
 	Credentials Credentials
-	// Timeout bounds one call, from connecting to the last byte of the answer. Zero: 60 s.
+	// Timeout bounds one call, from connecting to the last byte of the answer. Zero: 60 s. A body adds a second for each
+	// whole 256 KiB.
 	Timeout time.Duration
 	// Transport carries the calls. It should honour net/http/httptrace, as http.Transport does: of one that doesn't, every
 	// error of a create call means an unknown outcome. Nil: an http.Transport of the client's own.
@@ -169,7 +171,8 @@ func (c *Client) Create(ctx context.Context, k Kind, model string, body ...[]byt
 }
 
 // CheckCredentials asks for the account's costs, which is free and creates nothing. Kling allows one such call a
-// second.
+// second. The answer has a code of its own inside (Kling's account page, 2026-09), and fails the call as the outer one
+// does.
 func (c *Client) CheckCredentials(ctx context.Context) (err error) {
 	r := request{op: "check credentials", method: http.MethodGet}
 	done := c.watch(ctx, r.op)
@@ -180,6 +183,20 @@ func (c *Client) CheckCredentials(ctx context.Context) (err error) {
 		"end_time":   {strconv.FormatInt(now.UnixMilli(), 10)},
 	}
 	r.path = "/account/costs?" + period.Encode()
-	_, err = c.call(ctx, r)
-	return err
+	a, err := c.call(ctx, r)
+	if err != nil {
+		return err
+	}
+	var costs struct {
+		Code    json.RawMessage `json:"code"`
+		Message json.RawMessage `json:"msg"`
+	}
+	if json.Unmarshal(a.data, &costs) != nil {
+		return nil // the credentials are good, whatever this is
+	}
+	code, err := strconv.Atoi(readText(costs.Code))
+	if err != nil || code == 0 {
+		return nil
+	}
+	return r.refused(a, code, oneLine(readText(costs.Message)))
 }

@@ -52,9 +52,12 @@ type Error struct {
 	// NotFound says of a query that Kling answered that it has no such task. One that was just created may be found later.
 	NotFound bool
 	// Foreign says that the answer was not Kling's but that of something before it: a page, another vendor's JSON, a
-	// redirect. It is no verdict on the request. Message has the page's title.
+	// redirect. It is no verdict on the request. Message has the page's title or the error's text. With [ActionPause] it
+	// concerns the kind; whether it concerns more is unknown. What gateways answer in passing, 429 and 5xx, is not
+	// called foreign.
 	Foreign bool
-	// Exists says of a create call that Kling knows a task with the same external id.
+	// Exists says of a create call that Kling knows a task with the same external id (recorded 2026-09: such ids are
+	// unique in an account, and the refused call makes nothing). Look that task up.
 	Exists bool
 
 	Code       int    // Kling's, 0 where it gave none
@@ -158,18 +161,15 @@ func judgeCode(code int) (verdict, bool) {
 	}
 }
 
-// judgeStatus is for answers without a code that is known.
-func judgeStatus(status, code int, envelope bool) verdict {
-	const everyPool = true
+// judgeStatus is for answers of Kling's without a code that is known.
+func judgeStatus(status, code int) verdict {
 	switch {
 	case status >= 500, code >= 5000, status == http.StatusRequestTimeout:
 		return verdict{ActionLookup, ClassKling, false}
-	case status >= 300 && status < 400, status == http.StatusNotFound && !envelope:
-		// Somebody else's answer: the base URL names a host that does not serve this API. Kling's former global host
-		// answers the newer routes with an HTML page (recorded 2026-09).
-		return verdict{ActionPause, ClassKling, everyPool}
+	case status >= 300 && status < 400:
+		return verdict{ActionPause, ClassKling, false}
 	case status == http.StatusUnauthorized:
-		return verdict{ActionPause, ClassAuth, everyPool}
+		return verdict{ActionPause, ClassAuth, true}
 	case status == http.StatusTooManyRequests:
 		return verdict{ActionRetry, ClassCapacity, false}
 	case status == http.StatusForbidden:

@@ -95,28 +95,33 @@ func TestAnswersWithoutAnEnvelope(t *testing.T) {
 	t.Parallel()
 	const page = "<html><body>sorry</body></html>"
 	tests := []struct {
-		status int
-		body   string
-		action kling.Action
+		status  int
+		body    string
+		action  kling.Action
+		foreign bool
 	}{
-		{200, page, kling.ActionLookup},
-		{200, "", kling.ActionLookup},
-		{200, `{"code":0,"data":{"task_id":"87`, kling.ActionLookup},
-		{200, `{"code":0}`, kling.ActionLookup},
-		{200, `{"code":0,"data":[]}`, kling.ActionLookup},
-		{200, `{"code":0,"data":{"task_status":"submitted"}}`, kling.ActionLookup},
-		{200, `{"code":0,"data":[{"task_id":"1"},{"task_id":"2"}]}`, kling.ActionLookup},
-		{200, `{"data":{"task_id":"1"}}`, kling.ActionLookup},
-		{204, "", kling.ActionLookup},
-		{302, page, kling.ActionPause},
-		{400, page, kling.ActionReject},
-		{404, page, kling.ActionPause},
-		{404, "", kling.ActionPause},
-		{429, page, kling.ActionRetry},
-		{500, "", kling.ActionLookup},
-		{502, page, kling.ActionLookup},
-		{503, page, kling.ActionLookup},
-		{504, page, kling.ActionLookup},
+		{200, page, kling.ActionLookup, true},
+		{200, "", kling.ActionLookup, false},
+		{200, `{"code":0,"data":{"task_id":"87`, kling.ActionLookup, false},
+		{200, `{"code":0}`, kling.ActionLookup, false},
+		{200, `{"code":0,"data":[]}`, kling.ActionLookup, false},
+		{200, `{"code":0,"data":{"task_status":"submitted"}}`, kling.ActionLookup, false},
+		{200, `{"code":0,"data":[{"task_id":"1"},{"task_id":"2"}]}`, kling.ActionLookup, false},
+		{200, `{"data":{"task_id":"1"}}`, kling.ActionLookup, true},
+		{204, "", kling.ActionLookup, false},
+		{302, page, kling.ActionPause, true},
+		{400, page, kling.ActionPause, true},
+		{401, page, kling.ActionPause, true},
+		{403, page, kling.ActionPause, true},
+		{404, page, kling.ActionPause, true},
+		{404, "", kling.ActionPause, true},
+		{408, page, kling.ActionLookup, false},
+		{413, page, kling.ActionPause, true},
+		{429, page, kling.ActionRetry, false},
+		{500, "", kling.ActionLookup, false},
+		{502, page, kling.ActionLookup, false},
+		{503, page, kling.ActionLookup, false},
+		{504, page, kling.ActionLookup, false},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%d %.20s", test.status, test.body), func(t *testing.T) {
@@ -124,8 +129,8 @@ func TestAnswersWithoutAnEnvelope(t *testing.T) {
 			client := newClient(t, respond(test.status, test.body))
 			_, err := client.Create(t.Context(), kind(t, "text2video"), "", []byte(`{}`))
 			e := failure(t, err)
-			if e.Action != test.action || e.HTTPStatus != test.status {
-				t.Errorf("got %s, HTTP %d: %v", e.Action, e.HTTPStatus, e)
+			if e.Action != test.action || e.HTTPStatus != test.status || e.Foreign != test.foreign || e.AccountWide {
+				t.Errorf("got %s, HTTP %d, foreign %t: %v", e.Action, e.HTTPStatus, e.Foreign, e)
 			}
 			if strings.Contains(e.Error(), "sorry") {
 				t.Errorf("the error quotes the page: %v", e)
