@@ -65,8 +65,8 @@ func TestTaskThatCannotBeQueriedYet(t *testing.T) {
 		t.Errorf("got %+v", ev)
 	}
 	calls := w.sim.Calls()
-	if len(w.sim.Tasks()) != 1 || calls.Creates != 2 || calls.Refused[1201] != 1 {
-		t.Errorf("%d tasks, %d creates, refused %v; want one task that a second create found", len(w.sim.Tasks()), calls.Creates, calls.Refused)
+	if len(w.sim.Tasks()) != 1 || calls.Creates != 2 || calls.RefusedCreates[1201] != 1 {
+		t.Errorf("%d tasks, %d creates, refused %v; want one task that a second create found", len(w.sim.Tasks()), calls.Creates, calls.RefusedCreates)
 	}
 }
 

@@ -221,7 +221,7 @@ func TestCallsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"Creates":2,"Queries":2,"ListPages":2,"AccountCosts":1,"Refused":{"1201":1}}`
+	const want = `{"Creates":2,"Queries":2,"ListPages":2,"AccountCosts":1,"Refused":{"1201":1},"RefusedCreates":{"1201":1}}`
 	if string(got) != want {
 		t.Errorf("calls %s, want %s", got, want)
 	}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 const (
@@ -37,8 +35,8 @@ func (s *Server) authorize(r *http.Request, c call) *refusal {
 	if s.options.AccessKey == "" || len(parts) != 3 {
 		return &refusal{1002, "api key not found"}
 	}
-	if c.generation() == kling.V2 {
-		return &refusal{code: 1002} // the newer API takes keys only, a developer found in 2026
+	if c.keyOnly() {
+		return &refusal{code: 1002}
 	}
 	return s.checkJWT(parts[0], parts[1], parts[2])
 }

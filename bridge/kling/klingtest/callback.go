@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 const (
@@ -47,7 +49,7 @@ func callbackClient(c *http.Client) *http.Client {
 
 // callsBack reports whether that status of the task is called back at all.
 func (s *Server) callsBack(view TaskView) bool {
-	if view.CallbackURL == "" {
+	if view.CallbackURL == "" || tellsEndOnly(view.Kind) && !view.Ended() {
 		return false
 	}
 	switch s.options.Callbacks {
@@ -61,6 +63,10 @@ func (s *Server) callsBack(view TaskView) bool {
 		return view.Status != StatusSubmitted
 	}
 }
+
+// tellsEndOnly reports whether tasks of the kind call back once they have ended only, whatever others do (the pages of
+// these solutions, 2026-09).
+func tellsEndOnly(k kling.Kind) bool { return k.Name == tryOnSolution || k.Name == subtitleSolution }
 
 // callBack sends a status on its way, as the fault allows.
 func (s *Server) callBack(t *task, view TaskView, fault CallbackFault) {

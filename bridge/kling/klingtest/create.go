@@ -1,8 +1,8 @@
 package klingtest
 
 import (
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math"
 	"mime"
@@ -84,20 +84,20 @@ func (s *Server) draft(c call, raw []byte, body fields) (*task, *refusal) {
 		return nil, &refusal{1201, message}
 	}
 	options := body
-	if c.kind.Generation == kling.V2 {
+	if c.kind.Generation.NestsOptions() {
 		options = body.object("options")
 	}
 	t := &task{
 		TaskView: TaskView{
 			ExternalID:  options.text("external_task_id"),
 			Kind:        c.kind,
-			Model:       c.model,
+			Model:       cmp.Or(c.model, body.text("model_name"), body.object("input").text("model_name")),
 			Prompt:      promptOf(body),
 			CallbackURL: options.text("callback_url"),
 			Slots:       slotsOf(c.kind.Pool, body),
 			Status:      StatusSubmitted,
 		},
-		watermark: options.object("watermark_info").spelled("enabled") == "true",
+		watermark: options.object("watermark_info").spelled("enabled") == "true" || options.spelled("watermark") == "true",
 		seconds:   secondsOf(body),
 		quality:   body.text("mode") + body.object("settings").text("resolution"),
 		source:    sourceOf(body),
@@ -108,9 +108,18 @@ func (s *Server) draft(c call, raw []byte, body fields) (*task, *refusal) {
 	}
 	s.checkPlacement(c, body, options, t.ExternalID)
 	if strings.Contains(t.Prompt, policyMark) {
-		return nil, &refusal{1301, "content security policy triggered"}
+		return nil, policyRefusal(c.kind.Generation)
 	}
 	return t, nil
+}
+
+// policyRefusal is how content is refused at creation. Solutions have a text of their own for it, under the code of a bad
+// value (Kling's solution pages, 2026-09).
+func policyRefusal(g kling.Generation) *refusal {
+	if g == kling.Solutions {
+		return &refusal{1201, "Failure to pass the risk control system"}
+	}
+	return &refusal{1301, "content security policy triggered"}
 }
 
 // promptOf returns the text that was asked for, wherever the kind has it.
@@ -180,8 +189,8 @@ func (s *Server) store(t *task, body []byte) reply {
 // roomFor says why a task can't be stored. The caller holds mu.
 func (s *Server) roomFor(t *task) *refusal {
 	if s.byExternal[t.ExternalID] != nil {
-		// Two clients found a reused id refused so; the text is not recorded.
-		return &refusal{1201, fmt.Sprintf("external_task_id value '%s' already exists", t.ExternalID)}
+		// Account-wide, over kinds and generations, whatever has become of the first task (recorded 2026-09).
+		return &refusal{1201, "External_task_id " + t.ExternalID + " already exists"}
 	}
 	if u := s.usage[t.Kind.Pool]; u.busy+t.Slots > u.limit {
 		return &refusal{code: 1303}

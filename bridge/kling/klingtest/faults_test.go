@@ -155,7 +155,7 @@ func TestQueryFaults(t *testing.T) {
 		seen[3].Route != klingtest.RouteCosts {
 		t.Errorf("asked about %+v", seen)
 	}
-	if got := sim.get(textToVideo + "/other"); got.Code != 1203 {
+	if got := sim.get(textToVideo + "/other"); got.Code != 1201 {
 		t.Errorf("unknown task: %s; want the refusal, which no effect loses", got.Body)
 	}
 }

@@ -132,7 +132,7 @@ func (s *Server) end(t *task) {
 		return
 	}
 	now := s.options.Now()
-	t.Status, t.UpdatedAt, t.EndedAt = success(t.Kind.Generation), now, now
+	t.Status, t.UpdatedAt, t.EndedAt = success(t.Kind), now, now
 	if failed {
 		t.Status, t.Message = StatusFailed, message
 	} else {
@@ -148,16 +148,16 @@ func (s *Server) end(t *task) {
 // verdict says whether a task fails. What it reads of t never changes.
 func (s *Server) verdict(t *task, view TaskView) (message string, failed bool) {
 	if t.quality == "480p" {
-		return "resolution 480p is not supported", true // taken at creation, as a live probe found (2026-09)
+		return "video resolution value '480p' is invalid", true // taken at creation all the same (a live probe, 2026-09)
 	}
 	return s.options.Fail(view)
 }
 
-func success(g kling.Generation) string {
-	if g == kling.V2 {
-		return StatusSucceeded
+func success(k kling.Kind) string {
+	if k.Generation == kling.V1 || k.Name == tryOnSolution {
+		return StatusSucceed
 	}
-	return StatusSucceed
+	return StatusSucceeded
 }
 
 // changed tells the world of a new status.

@@ -143,6 +143,10 @@ func TestEveryKind(t *testing.T) {
 		{"image-to-video", `{"contents":[{"type":"prompt","text":"p"}]}`, "video:1"},
 		{"omni-video", `{"contents":[{"type":"image","url":"https://x.test/a.png"}]}`, "video:1"},
 		{"motion-control", `{"contents":[{"type":"image","url":"https://x.test/a.png"}]}`, "video:1"},
+		{"virtual-try-on", `{"contents":[{"type":"image","url":"https://x.test/a.png"}]}`, "image:1"},
+		{"drama-subtitle", `{"contents":[{"type":"video","url":"https://x.test/a.mp4"}]}`, "subbed_video:1 srt:1 ass:1"},
+		{"clothing-dupe", `{"contents":[{"type":"image","url":"https://x.test/a.png"}]}`,
+			"product_image:1 model_images:1 model_images:1 product_video:1"},
 	}
 	table := kling.DefaultKinds()
 	if len(kinds) != len(table.All()) {
@@ -171,11 +175,12 @@ func TestEveryKind(t *testing.T) {
 func (a api) made(k kling.Kind, id string) string {
 	a.t.Helper()
 	var parts []string
-	if k.Generation == kling.V2 {
+	if k.Generation != kling.V1 {
+		path := map[kling.Generation]string{kling.V2: "/tasks", kling.Solutions: "/solutions"}[k.Generation]
 		var tasks []struct {
 			Outputs []struct{ Type string }
 		}
-		if err := json.Unmarshal(a.get("/tasks?task_ids="+id).Data, &tasks); err != nil {
+		if err := json.Unmarshal(a.get(path+"?task_ids="+id).Data, &tasks); err != nil {
 			a.t.Fatal(err)
 		}
 		for _, output := range tasks[0].Outputs {
@@ -237,9 +242,12 @@ func TestFailingTasks(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{}, object["task_result"]); diff != "" {
 		t.Errorf("result of a failed task (-want +got):\n%s", diff)
 	}
-	if body := sim.get("/tasks?task_ids=" + v2).Body; !strings.Contains(body, `"status":"failed"`) ||
-		!strings.Contains(body, `"amount":"0"`) {
-		t.Errorf("failed v2 task: %s", body)
+	for id, message := range map[string]string{v1: "Image pixel is invalid", v2: "video resolution value '480p' is invalid"} {
+		got := sim.inNewShape("/tasks", id)
+		// The billing has no charge_type (recorded 2026-09).
+		if got["status"] != "failed" || got["message"] != message || fmt.Sprint(got["billing"]) != "[map[amount:0]]" {
+			t.Errorf("failed task in the newer shape: %v", got)
+		}
 	}
 }
 

@@ -32,7 +32,9 @@ func newFiles(d *dice) files { return files{key: strconv.AppendInt(nil, d.betwee
 
 // link returns path and query of a result, in one of the recorded forms, with their characters.
 func (f files) link(name string, made time.Time) string {
-	folder := map[string]string{".mp4": "VIDEO", ".png": "IMAGE", ".mp3": "AUDIO", ".wav": "AUDIO"}[path.Ext(name)]
+	folder := map[string]string{
+		".mp4": "VIDEO", ".png": "IMAGE", ".mp3": "AUDIO", ".wav": "AUDIO", ".srt": "TEXT", ".ass": "TEXT",
+	}[path.Ext(name)]
 	file := filesPath + "bs2/upload-kling/" + folder + "/" + made.UTC().Format("20060102") + "/" + name
 	return file + "?" + f.query(file, made.Add(linkLife).Unix())
 }
@@ -65,6 +67,7 @@ func (f files) serve(w http.ResponseWriter, r *http.Request, now time.Time) {
 	}
 	name := map[string]string{
 		".mp4": "video.mp4", ".png": "image.png", ".mp3": "audio.mp3", ".wav": "audio.wav",
+		".srt": "subtitles.srt", ".ass": "subtitles.ass",
 	}[path.Ext(r.URL.Path)]
 	content, err := mediaFiles.ReadFile("media/" + name)
 	if err != nil {
@@ -80,6 +83,7 @@ func (f files) serve(w http.ResponseWriter, r *http.Request, now time.Time) {
 func contentType(name string) string {
 	return map[string]string{
 		".mp4": "video/mp4", ".png": "image/png", ".mp3": "audio/mpeg", ".wav": "audio/wav",
+		".srt": "application/x-subrip", ".ass": "text/x-ssa",
 	}[path.Ext(name)]
 }
 

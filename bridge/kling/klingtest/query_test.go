@@ -27,8 +27,10 @@ func TestQueryByEitherID(t *testing.T) {
 		}
 	}
 	for _, path := range []string{imageToVideo + "/" + id, textToVideo + "/unknown"} {
-		if got := sim.get(path); got.HTTPStatus != http.StatusNotFound || got.Code != 1203 {
-			t.Errorf("GET %s: %d %s; want 1203", path, got.HTTPStatus, got.Body)
+		got := sim.get(path) // recorded 2026-07 and 2026-09
+		want := "Task not found by id/external id: " + path[strings.LastIndex(path, "/")+1:]
+		if got.HTTPStatus != http.StatusBadRequest || got.Code != 1201 || got.Message != want || got.Data != nil {
+			t.Errorf("GET %s: %d %s; want 1201 %q", path, got.HTTPStatus, got.Body, want)
 		}
 	}
 }
@@ -90,8 +92,8 @@ func TestQueryTasks(t *testing.T) {
 	second := sim.create(v2Video, `{"prompt":"p","options":{"external_task_id":"job-2"}}`)
 	older := sim.create(textToVideo, `{"prompt":"p","external_task_id":"job-3"}`)
 	for query, want := range map[string][]string{
-		"task_ids=" + second + "," + first + ",1," + older: {second, first},
-		"external_task_ids=job-1,job-3":                    {first},
+		"task_ids=" + second + "," + first + ",1," + older: {second, first, older}, // both generations (recorded 2026-09)
+		"external_task_ids=job-1,job-3":                    {first, older},
 		"external_task_ids=" + first:                       nil,
 		"task_ids=nobody":                                  nil,
 	} {
@@ -117,9 +119,14 @@ type page struct {
 
 func (a api) page(t *testing.T, body string) (page, []string) {
 	t.Helper()
+	return a.pageOf(t, "/tasks", body)
+}
+
+func (a api) pageOf(t *testing.T, path, body string) (page, []string) {
+	t.Helper()
 	var p page
-	if err := json.Unmarshal(a.post("/tasks", body).Data, &p); err != nil {
-		t.Fatalf("POST /tasks %s: %v", body, err)
+	if err := json.Unmarshal(a.post(path, body).Data, &p); err != nil {
+		t.Fatalf("POST %s %s: %v", path, body, err)
 	}
 	return p, taskIDs(t, p.Result, "id")
 }
@@ -128,9 +135,10 @@ func TestTaskPages(t *testing.T) {
 	t.Parallel()
 	sim := newAPI(t, klingtest.Options{})
 	var newestFirst []string
-	for range 5 {
-		newestFirst = append(newestFirst, sim.create(v2Video, `{"prompt":"p"}`))
-		sim.create(textToVideo, `{"prompt":"p"}`)
+	for i := range 5 {
+		path := []string{v2Video, textToVideo}[i%2] // both generations are in it (recorded 2026-09)
+		newestFirst = append(newestFirst, sim.create(path, `{"prompt":"p"}`))
+		sim.create(subtitles, oneVideo)
 	}
 	slices.Reverse(newestFirst)
 	var got []string
@@ -163,6 +171,8 @@ func TestTaskPageFilters(t *testing.T) {
 		for body, want := range map[string][]string{
 			`{}`:                            {recent, old},
 			`{"start_time":"` + hour + `"}`: {recent},
+			`{"start_time":` + hour + `}`:   {recent}, // both were taken (recorded 2026-09)
+			`{"end_time":` + hour + `}`:     {recent, old},
 			`{"filters":[{"key":"status","values":["succeeded","failed"]}]}`: {old},
 			`{"filters":[{"key":"product_type","values":["video"]}]}`:        {recent, old},
 			`{"filters":[{"key":"product_type","values":["image"]}]}`:        nil,
@@ -172,7 +182,7 @@ func TestTaskPageFilters(t *testing.T) {
 			}
 		}
 		for _, body := range []string{
-			`{"limit":501}`, `{"limit":0}`, `{"start_time":1}`, `{"end_time":"x"}`, `{"cursor":"x"}`,
+			`{"limit":501}`, `{"limit":0}`, `{"start_time":true}`, `{"end_time":"x"}`, `{"cursor":"x"}`,
 			`{"filters":[{"key":"model"}]}`,
 		} {
 			sim.refused("/tasks", body, http.StatusBadRequest, 1201)
@@ -196,11 +206,11 @@ func TestQueryLag(t *testing.T) {
 				len(taskIDs(t, sim.get("/tasks?task_ids="+v2).Data, "id")), len(page))
 		}
 		time.Sleep(10*time.Second - time.Millisecond)
-		if got := known(); got != "1203 0 0 0" {
+		if got := known(); got != "1201 0 0 0" {
 			t.Errorf("before the lag is over: %s", got)
 		}
 		time.Sleep(time.Millisecond)
-		if got := known(); got != "0 1 1 1" {
+		if got := known(); got != "0 1 1 2" {
 			t.Errorf("after the lag: %s", got)
 		}
 		sim.refused(textToVideo, `{"prompt":"p","external_task_id":5}`, http.StatusBadRequest, 1201)
@@ -271,15 +281,15 @@ func TestForgottenTasks(t *testing.T) {
 			t.Errorf("its own: %s", got.Body)
 		}
 		for _, id := range []string{"unknown", "7", own + "0"} {
-			if got := sim.get(textToVideo + "/" + id); got.Code != 1203 {
+			if got := sim.get(textToVideo + "/" + id); got.Code != 1201 {
 				t.Errorf("%s: %s", id, got.Body)
 			}
 		}
-		if got := before.get(textToVideo + "/7"); got.Code != 1203 {
+		if got := before.get(textToVideo + "/7"); got.Code != 1201 {
 			t.Errorf("without the option: %s", got.Body)
 		}
 		time.Sleep(31 * 24 * time.Hour)
-		if got := sim.get(textToVideo + "/" + old); got.Code != 1203 {
+		if got := sim.get(textToVideo + "/" + old); got.Code != 1201 {
 			t.Errorf("after a month: %s", got.Body)
 		}
 	})

@@ -121,6 +121,9 @@ func (s *Server) write(w http.ResponseWriter, c call, r reply) {
 	if r.code != 0 {
 		s.mu.Lock()
 		s.calls.Refused[r.code]++
+		if c.route == RouteCreate {
+			s.calls.RefusedCreates[r.code]++
+		}
 		s.mu.Unlock()
 		s.tell(Event{Type: Refused, Route: c.route, Code: r.code, HTTPStatus: r.status, Detail: r.message})
 	}

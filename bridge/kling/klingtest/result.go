@@ -14,8 +14,23 @@ const (
 	outputVoice   = "voice"
 	outputElement = "element"
 
+	// Those of solutions only (their pages, 2026-09).
+	outputSubbed       = "subbed_video"
+	outputSRT          = "srt"
+	outputASS          = "ass"
+	outputProductImage = "product_image"
+	outputModelImages  = "model_images"
+	outputProductVideo = "product_video"
+
 	audioSeconds = "3.2" // of the audio files served
 	shotsPerTask = 3     // images of ai-multi-shot: url_1 to url_3
+)
+
+// The solutions that Kling documents.
+const (
+	tryOnSolution    = "virtual-try-on"
+	subtitleSolution = "drama-subtitle"
+	clothingSolution = "clothing-dupe"
 )
 
 // media is one result of a task.
@@ -40,6 +55,10 @@ func outputsOf(t *task) []string {
 		return []string{outputElement}
 	case "ai-multi-shot":
 		return repeated(outputImage, shotsPerTask)
+	case subtitleSolution:
+		return []string{outputSubbed, outputSRT, outputASS}
+	case clothingSolution:
+		return []string{outputProductImage, outputModelImages, outputModelImages, outputProductVideo}
 	}
 	if t.Kind.Pool == kling.PoolImage || t.Kind.Pool == kling.PoolTryOn {
 		return repeated(outputImage, t.Slots)
@@ -61,19 +80,36 @@ func (s *Server) results(t *task) []media {
 	for _, output := range outputsOf(t) {
 		m := media{output: output, id: s.newID()}
 		link := func(name string) string { return t.base + s.files.link(name, t.UpdatedAt) }
-		switch output {
-		case outputVideo, outputImage:
-			extension := map[string]string{outputVideo: ".mp4", outputImage: ".png"}[output]
+		switch extension := extensionOf(output); extension {
+		case ".mp4", ".png":
 			m.url = link(m.id + extension)
 			if t.watermark {
 				m.watermark = link(m.id + "_watermark" + extension)
 			}
-		case outputAudio, outputVoice:
-			m.url, m.wav = link(m.id+".mp3"), link(m.id+".wav")
+		case ".mp3":
+			m.url, m.wav = link(m.id+extension), link(m.id+".wav")
+		case ".srt", ".ass":
+			m.url = link(m.id + extension)
 		}
 		made = append(made, m)
 	}
 	return made
+}
+
+// extensionOf returns that of the file with a result; empty: there is none.
+func extensionOf(output string) string {
+	switch output {
+	case outputVideo, outputSubbed, outputProductVideo:
+		return ".mp4"
+	case outputImage, outputProductImage, outputModelImages:
+		return ".png"
+	case outputAudio, outputVoice:
+		return ".mp3"
+	case outputSRT, outputASS:
+		return "." + output
+	default:
+		return ""
+	}
 }
 
 // rendering says what a task is shown for: each shows a little more or less (recorded, 2025-11 and 2025-12).
@@ -158,37 +194,10 @@ type v1Element struct {
 	Status string      `json:"status"`
 }
 
-type v2Task struct {
-	ID         string     `json:"id"`
-	Status     string     `json:"status"`
-	Message    string     `json:"message"`
-	Created    int64      `json:"create_time"`
-	Updated    int64      `json:"update_time"`
-	ExternalID string     `json:"external_id,omitempty"`
-	Outputs    []v2Output `json:"outputs"`
-	Billing    []v2Bill   `json:"billing,omitempty"`
-}
-
-type v2Output struct {
-	Type      string `json:"type"`
-	ID        string `json:"id"`
-	URL       string `json:"url,omitempty"`
-	MP3       string `json:"mp3_url,omitempty"`
-	WAV       string `json:"wav_url,omitempty"`
-	Watermark string `json:"watermark_url,omitempty"`
-	Duration  string `json:"duration,omitempty"`
-}
-
-type v2Bill struct {
-	ChargeType  string `json:"charge_type"`
-	Amount      string `json:"amount"`
-	PackageType string `json:"package_type"`
-}
-
-// render returns the task as Kling's JSON has it.
+// render returns the task as Kling's JSON has it in the API generation of its kind.
 func (t *task) render(r rendering) any {
-	if t.Kind.Generation == kling.V2 {
-		return t.renderV2()
+	if t.Kind.Generation != kling.V1 {
+		return t.renderV2(r)
 	}
 	o := v1Task{
 		ID: t.ID, Status: t.Status, Info: v1Info{ExternalID: t.ExternalID, Parent: t.parent()},
@@ -250,7 +259,7 @@ func (t *task) resultV1(r rendering) *v1Result {
 }
 
 func (t *task) videoV1(m media) v1Video {
-	v := v1Video{ID: m.id, URL: m.url, Watermark: m.watermark, Duration: t.length(".1")}
+	v := v1Video{ID: m.id, URL: m.url, Watermark: m.watermark, Duration: t.length()}
 	if t.Kind.Name == "multi-elements" {
 		v.Session = "session-" + t.ID
 	}
@@ -266,31 +275,12 @@ func (t *task) sortSeries(result *v1Result) {
 }
 
 // length is a duration as Kling reports it: a little longer than asked for, recorded as 5.1 (v1) and 5.041 (v2).
-func (t *task) length(fraction string) string { return strconv.Itoa(t.seconds) + fraction }
-
-func (t *task) renderV2() v2Task {
-	o := v2Task{
-		ID: t.ID, Status: t.Status, Message: t.Message, ExternalID: t.ExternalID, Outputs: []v2Output{},
-		Created: t.CreatedAt.UnixMilli(), Updated: t.UpdatedAt.UnixMilli(),
+func (t *task) length() string {
+	fraction := ".041"
+	if t.Kind.Generation == kling.V1 {
+		fraction = ".1"
 	}
-	if !t.Ended() {
-		return o
-	}
-	o.Billing = []v2Bill{{ChargeType: "unit", Amount: t.units(), PackageType: string(t.Kind.Pool)}}
-	if t.Status == StatusFailed {
-		return o
-	}
-	for _, m := range t.results {
-		output := v2Output{Type: m.output, ID: m.id, URL: m.url, Watermark: m.watermark}
-		switch m.output {
-		case outputVideo:
-			output.Duration = t.length(".041")
-		case outputAudio:
-			output.URL, output.MP3, output.WAV, output.Duration = "", m.url, m.wav, audioSeconds
-		}
-		o.Outputs = append(o.Outputs, output)
-	}
-	return o
+	return strconv.Itoa(t.seconds) + fraction
 }
 
 // units is what a task has cost: near the price list of October 2026, and enough to add up. Failed tasks cost nothing.

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	tasksPath = "/tasks"
-	costsPath = "/account/costs"
+	tasksPath     = "/tasks"
+	solutionsPath = "/solutions"
+	costsPath     = "/account/costs"
 )
 
 var modelSegment = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
@@ -24,29 +25,36 @@ type call struct {
 	id    string     // of v1 queries
 }
 
-// generation is the one that the call belongs to; what serves both counts as v1.
+// generation is the one that the call belongs to; empty for what serves all.
 func (c call) generation() kling.Generation {
-	if c.route == RouteTasks || c.route == RouteTaskPage {
+	switch c.route {
+	case RouteTasks, RouteTaskPage:
 		return kling.V2
+	case RouteSolutions, RouteSolutionPage:
+		return kling.Solutions
+	default:
+		return c.kind.Generation
 	}
-	return c.kind.Generation
 }
+
+// keyOnly reports whether the call takes static keys only: all but the older generation does (recorded 2026-09).
+func (c call) keyOnly() bool { return c.generation() == kling.V2 || c.generation() == kling.Solutions }
 
 // routes finds the call that a path means.
 type routes struct {
-	v1 map[string]kling.Kind // by path
-	v2 []kling.Kind
+	fixed map[string]kling.Kind // v1 and solutions, by path
+	v2    []kling.Kind
 }
 
 func newRoutes(kinds kling.Kinds) routes {
-	rs := routes{v1: map[string]kling.Kind{}}
+	rs := routes{fixed: map[string]kling.Kind{}}
 	for _, k := range kinds.All() {
 		if k.Generation == kling.V2 {
 			rs.v2 = append(rs.v2, k)
 			continue
 		}
-		if _, taken := rs.v1[k.Path]; !taken {
-			rs.v1[k.Path] = k
+		if _, taken := rs.fixed[k.Path]; !taken {
+			rs.fixed[k.Path] = k
 		}
 	}
 	return rs
@@ -57,11 +65,17 @@ func (rs routes) match(method, path string) (c call, known bool) {
 	switch path {
 	case tasksPath:
 		return call{route: byMethod(method, RouteTasks, RouteTaskPage)}, true
+	case solutionsPath:
+		return call{route: byMethod(method, RouteSolutions, RouteSolutionPage)}, true
 	case costsPath:
 		return call{route: byMethod(method, RouteCosts, "")}, true
 	}
-	if k, ok := rs.v1[path]; ok {
-		return call{route: byMethod(method, RouteList, RouteCreate), kind: k}, true
+	if k, ok := rs.fixed[path]; ok {
+		list := RouteList
+		if k.Generation != kling.V1 {
+			list = ""
+		}
+		return call{route: byMethod(method, list, RouteCreate), kind: k}, true
 	}
 	if c, ok := rs.matchQuery(method, path); ok {
 		return c, true
@@ -87,8 +101,8 @@ func byMethod(method string, get, post Route) Route {
 
 func (rs routes) matchQuery(method, path string) (call, bool) {
 	i := strings.LastIndexByte(path, '/')
-	k, ok := rs.v1[path[:max(i, 0)]]
-	if !ok {
+	k, ok := rs.fixed[path[:max(i, 0)]]
+	if !ok || k.Generation != kling.V1 {
 		return call{}, false
 	}
 	id, err := url.PathUnescape(path[i+1:])

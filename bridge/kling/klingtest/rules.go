@@ -18,11 +18,14 @@ const (
 func rulesOf(kinds kling.Kinds) map[string][]rule {
 	byKind := map[string][]rule{}
 	for _, k := range kinds.All() {
-		if k.Generation == kling.V2 {
+		switch k.Generation {
+		case kling.V2:
 			byKind[k.Name] = append(rulesV2(), ownRulesV2(k.Name)...)
-			continue
+		case kling.Solutions:
+			byKind[k.Name] = solutionRules()
+		default:
+			byKind[k.Name] = append(rulesV1(), ownRulesV1(k.Name)...)
 		}
-		byKind[k.Name] = append(rulesV1(), ownRulesV1(k.Name)...)
 	}
 	return byKind
 }
@@ -197,7 +200,7 @@ func rulesV2() []rule {
 		text("prompt", maxPromptV2),
 		within("settings",
 			secondsInt("duration"),
-			text("resolution", maxPrompt), // 480p is taken, and the task fails: a live probe, 2026-09
+			lowerCase("resolution"), // 480p is taken, and the task fails: a live probe, 2026-09
 			oneOf("aspect_ratio", "16:9", "9:16", "1:1"),
 			oneOf("audio", "off", "native", "original"),
 			boolean("multi_shot")),
@@ -210,11 +213,20 @@ func ownRulesV2(kind string) []rule {
 	case "text-to-video":
 		return []rule{required("prompt")}
 	case "image-to-video", "omni-video", "motion-control":
-		return []rule{
-			anyOf("contents cannot be empty", "contents"), // recorded
-			items("contents", 1, maxListedInputs, required("type")),
-		}
+		return contents()
 	default:
 		return nil
+	}
+}
+
+// solutionRules are few: what each solution takes is not for the bridge to know.
+func solutionRules() []rule {
+	return append(contents(), within("settings"), within("options", taskOptions()...))
+}
+
+func contents() []rule {
+	return []rule{
+		anyOf("contents cannot be empty", "contents"), // recorded
+		items("contents", 1, maxListedInputs, required("type")),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -92,7 +93,7 @@ func New(o Options) (*Server, error) {
 		byKind:     map[string][]*task{},
 		seen:       map[string]int{},
 		usage:      map[kling.Pool]*usage{},
-		calls:      Calls{Refused: map[int]int{}},
+		calls:      Calls{Refused: map[int]int{}, RefusedCreates: map[int]int{}},
 	}
 	for _, pool := range o.Kinds.Pools() {
 		limit, ok := o.Slots[pool]
@@ -154,10 +155,7 @@ func (s *Server) Calls() Calls {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	calls := s.calls
-	calls.Refused = make(map[int]int, len(s.calls.Refused))
-	for code, n := range s.calls.Refused {
-		calls.Refused[code] = n
-	}
+	calls.Refused, calls.RefusedCreates = maps.Clone(calls.Refused), maps.Clone(calls.RefusedCreates)
 	return calls
 }
 
@@ -245,9 +243,9 @@ func (s *Server) prepare(r *http.Request, c call) (Fault, func() reply) {
 		return s.queryOne(c)
 	case RouteList:
 		return s.queryList(r, c)
-	case RouteTasks:
+	case RouteTasks, RouteSolutions:
 		return s.queryTasks(r, c)
-	case RouteTaskPage:
+	case RouteTaskPage, RouteSolutionPage:
 		return s.queryPage(r, c)
 	default:
 		return s.queryCosts(r, c)

@@ -165,12 +165,17 @@ func secondsText(name string, low, high int) rule {
 	})
 }
 
-// secondsInt is v2's duration: an integer, of any size, as a live probe found (2026-09).
+// secondsInt is v2's duration: an integer of any size, as a string too (live probes, 2026-09).
 func secondsInt(name string) rule {
 	return optional(name, func(f fields) bool {
-		var x float64
-		return json.Unmarshal(f[name], &x) == nil && x == math.Trunc(x)
+		x, err := strconv.ParseFloat(f.spelled(name), 64)
+		return err == nil && x == math.Trunc(x)
 	})
+}
+
+// lowerCase takes words in lower case: 720P was refused where 720p is taken (a live probe, 2026-09).
+func lowerCase(name string) rule {
+	return optional(name, func(f fields) bool { return f.text(name) != "" && f.text(name) == strings.ToLower(f.text(name)) })
 }
 
 func within(name string, rules ...rule) rule {
@@ -242,7 +247,7 @@ func (s *Server) checkPlacement(c call, body, options fields, id string) {
 			}
 		}
 	}
-	if c.model != "" {
+	if c.kind.Generation.NestsOptions() {
 		misplaced(body, "", "callback_url", "external_task_id", "model") // a live probe, 2026-09
 	} else {
 		misplaced(body.object("options"), "options.", "callback_url", "external_task_id")

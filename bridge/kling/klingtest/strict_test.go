@@ -65,12 +65,14 @@ func TestBadValues(t *testing.T) {
 		{"/v1/images/omni-image", `{"prompt":"p","series_amount":1}`, "series_amount value '1' is invalid"},
 		{"/v1/audio/text-to-audio", `{"prompt":"p","duration":11}`, "duration value '11' is invalid"},
 		{v2Video, `{"settings":{}}`, "prompt is required"},
-		{v2Video, `{"prompt":"p","settings":{"duration":"5"}}`, "duration value '5' is invalid"},
+		{v2Video, `{"prompt":"p","settings":{"duration":"5s"}}`, "duration value '5s' is invalid"},
+		{v2Video, `{"prompt":"p","settings":{"resolution":"720P"}}`, "resolution value '720P' is invalid"}, // recorded
 		{v2Video, `{"prompt":"p","settings":{"duration":5.5}}`, "duration value '5.5' is invalid"},
 		{v2Video, `{"prompt":"p","settings":{"audio":"on"}}`, "audio value 'on' is invalid"},
 		{v2Video, `{"prompt":"p","options":{"callback_url":"x"}}`, "callback_url value 'x' is invalid"},
 		{v2Image, `{"prompt":"p"}`, "contents cannot be empty"}, // recorded
 		{v2Image, `{"contents":[{"url":"https://x.test/a.png"}]}`, "type is required"},
+		{subtitles, `{}`, "contents cannot be empty"},
 	} {
 		got := sim.post(tt.path, tt.body)
 		if got.HTTPStatus != http.StatusBadRequest || got.Code != 1201 || got.Message != tt.message {
@@ -95,6 +97,7 @@ func TestGoodValues(t *testing.T) {
 		{images, `{"prompt":"p","n":"2"}`},
 		{v2Video, `{"prompt":"p","settings":{"duration":99,"aspect_ratio":"1:1","audio":"native","multi_shot":false}}`},
 		{v2Video, `{"prompt":"p","model_name":"anything","surprise":{}}`},
+		{v2Video, `{"prompt":"p","settings":{"duration":"15","resolution":"480p"}}`}, // recorded: a string, and what fails later
 	} {
 		sim.create(tt.path, tt.body)
 	}
@@ -110,6 +113,10 @@ func TestPolicy(t *testing.T) {
 	sim.refused(v2Image, `{"contents":[{"type":"prompt","text":"[policy]"}]}`, http.StatusBadRequest, 1301)
 	sim.refused(lipSync, `{"input":{"mode":"text2video","video_id":"1","text":"[policy]","voice_id":"v"}}`,
 		http.StatusBadRequest, 1301)
+	got := sim.post(subtitles, `{"contents":[{"type":"prompt","text":"[policy]"}]}`)
+	if got.Code != 1201 || got.Message != "Failure to pass the risk control system" { // Kling's solution pages, 2026-09
+		t.Errorf("a solution: %s", got.Body)
+	}
 }
 
 func TestBodyForm(t *testing.T) {
@@ -149,14 +156,15 @@ func TestBodyForm(t *testing.T) {
 func TestSilentlyIgnored(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ path, body string }{
-		"callback at v2's top":        {v2Video, `{"prompt":"p","callback_url":"https://x.test/"}`},
-		"external id at v2's top":     {v2Video, `{"prompt":"p","external_task_id":"job-1"}`},
-		"model in v2's body":          {v2Video, `{"prompt":"p","model":"kling-3.0"}`},
-		"callback in v1's options":    {textToVideo, `{"prompt":"p","options":{"callback_url":"https://x.test/"}}`},
-		"external id of digits":       {textToVideo, `{"prompt":"p","external_task_id":"871000000000000101"}`},
-		"external id with a comma":    {textToVideo, `{"prompt":"p","external_task_id":"a,b"}`},
-		"external id of 65 letters":   {textToVideo, fmt.Sprintf(`{"prompt":"p","external_task_id":"%065d"}`, 0)},
-		"external id that is a space": {v2Video, `{"prompt":"p","options":{"external_task_id":" "}}`},
+		"callback at v2's top":         {v2Video, `{"prompt":"p","callback_url":"https://x.test/"}`},
+		"callback at a solution's top": {subtitles, `{"contents":[{"type":"video"}],"callback_url":"https://x.test/"}`},
+		"external id at v2's top":      {v2Video, `{"prompt":"p","external_task_id":"job-1"}`},
+		"model in v2's body":           {v2Video, `{"prompt":"p","model":"kling-3.0"}`},
+		"callback in v1's options":     {textToVideo, `{"prompt":"p","options":{"callback_url":"https://x.test/"}}`},
+		"external id of digits":        {textToVideo, `{"prompt":"p","external_task_id":"871000000000000101"}`},
+		"external id with a comma":     {textToVideo, `{"prompt":"p","external_task_id":"a,b"}`},
+		"external id of 65 letters":    {textToVideo, fmt.Sprintf(`{"prompt":"p","external_task_id":"%065d"}`, 0)},
+		"external id that is a space":  {v2Video, `{"prompt":"p","options":{"external_task_id":" "}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

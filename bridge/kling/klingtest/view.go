@@ -10,8 +10,8 @@ import (
 const (
 	StatusSubmitted  = "submitted"
 	StatusProcessing = "processing"
-	StatusSucceed    = "succeed"   // v1
-	StatusSucceeded  = "succeeded" // v2
+	StatusSucceed    = "succeed"   // v1, and virtual-try-on among the solutions
+	StatusSucceeded  = "succeeded" // v2 and the other solutions
 	StatusFailed     = "failed"
 )
 
@@ -20,7 +20,7 @@ type TaskView struct {
 	ID          string // 18 digits
 	ExternalID  string // the client's own, possibly empty
 	Kind        kling.Kind
-	Model       string // of a v2 path
+	Model       string // of a v2 path, or a v1 body's model_name
 	Prompt      string
 	CallbackURL string
 	Body        []byte // of the create call, byte for byte; nil when larger than 1 MiB; not to be changed
@@ -48,27 +48,32 @@ const (
 	RouteCreate   Route = "create"    // POST of a kind's path
 	RouteQuery    Route = "query"     // v1: GET of a kind's path and an id
 	RouteList     Route = "list"      // v1: GET of a kind's path
-	RouteTasks    Route = "tasks"     // v2: GET /tasks
-	RouteTaskPage Route = "task_page" // v2: POST /tasks
+	RouteTasks    Route = "tasks"     // GET /tasks: v2, and v1 translated
+	RouteTaskPage Route = "task_page" // POST /tasks: likewise
 	RouteCosts    Route = "costs"     // GET /account/costs
+
+	RouteSolutions    Route = "solutions"     // GET /solutions
+	RouteSolutionPage Route = "solution_page" // POST /solutions
 )
 
 // Calls counts what clients asked for, refused calls included.
 type Calls struct {
 	Creates      int
-	Queries      int // v1 by one id, v2 by a list of ids
-	ListPages    int // v1 lists and v2 pages
+	Queries      int // v1 by one id, else by a list of ids
+	ListPages    int // v1 lists, and pages of the others
 	AccountCosts int
 	Refused      map[int]int // by Kling's code
+
+	RefusedCreates map[int]int // those of Refused that were create calls
 }
 
 func (c *Calls) count(route Route) {
 	switch route {
 	case RouteCreate:
 		c.Creates++
-	case RouteQuery, RouteTasks:
+	case RouteQuery, RouteTasks, RouteSolutions:
 		c.Queries++
-	case RouteList, RouteTaskPage:
+	case RouteList, RouteTaskPage, RouteSolutionPage:
 		c.ListPages++
 	case RouteCosts:
 		c.AccountCosts++
