@@ -183,10 +183,13 @@ func judgeStatus(status, code int) verdict {
 // the refusals of valid signatures that developers have seen now and then.
 func credentialCode(code int) bool { return code >= 1000 && code <= 1004 }
 
-// refusal matches what Kling says when it refuses content. There is no list of its messages: "Failure to pass the risk
-// control system" is official, the rest is kept loose.
+// refusal matches what Kling says when it refuses content, in either of its languages. There is no list of its messages:
+// "Failure to pass the risk control system" is official, the rest is kept loose. The Chinese words: risk control, risk,
+// sensitive, against the rules, review, pornographic, gory, copyright, infringement, content safety, safety check.
 var refusal = regexp.MustCompile(`(?i)risk[ -]?control|polic(y|ies)|sensitive|violat|inappropriate|prohibited|` +
-	`moderation|content (safety|security|review|audit)`)
+	`moderation|content (safety|security|review|audit)|safety (check|filter|system|review)|\bnsfw\b|not safe for work|` +
+	`copyright|infring|intellectual property|` +
+	`风控|风险|敏感|违规|违反|违禁|审核|色情|血腥|版权|侵权|内容安全|安全(检测|检查|审查|策略|规范)`)
 
 // ClassifyFailure says why Kling failed a task: [ClassPolicy] when its message says so, loosely, else [ClassKling].
 func ClassifyFailure(t Task) Class {
