@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -23,7 +24,10 @@ const (
 // Terminal reports whether a task of this status has ended. One of an unknown status has not.
 func (s Status) Terminal() bool { return s == StatusSucceed || s == StatusFailed }
 
-// Task is what Kling says of a task, in either API generation. Optional parts that Kling left out are zero.
+// Known reports whether this is one of the documented statuses.
+func (s Status) Known() bool { return s.Terminal() || s == StatusSubmitted || s == StatusProcessing }
+
+// Task is what Kling says of a task, in any API generation. Optional parts that Kling left out are zero.
 type Task struct {
 	ID         string // an opaque string; mostly 18 digits
 	ExternalID string // the caller's own id, where Kling echoes it
@@ -35,9 +39,10 @@ type Task struct {
 	Images     []Image
 	Audios     []Audio
 	Files      []File   // outputs of other types that have a URL
+	Assets     int      // how many voices and elements were made: they are no files, Raw has them
 	Odd        []string // fields of a type that Kling never sends there: they count as absent, Raw has them
 	// Units is what the task cost, a decimal string: final_unit_deduction (v1) as sent, or the exact sum of the unit rows
-	// of billing (v2).
+	// of billing (v2). A row of 0 without a charge_type, as failed tasks have it (recorded 2026-09), is one of them.
 	Units string
 	Raw   json.RawMessage // the task object exactly as Kling sent it
 }
@@ -71,23 +76,26 @@ type File struct {
 	URL  string
 }
 
-// HasResult reports whether a task brought anything along that its requester could use. A success without any may be one
-// whose body was cut on its way.
+// HasResult reports whether a task brought anything along that its requester could use: a URL, a voice or an element. A
+// success without any may be one whose body was cut on its way.
 func (t Task) HasResult() bool {
-	return len(t.Videos)+len(t.Images)+len(t.Audios)+len(t.Files) > 0
+	return t.Assets > 0 || len(t.Files) > 0 ||
+		slices.ContainsFunc(t.Videos, func(v Video) bool { return v.URL != "" }) ||
+		slices.ContainsFunc(t.Images, func(i Image) bool { return i.URL != "" }) ||
+		slices.ContainsFunc(t.Audios, func(a Audio) bool { return a.URLMP3 != "" || a.URLWAV != "" })
 }
 
-// ErrMalformed says that a text is not what Kling sends: not UTF-8, not one JSON object, or a field of an impossible
-// type.
+// ErrMalformed says that a text is not what Kling sends: not UTF-8, not one JSON object, or an id or a status of an
+// impossible type.
 var ErrMalformed = errors.New("malformed")
 
 // ErrAmbiguous says that a callback names more than one task.
 var ErrAmbiguous = errors.New("names more than one task")
 
 // DecodeCallback reads the body of a callback: the bare task object that Kling documents, or one wrapped in
-// {code, message, data}, of either API generation. Every part of it may be missing or null, and numbers and strings may
-// stand for each other; an id keeps its spelling. [Task.Raw] shares the memory of body. The error is [ErrMalformed] or
-// [ErrAmbiguous].
+// {code, message, data}, of any API generation. Every part of it may be missing, null or odd ([Task.Odd]), numbers and
+// strings may stand for each other, and a byte order mark may come first; an id keeps its spelling. [Task.Raw] shares the
+// memory of body. The error is [ErrMalformed] or [ErrAmbiguous].
 func DecodeCallback(body []byte) (Task, error) {
 	task, err := decodeCallback(body)
 	if errors.Is(err, ErrAmbiguous) {
@@ -99,11 +107,14 @@ func DecodeCallback(body []byte) (Task, error) {
 	return task, nil
 }
 
+// byteOrderMark is what some programs begin UTF-8 with; JSON has no place for it.
+var byteOrderMark = []byte("\uFEFF")
+
 func decodeCallback(body []byte) (Task, error) {
 	if !utf8.Valid(body) {
 		return Task{}, errors.New("not UTF-8")
 	}
-	body = trimSpace(body)
+	body = trimSpace(bytes.TrimPrefix(body, byteOrderMark))
 	if !isObject(body) {
 		return Task{}, errors.New("not a JSON object")
 	}
@@ -150,11 +161,12 @@ func unwrap(body []byte) (w wrapper, err error) {
 
 // decodeNamed reads one task object that names one task, and the same as what is around it.
 func decodeNamed(raw json.RawMessage, around wrapper) (Task, error) {
-	var w wireTask
-	if err := json.Unmarshal(raw, &w); err != nil {
+	w, odd, err := readTask(raw)
+	if err != nil {
 		return Task{}, err
 	}
 	task := w.task(raw)
+	task.Odd = odd
 	if w.contradicts() || differ(ident{text: text(task.ID)}, around.TaskID) ||
 		differ(ident{text: text(task.ExternalID)}, around.ExternalTaskID) {
 		return Task{}, ErrAmbiguous
@@ -164,11 +176,13 @@ func decodeNamed(raw json.RawMessage, around wrapper) (Task, error) {
 
 // decodeTask reads one task object and keeps raw.
 func decodeTask(raw json.RawMessage) (Task, error) {
-	var w wireTask
-	if err := json.Unmarshal(raw, &w); err != nil {
+	w, odd, err := readTask(raw)
+	if err != nil {
 		return Task{}, err
 	}
-	return w.task(raw), nil
+	task := w.task(raw)
+	task.Odd = odd
+	return task, nil
 }
 
 // decodeTasks reads the data of an answer: a task, an array of tasks, or nothing. It returns all that can be read, and

@@ -101,7 +101,31 @@ func decoded() map[string]kling.Task {
 			Audios: []kling.Audio{
 				{ID: "9", URLMP3: cdnVideo + "a.mp3", URLWAV: cdnVideo + "a.wav", Duration: "4.4"},
 			},
-			Units: "0.3",
+			Assets: 1,
+			Units:  "0.3",
+		},
+		"callback_subtitle": {
+			ID: "951000000000000301", ExternalID: "job-s1", Status: kling.StatusSucceed,
+			CreatedAt: at(1790600000865), UpdatedAt: at(1790600180112),
+			Videos: []kling.Video{{URL: cdnVideo + "s/a.mp4?ksSecret=0a&ksTime=6a", Duration: "61.2"}},
+			Files: []kling.File{
+				{Type: "srt", URL: cdnVideo + "s/a.srt?ksSecret=0b&ksTime=6a"},
+				{Type: "ass", URL: cdnVideo + "s/a.ass?ksSecret=0c&ksTime=6a"},
+			},
+			Units: "6.2",
+		},
+		"callback_clothing": {
+			ID: "951000000000000302", ExternalID: "job-s2", Status: kling.StatusSucceed,
+			CreatedAt: at(1790600000865), UpdatedAt: at(1790600180112),
+			Videos: []kling.Video{{URL: cdnVideo + "c/3.mp4"}},
+			Images: []kling.Image{
+				{Index: 0, URL: cdnImage + "c/0.png"}, {Index: 1, URL: cdnImage + "c/1.png"}, {Index: 2, URL: cdnImage + "c/2.png"},
+			},
+			Units: "4",
+		},
+		"callback_voice": {
+			ID: "871000000000000106", ExternalID: "job-v1", Status: kling.StatusSucceed,
+			CreatedAt: at(1775000000123), UpdatedAt: at(1775000009000), Assets: 1, Units: "0.05",
 		},
 	}
 }
@@ -160,6 +184,18 @@ func TestDecodeCallbackTolerates(t *testing.T) {
 		"times as strings": {
 			`{"id":"1","create_time":"1790600000865"}`, kling.Task{ID: "1", CreatedAt: at(1790600000865)},
 		},
+		"times in seconds, as a relay gives them (recorded 2026-09)": {
+			`{"task_id":"1","created_at":1775000000,"updated_at":"99999999999"}`,
+			kling.Task{ID: "1", CreatedAt: at(1775000000_000), UpdatedAt: at(99999999999_000)},
+		},
+		"the smallest time in milliseconds": {`{"id":"1","create_time":100000000000}`, kling.Task{ID: "1", CreatedAt: at(100000000000)}},
+		"a byte order mark": {
+			"\uFEFF" + ` {"task_id":"1","task_status":"failed"}`, kling.Task{ID: "1", Status: kling.StatusFailed},
+		},
+		"another vendor's shape (recorded 2026-09)": {
+			`{"code":"success","message":"","data":{"status":"succeeded","task_id":"871","url":"https://h/a.mp4"}}`,
+			kling.Task{ID: "871", Status: kling.StatusSucceed},
+		},
 		"times that are none": {`{"id":"1","create_time":"yesterday","update_time":1e99}`, kling.Task{ID: "1"}},
 		"times out of range":  {`{"id":"1","create_time":-5,"update_time":9223372036854775807}`, kling.Task{ID: "1"}},
 		"an unknown status":   {`{"id":"1","status":"paused"}`, kling.Task{ID: "1", Status: "paused"}},
@@ -209,9 +245,11 @@ func TestDecodeCallbackRefuses(t *testing.T) {
 		"an id that is an object":        `{"task_id":{"id":"1"}}`,
 		"an id that is a bool":           `{"task_id":true}`,
 		"a status that is a list":        `{"task_id":"1","task_status":["succeed"]}`,
-		"videos that are text":           `{"task_id":"1","task_result":{"videos":"none"}}`,
+		"an id in task_info of a list":   `{"task_id":"1","task_info":{"external_task_id":["a"]}}`,
+		"an external id that is a bool":  `{"id":"1","external_id":false,"outputs":{}}`,
+		"a status that is an object":     `{"id":"1","status":{},"outputs":{}}`,
 		"a wrapped id that is an object": `{"code":0,"data":{"task_id":{}}}`,
-		"a shot that is an object":       `{"task_id":"1","task_result":{"images":[{"url_1":{}}]}}`,
+		"two marks of byte order":        "\uFEFF\uFEFF{}",
 	}
 	for name, body := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -241,6 +279,8 @@ func TestDecodeCallbackWantsOneTask(t *testing.T) {
 		"an external id around another":  `{"external_task_id":"b","data":{"external_id":"a"}}`,
 		"two in what is wrapped":         `{"data":{"id":"1","id":"2"}}`,
 		"two with an escape in the name": `{"task_id":"1","task\u005fid":"2"}`,
+		"two beside an odd field":        `{"task_id":"1","task_result":[],"TASK\u005fID":"2"}`,
+		"two beside an odd external id":  `{"task_info":{"external_task_id":"a"},"task_info":[],"external_id":"b"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -280,9 +320,13 @@ func TestUnits(t *testing.T) {
 			`"billing":[{"charge_type":"unit","amount":"9007199254740993"},{"charge_type":"unit","amount":"0.0001"}]`,
 			"9007199254740993.0001",
 		},
-		"money is not units": {`"billing":[{"charge_type":"cash","amount":"9.99"}]`, ""},
-		"not a number":       {`"billing":[{"charge_type":"unit","amount":"3"},{"charge_type":"unit","amount":"?"}]`, ""},
-		"a bomb":             {`"billing":[{"charge_type":"unit","amount":"1e999999999"}]`, ""},
+		"a failed task's, without a type (recorded 2026-09)": {`"billing":[{"amount":"0"}]`, "0"},
+		"an amount without a type":                           {`"billing":[{"amount":"3"}]`, ""},
+		"nothing beside money":                               {`"billing":[{"charge_type":"cash","amount":"9.99"},{"amount":0.0}]`, "0"},
+		"a row that is odd":                                  {`"billing":[false,{"charge_type":"unit","amount":"3"}]`, "3"},
+		"money is not units":                                 {`"billing":[{"charge_type":"cash","amount":"9.99"}]`, ""},
+		"not a number":                                       {`"billing":[{"charge_type":"unit","amount":"3"},{"charge_type":"unit","amount":"?"}]`, ""},
+		"a bomb":                                             {`"billing":[{"charge_type":"unit","amount":"1e999999999"}]`, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -313,6 +357,7 @@ func FuzzDecodeCallback(f *testing.F) {
 	}
 	f.Add([]byte(`{"data":{"id":1,"data":{"id":2}}}`))
 	f.Add([]byte("{\"id\":\"\xff\"}"))
+	f.Add([]byte("\uFEFF{\"data\":{\"id\":1}}"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		task, err := kling.DecodeCallback(body)
 		if err != nil {
@@ -324,6 +369,7 @@ func FuzzDecodeCallback(f *testing.F) {
 		if !json.Valid(task.Raw) || !bytes.Contains(body, task.Raw) {
 			t.Fatalf("Raw %q is not part of the body %q", task.Raw, body)
 		}
+		body = bytes.TrimPrefix(body, []byte("\uFEFF"))
 		flat := strings.Trim(string(body), " \t\r\n")
 		if string(task.Raw) != flat {
 			var wrapper struct{ Data any }
@@ -348,7 +394,7 @@ func FuzzDecodeCallback(f *testing.F) {
 	})
 }
 
-func decodeInto(t *testing.T, data []byte, v any) {
+func decodeInto(t testing.TB, data []byte, v any) {
 	t.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()

@@ -1,23 +1,19 @@
 package kling
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"fmt"
-	"math/big"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
-	"unicode/utf8"
 )
 
-// wireTask has the fields of both generations; no task has all of them.
+// wireTask has the fields of all generations; no task has all of them. The types of its ids and of its status make
+// these strict; see [readLoosely].
 type wireTask struct {
 	// v1 (Kling's callback protocol page, 2026-03)
 	TaskID        ident `json:"task_id"`
-	TaskStatus    text  `json:"task_status"`
+	TaskStatus    state `json:"task_status"`
 	TaskStatusMsg text  `json:"task_status_msg"`
 	TaskInfo      struct {
 		ExternalTaskID ident `json:"external_task_id"`
@@ -30,6 +26,8 @@ type wireTask struct {
 		Images       []wireImage `json:"images"`
 		SeriesImages []wireImage `json:"series_images"`
 		Audios       []wireAudio `json:"audios"`
+		Voices       []wireAsset `json:"voices"`
+		Elements     []wireAsset `json:"elements"`
 	} `json:"task_result"`
 	CreatedAt          text `json:"created_at"`
 	UpdatedAt          text `json:"updated_at"`
@@ -37,7 +35,7 @@ type wireTask struct {
 
 	// v2 (the same page, 2026-10)
 	ID         ident        `json:"id"`
-	Status     text         `json:"status"`
+	Status     state        `json:"status"`
 	Message    text         `json:"message"`
 	ExternalID ident        `json:"external_id"`
 	Outputs    []wireOutput `json:"outputs"`
@@ -48,41 +46,62 @@ type wireTask struct {
 
 type wireVideo struct {
 	ID           text `json:"id"`
-	URL          text `json:"url"`
+	URL          link `json:"url"`
 	Duration     text `json:"duration"`
-	WatermarkURL text `json:"watermark_url"`
+	WatermarkURL link `json:"watermark_url"`
 }
 
-// wireImage is an image, or several: a multi-shot image has url_1, url_2, … in place of url.
+// wireImage is an image, or several: a multi-shot image has url_1, url_2, … in place of url. Three are documented, and
+// nine is the largest number of images that one task makes.
 type wireImage struct {
-	Index        text   `json:"index"`
-	URL          text   `json:"url"`
-	WatermarkURL text   `json:"watermark_url"`
-	Shots        []text `json:"-"`
+	Index        text `json:"index"`
+	URL          link `json:"url"`
+	WatermarkURL link `json:"watermark_url"`
+	URL1         link `json:"url_1"`
+	URL2         link `json:"url_2"`
+	URL3         link `json:"url_3"`
+	URL4         link `json:"url_4"`
+	URL5         link `json:"url_5"`
+	URL6         link `json:"url_6"`
+	URL7         link `json:"url_7"`
+	URL8         link `json:"url_8"`
+	URL9         link `json:"url_9"`
+}
+
+// urls are those of the shots.
+func (w wireImage) urls() [9]link {
+	return [...]link{w.URL1, w.URL2, w.URL3, w.URL4, w.URL5, w.URL6, w.URL7, w.URL8, w.URL9}
 }
 
 // wireAudio comes as {id, url_mp3, url_wav, …} and, of text to speech, as {id, url, duration}.
 type wireAudio struct {
 	ID          text `json:"id"`
-	URL         text `json:"url"`
-	URLMP3      text `json:"url_mp3"`
-	URLWAV      text `json:"url_wav"`
+	URL         link `json:"url"`
+	URLMP3      link `json:"url_mp3"`
+	URLWAV      link `json:"url_wav"`
 	Duration    text `json:"duration"`
 	DurationMP3 text `json:"duration_mp3"`
 	DurationWAV text `json:"duration_wav"`
 }
 
-// wireOutput is one result of a v2 task. Voices and elements have no files and stay in Task.Raw.
+// wireAsset is a voice or an element.
+type wireAsset struct {
+	VoiceID   text `json:"voice_id"`
+	ElementID text `json:"element_id"`
+}
+
+// wireOutput is one result of a task of V2 or Solutions, or several of one type: no example of model_images was
+// recorded, and their url may be a list.
 type wireOutput struct {
-	Type         text `json:"type"`
-	ID           text `json:"id"`
-	URL          text `json:"url"`
-	MP3URL       text `json:"mp3_url"`
-	WAVURL       text `json:"wav_url"`
-	Duration     text `json:"duration"`
-	MP3Duration  text `json:"mp3_duration"`
-	WAVDuration  text `json:"wav_duration"`
-	WatermarkURL text `json:"watermark_url"`
+	Type         text  `json:"type"`
+	ID           text  `json:"id"`
+	URL          links `json:"url"`
+	MP3URL       link  `json:"mp3_url"`
+	WAVURL       link  `json:"wav_url"`
+	Duration     text  `json:"duration"`
+	MP3Duration  text  `json:"mp3_duration"`
+	WAVDuration  text  `json:"wav_duration"`
+	WatermarkURL link  `json:"watermark_url"`
 }
 
 type wireCharge struct {
@@ -113,8 +132,13 @@ func (w *wireTask) task(raw json.RawMessage) Task {
 	for _, a := range w.TaskResult.Audios {
 		t.addAudio(a)
 	}
-	for _, o := range w.Outputs {
-		t.addOutput(o)
+	for _, a := range slices.Concat(w.TaskResult.Voices, w.TaskResult.Elements) {
+		if a != (wireAsset{}) {
+			t.Assets++
+		}
+	}
+	for i := range w.Outputs {
+		t.addOutput(&w.Outputs[i])
 	}
 	return t
 }
@@ -137,7 +161,7 @@ func differ(ids ...ident) bool {
 }
 
 func (t *Task) addVideo(v wireVideo) {
-	if v.ID == "" && v.URL == "" {
+	if v.ID == "" && v.URL == "" && v.WatermarkURL == "" {
 		return
 	}
 	t.Videos = append(t.Videos, Video{
@@ -146,15 +170,20 @@ func (t *Task) addVideo(v wireVideo) {
 }
 
 func (t *Task) addImage(w wireImage) {
-	if w.URL != "" {
+	if w.URL != "" || w.WatermarkURL != "" {
 		index, err := strconv.Atoi(string(w.Index))
 		if err != nil || index < 0 {
 			index = len(t.Images)
 		}
 		t.Images = append(t.Images, Image{Index: index, URL: string(w.URL), WatermarkURL: string(w.WatermarkURL)})
 	}
-	for _, url := range w.Shots {
-		t.Images = append(t.Images, Image{Index: len(t.Images), URL: string(url)})
+	if w.URL != "" {
+		return
+	}
+	for _, url := range w.urls() {
+		if url != "" {
+			t.Images = append(t.Images, Image{Index: len(t.Images), URL: string(url)})
+		}
 	}
 }
 
@@ -170,138 +199,56 @@ func (t *Task) addAudio(a wireAudio) {
 	})
 }
 
-func (t *Task) addOutput(o wireOutput) {
-	switch o.Type {
+// addOutput adds an output, or one for each of its URLs.
+func (t *Task) addOutput(o *wireOutput) {
+	if o.Type == "voice" || o.Type == "element" {
+		t.Assets++
+		return
+	}
+	if len(o.URL) == 0 {
+		t.addMedia(o, "")
+	}
+	for _, url := range o.URL {
+		t.addMedia(o, url)
+		o.WatermarkURL, o.MP3URL, o.WAVURL = "", "", "" // once
+	}
+}
+
+func (t *Task) addMedia(o *wireOutput, url link) {
+	switch o.medium() {
 	case "video":
-		t.addVideo(wireVideo{ID: o.ID, URL: o.URL, Duration: o.Duration, WatermarkURL: o.WatermarkURL})
+		t.addVideo(wireVideo{ID: o.ID, URL: url, Duration: o.Duration, WatermarkURL: o.WatermarkURL})
 	case "image":
-		t.addImage(wireImage{URL: o.URL, WatermarkURL: o.WatermarkURL})
+		t.addImage(wireImage{URL: url, WatermarkURL: o.WatermarkURL})
 	case "audio":
 		t.addAudio(wireAudio{
-			ID: o.ID, URL: o.URL, URLMP3: o.MP3URL, URLWAV: o.WAVURL,
+			ID: o.ID, URL: url, URLMP3: o.MP3URL, URLWAV: o.WAVURL,
 			Duration: o.Duration, DurationMP3: o.MP3Duration, DurationWAV: o.WAVDuration,
 		})
-	}
-}
-
-// UnmarshalJSON collects url_1, url_2, … of an image that has no url.
-func (w *wireImage) UnmarshalJSON(b []byte) error {
-	type plain wireImage // without this method
-	if err := json.Unmarshal(b, (*plain)(w)); err != nil {
-		return err
-	}
-	if w.URL != "" || !bytes.Contains(b, []byte(`"url_1"`)) {
-		return nil
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
-		return err
-	}
-	for n := 1; ; n++ {
-		raw, ok := fields["url_"+strconv.Itoa(n)]
-		if !ok {
-			return nil
-		}
-		var url text
-		if err := json.Unmarshal(raw, &url); err != nil {
-			return err
-		}
-		if url != "" {
-			w.Shots = append(w.Shots, url)
-		}
-	}
-}
-
-// decimal bounds what is added up: an exponent would let a short text stand for a number of any size.
-var decimal = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,30})?$`)
-
-// units is a deduction as sent, or empty where it is none.
-func (t text) units() string {
-	if !decimal.MatchString(string(t)) || t[0] == '-' {
-		return ""
-	}
-	return string(t)
-}
-
-// units adds up the unit rows of a bill, exactly. Without one, or with one that is no decimal number, it returns "".
-func units(bill []wireCharge) string {
-	var sum, amount big.Rat
-	places, found := 0, false
-	for _, c := range bill {
-		if c.ChargeType != "unit" {
-			continue
-		}
-		if !decimal.MatchString(string(c.Amount)) {
-			return ""
-		}
-		amount.SetString(string(c.Amount))
-		sum.Add(&sum, &amount)
-		_, fraction, _ := strings.Cut(string(c.Amount), ".")
-		places, found = max(places, len(fraction)), true
-	}
-	if !found || sum.Sign() < 0 {
-		return ""
-	}
-	total := sum.FloatString(places) // exact: no row has more places
-	if places > 0 {
-		total = strings.TrimRight(strings.TrimRight(total, "0"), ".")
-	}
-	return total
-}
-
-// text is a string that may be sent as a number, whose spelling it keeps. Null is the empty string.
-type text string
-
-// UnmarshalJSON takes a string, a number or null.
-func (t *text) UnmarshalJSON(b []byte) error {
-	switch b[0] {
-	case '"':
-		if bytes.IndexByte(b, '\\') < 0 && utf8.Valid(b) { // as it is spelled: what most are
-			*t = text(b[1 : len(b)-1])
-			return nil
-		}
-		return json.Unmarshal(b, (*string)(t))
-	case 'n':
-		*t = ""
-		return nil
-	case '{', '[', 't', 'f':
-		return fmt.Errorf("want a string or a number, got %.16q", b)
 	default:
-		*t = text(b)
-		return nil
+		t.addFile(o.Type, url)
+		t.addFile(o.Type, o.WatermarkURL)
 	}
 }
 
-// ident is an id that remembers whether it was given before with another value.
-type ident struct {
-	text
-	twice bool
-}
-
-// UnmarshalJSON is called for each time that the id is given.
-func (i *ident) UnmarshalJSON(b []byte) error {
-	before := i.text
-	err := i.text.UnmarshalJSON(b)
-	i.twice = i.twice || before != "" && i.text != before
-	return err
-}
-
-func (t text) status() Status {
-	if t == "succeeded" {
-		return StatusSucceed
+func (t *Task) addFile(kind text, url link) {
+	if url != "" {
+		t.Files = append(t.Files, File{Type: string(kind), URL: string(url)})
 	}
-	return Status(t)
 }
 
-// maxMillis is the end of the year 9998. What is reckoned from a time, such as when a result expires, is then within the
-// year 9999, the last that RFC 3339 can write.
-const maxMillis = 253370764799999
-
-// time reads Unix milliseconds. What is none is no time.
-func (t text) time() time.Time {
-	ms, err := strconv.ParseInt(string(t), 10, 64)
-	if err != nil || ms <= 0 || ms > maxMillis {
-		return time.Time{}
+// medium is video, image or audio where the type says so: Kling's solutions have subbed_video, product_image and
+// model_images (its API reference, 2026-09). The last one that the name has counts: an image_to_video is a video.
+func (o *wireOutput) medium() string {
+	kind := strings.ToLower(string(o.Type))
+	found, at := "", -1
+	for _, medium := range []string{"video", "image", "audio"} {
+		if i := strings.LastIndex(kind, medium); i > at {
+			found, at = medium, i
+		}
 	}
-	return time.UnixMilli(ms).UTC()
+	if found == "" && (o.MP3URL != "" || o.WAVURL != "") {
+		return "audio"
+	}
+	return found
 }
