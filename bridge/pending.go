@@ -126,6 +126,43 @@ func (l *ledger) arm(ctx context.Context, rec *record, fireAt time.Time) (stored
 	return stored, err
 }
 
+// rearm puts the record back whose timer has fired, unless there is a newer record of the request or its end: fired is the
+// sequence of the one that is to be put back. Its request may be adopted at this moment, and what that stores is newer
+// than the copy in the hands of whoever saw the timer fire.
+func (l *ledger) rearm(ctx context.Context, rec *record, fireAt time.Time, fired uint64) (stored bool, err error) {
+	token := rec.token()
+	for ctx.Err() == nil {
+		newest, err := l.shelf().last(ctx, l.subjects.AnythingOf(token)) // first: the guard finds what comes after it
+		if err != nil {
+			return false, ignoreGone(err)
+		}
+		known, err := l.shelf().last(ctx, l.subjects.StateOf(token))
+		if err != nil || known.Seq != fired {
+			return false, ignoreGone(err)
+		}
+		if _, err := l.shelf().last(ctx, l.subjects.CompletionOf(token)); !errors.Is(err, bus.ErrNoMessage) {
+			return false, err
+		}
+		msg, err := l.pendingMsg(rec, fireAt)
+		if err != nil {
+			return false, err
+		}
+		bus.GuardSequence(msg, l.subjects.AnythingOf(token), newest.Seq)
+		if _, stored, err = l.put(ctx, msg); stored || err != nil {
+			return stored, err
+		}
+	}
+	return false, ctx.Err()
+}
+
+// ignoreGone takes it for no error that there is no message any more.
+func ignoreGone(err error) error {
+	if errors.Is(err, bus.ErrNoMessage) {
+		return nil
+	}
+	return err
+}
+
 // dueNow hands the record to the poller at once, beside the timer, unless Kling can have nothing to say of it that
 // matters: the request has ended, and not by expiry or cancellation, or its late result is known.
 func (l *ledger) dueNow(ctx context.Context, rec *record) error {

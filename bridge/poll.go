@@ -292,26 +292,13 @@ func (p *poller) again(ctx context.Context, d *dueTask) error {
 		return err
 	}
 	if d.rec.State == stateCreating {
-		newer, err := p.superseded(ctx, d)
-		if newer || err != nil {
-			return err
-		}
-		_, err = p.ledger.arm(ctx, d.rec, earlier(now.Add(creatingTimer), d.rec.Deadline))
+		_, err := p.ledger.rearm(ctx, d.rec, earlier(now.Add(creatingTimer), d.rec.Deadline), d.seq)
 		return err
 	}
 	d.rec.Polls++
 	d.rec.NextPollAt = earlier(now.Add(p.interval(d.rec.Polls)), d.rec.Deadline)
 	_, err := p.ledger.arm(ctx, d.rec, d.rec.NextPollAt)
 	return err
-}
-
-// superseded reports whether a newer record of the same request is stored.
-func (p *poller) superseded(ctx context.Context, d *dueTask) (bool, error) {
-	e, err := p.ledger.load(ctx, d.rec.token())
-	if errors.Is(err, bus.ErrNoMessage) {
-		return true, nil
-	}
-	return err == nil && e.seq != d.seq, err
 }
 
 // interval is the wait before the n-th further poll: doubling from the minimum to the maximum, give or take a tenth, so
