@@ -1,8 +1,11 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/otel/trace"
@@ -95,32 +98,50 @@ func (p *poller) pollSingly(ctx context.Context, due []*dueTask, settle settler)
 
 func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
 	if d.rec.TaskID != "" {
-		return p.client.Query(ctx, d.kind, d.rec.TaskID)
+		return p.client.Find(ctx, d.kind, d.rec.TaskID)
 	}
-	return p.client.QueryExternal(ctx, d.kind, d.rec.ExternalTaskID)
+	return p.client.FindExternal(ctx, d.kind, d.rec.ExternalTaskID)
 }
 
-// pollByIDs asks by lists of ids.
+// pollByIDs asks by lists of ids, a few at a time. Once ctx has ended, the rest is given back.
 func (p *poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) {
-	for len(due) > 0 {
-		n := min(len(due), kling.MaxIDs)
-		chunk := due[:n]
-		due = due[n:]
-		ids := make([]string, 0, n)
-		for _, d := range chunk {
-			ids = append(ids, d.rec.TaskID)
-		}
-		tasks, err := p.client.QueryTasks(ctx, kind.Generation, ids)
-		found := byID(tasks)
-		for _, d := range chunk {
-			task, ok := found[d.rec.TaskID]
-			if err == nil && !ok {
-				settle(d, kling.Task{}, errNotListed)
-				continue
-			}
-			settle(d, task, err)
-		}
+	asking := newCrew(pollWorkers)
+	defer asking.wait()
+	for batch := range slices.Chunk(due, kling.MaxIDs) {
+		asking.do(func() { p.pollBatch(ctx, kind, batch, settle) })
 	}
+}
+
+// pollBatch asks for some tasks in one call. Kling refuses a batch as a whole, and would again: its halves are asked for
+// instead, so that in the end a task that can't be asked for stands alone.
+func (p *poller) pollBatch(ctx context.Context, kind kling.Kind, batch []*dueTask, settle settler) {
+	if ctx.Err() != nil {
+		for _, d := range batch {
+			p.giveBack(d)
+		}
+		return
+	}
+	ids := make([]string, 0, len(batch))
+	for _, d := range batch {
+		ids = append(ids, d.rec.TaskID)
+	}
+	tasks, err := p.client.QueryTasks(ctx, kind.Generation, ids)
+	if len(batch) > 1 && batchRefused(err) {
+		half := len(batch) / 2
+		p.pollBatch(ctx, kind, batch[:half], settle)
+		p.pollBatch(ctx, kind, batch[half:], settle)
+		return
+	}
+	for _, d := range settleListed(batch, byID(tasks), settle) {
+		settle(d, kling.Task{}, cmp.Or(err, errNotListed))
+	}
+}
+
+// batchRefused tells a refusal that may be about one of the ids, whatever its text, from one of all that is asked on
+// this route.
+func batchRefused(err error) bool {
+	failure, ok := errors.AsType[*kling.Error](err)
+	return ok && failure.Action == kling.ActionReject && failure.Class != kling.ClassPermission && !failure.Foreign
 }
 
 // errNotListed is noted for a task that a query by ids did not answer for.
@@ -140,6 +161,10 @@ func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask,
 	left = due
 	for page := 1; len(left) >= bulkFrom && page <= max(1, len(due)/2); page++ {
 		tasks, err := p.client.List(ctx, kind, page, pageSize)
+		if kling.Refused(err) { // such as a list that has been retired
+			p.log.WarnContext(ctx, "list refused, asking for each task", slog.String("kind", kind.Name), slog.Any("err", err))
+			return left
+		}
 		if err != nil { // single queries would fare no better
 			for _, d := range left {
 				settle(d, kling.Task{}, err)

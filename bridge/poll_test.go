@@ -1,0 +1,98 @@
+package bridge_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// quickPolls has tasks polled after a fifth of a second, and no callbacks.
+var quickPolls = bridge.Options{PollMinInterval: 200 * time.Millisecond, PollMaxInterval: 200 * time.Millisecond}
+
+// refuser refuses queries by ids that hold a certain one, whatever else they hold.
+type refuser struct {
+	mu      sync.Mutex
+	id      string // empty: none
+	longest int    // query
+}
+
+func (r *refuser) refuse(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.id = id
+}
+
+func (r *refuser) query(v klingtest.QueryView) klingtest.Fault {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.longest = max(r.longest, len(v.IDs))
+	if r.id != "" && slices.Contains(v.IDs, r.id) {
+		return klingtest.Answer{HTTPStatus: 400, Code: 1201, Message: "task_ids value is invalid"}
+	}
+	return nil
+}
+
+// TestPollOfManyAndARefusedOne polls more tasks of the newer API than Kling takes in one query, 20 (recorded 2026-09). One
+// of them is refused with all that it is asked with, until it no longer is.
+func TestPollOfManyAndARefusedOne(t *testing.T) {
+	const tasks = 45
+	r := &refuser{}
+	sim := silent()
+	sim.Slots, sim.Faults.Query = map[kling.Pool]int{kling.PoolVideo: tasks}, r.query
+	w := start(t, setup{sim: sim, pollOnly: true, bridge: quickPolls})
+	refused := w.task("text-to-video", "refused")
+	r.refuse(refused.ID)
+	for i := range tasks - 1 {
+		w.request(events.Request{Kind: "text-to-video", ID: fmt.Sprintf("order-%d", i), Body: body(coreBodies["text-to-video"])})
+	}
+	if err := w.sim.WaitTasks(w.ctx, tasks); err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range w.sim.Tasks() {
+		if err := w.sim.Finish(task.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range tasks - 1 {
+		if ev := w.await(fmt.Sprintf("order-%d", i)); ev.Status != events.StatusSucceed {
+			t.Errorf("got %+v", ev)
+		}
+	}
+	if n := w.count("KLING_EVENTS", "kling.completion.*.*.refused"); n != 0 {
+		t.Error("the refused one has ended")
+	}
+	r.refuse("")
+	w.await("refused")
+	if r.longest > 20 {
+		t.Errorf("%d ids in one query", r.longest)
+	}
+	w.noViolations()
+}
+
+// TestPollOfARefusedList has Kling refuse the list of one kind for good: each task is asked for by itself.
+func TestPollOfARefusedList(t *testing.T) {
+	refuse := func(v klingtest.QueryView) klingtest.Fault {
+		if v.Route == klingtest.RouteList && v.Kind == "text2video" {
+			return klingtest.Answer{HTTPStatus: 400, Code: 1201, Message: "This API is no longer available"} // recorded 2026-09
+		}
+		return nil
+	}
+	w := start(t, setup{
+		sim:      klingtest.Options{Callbacks: klingtest.None, Faults: klingtest.Faults{Query: refuse}},
+		pollOnly: true, bridge: quickPolls,
+	})
+	const tasks = 12 // enough for a list to be worth trying
+	for i := range tasks {
+		w.submit(fmt.Sprintf("order-%d", i), "a")
+	}
+	for i := range tasks {
+		w.await(fmt.Sprintf("order-%d", i))
+	}
+}
