@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,9 +18,7 @@ import (
 
 // reconciler is for what should not happen: state that JetStream has lost, by a power failure or a restored backup. Now
 // and then one replica looks for tasks of ours at Kling that nothing is known of, and for records whose timer is long
-// past, and hands both to the poller.
-//
-// Tasks of the newer API are not found this way: Kling's list of them does not tell their kind.
+// past, and hands both to the poller. The former is in lost.go.
 type reconciler struct {
 	bus      *bus.Bus
 	client   *kling.Client
@@ -39,8 +36,6 @@ type reconciler struct {
 
 const (
 	settingReconciled = "reconciled"
-	// maxListPages bounds the pages of 500 tasks that one sweep reads of one kind.
-	maxListPages = 10
 	// maxRecords bounds the records that one sweep reads; the next one goes on from there.
 	maxRecords = 10_000
 )
@@ -51,10 +46,9 @@ func (rc *reconciler) run(ctx context.Context) {
 	for sleep(ctx, rc.interval/2+rand.N(rc.interval/2+1)) {
 		mine, err := rc.takeTurn(ctx)
 		if err == nil && mine {
-			err = rc.sweepKling(ctx)
-			if err == nil {
-				cursor, err = rc.sweepRecords(ctx, cursor)
-			}
+			var recordsErr error
+			cursor, recordsErr = rc.sweepRecords(ctx, cursor) // first: it does not depend on Kling
+			err = errors.Join(recordsErr, rc.sweepKling(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			rc.log.WarnContext(ctx, "reconciliation", slog.Any("err", err))
@@ -91,68 +85,6 @@ func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
 func isTurn(data []byte) bool {
 	_, err := strconv.ParseInt(string(data), 10, 64)
 	return err == nil
-}
-
-// sweepKling looks at what Kling lists.
-func (rc *reconciler) sweepKling(ctx context.Context) error {
-	for _, k := range rc.kinds.All() {
-		if k.Generation != kling.V1 {
-			continue
-		}
-		for page := 1; page <= maxListPages; page++ {
-			tasks, err := rc.client.List(ctx, k, page, pageSize)
-			if err != nil {
-				return err
-			}
-			if err := rc.adoptLost(ctx, k, tasks); err != nil {
-				return err
-			}
-			if len(tasks) < pageSize {
-				break
-			}
-		}
-	}
-	return nil
-}
-
-func (rc *reconciler) adoptLost(ctx context.Context, k kling.Kind, tasks []kling.Task) error {
-	now := time.Now()
-	for _, t := range tasks {
-		token, ours := strings.CutPrefix(t.ExternalID, rc.namer.prefix+"-")
-		if !ours || !events.IsToken(token) || now.Sub(t.CreatedAt) < rc.settled || now.Sub(t.UpdatedAt) > rc.lookback {
-			continue
-		}
-		lost, err := rc.isLost(ctx, token)
-		if err != nil {
-			return err
-		}
-		if !lost {
-			continue
-		}
-		rc.log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
-			slog.String("kind", k.Name), slog.String("task_id", t.ID))
-		rec := &record{
-			Version: recordVersion, RequestID: token, Kind: k.Name, State: stateSubmitted, TaskID: t.ID,
-			ExternalTaskID: t.ExternalID, Slots: 1, RequestedAt: t.CreatedAt, SubmittedAt: t.CreatedAt,
-			Deadline: now.Add(rc.taskTimeout),
-		}
-		if err := rc.ledger.dueNow(ctx, rec); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (rc *reconciler) isLost(ctx context.Context, token string) (bool, error) {
-	_, err := rc.ledger.load(ctx, token)
-	if !errors.Is(err, bus.ErrNoMessage) {
-		return false, err
-	}
-	_, _, err = rc.ledger.completion(ctx, token)
-	if errors.Is(err, bus.ErrNoMessage) {
-		return true, nil
-	}
-	return false, err
 }
 
 // sweepRecords looks at pending records after cursor, in the order of their subjects, and returns where to go on.
@@ -205,5 +137,9 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.Time("due", due))
 	_, _, err = rc.ledger.claim(ctx, rec, time.Now(), m.Seq)
+	if errors.Is(err, errUnknownKind) { // it may be known again to the next version: others are not to wait for it
+		rc.log.ErrorContext(ctx, "record", slog.String("request_id", rec.RequestID), slog.Any("err", err))
+		return nil
+	}
 	return err
 }

@@ -42,7 +42,7 @@ const (
 
 // Error is how every call of [Client] fails.
 type Error struct {
-	Op   string // create, query, query external, query tasks, list, check credentials
+	Op   string // create, query, query external, query tasks, list, list recent, check credentials
 	Kind string // empty where the call is about no one kind
 
 	Action Action

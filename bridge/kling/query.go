@@ -154,17 +154,21 @@ func (c *Client) queryMany(ctx context.Context, r request) (tasks []Task, err er
 	return tasks, nil
 }
 
-// tasksPath is the path of a query by ids. Solutions have a query surface of their own.
+// tasksPath is the path of a query by ids.
 func tasksPath(g Generation, param string, ids ...string) string {
-	path := "/tasks"
-	if g == Solutions {
-		path = "/solutions"
-	}
 	escaped := make([]string, 0, len(ids))
 	for _, id := range ids {
 		escaped = append(escaped, url.QueryEscape(id))
 	}
-	return path + "?" + param + "=" + strings.Join(escaped, ",")
+	return surface(g) + "?" + param + "=" + strings.Join(escaped, ",")
+}
+
+// surface is where tasks are asked for that are not asked for by kind. Solutions have one of their own.
+func surface(g Generation) string {
+	if g == Solutions {
+		return "/solutions"
+	}
+	return "/tasks"
 }
 
 // pathSegment escapes an id. One that is nothing but dots would be resolved as a step in the path.
