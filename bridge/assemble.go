@@ -141,6 +141,8 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
 		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), turns, b.pauses, p.hands, b.log)
 	}
+	b.pauses.listen(p.freed)
+	p.edge = &edgeWatch{client: o.Kling, pauses: b.pauses}
 	p.inFlight = &inFlight{
 		bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools, log: b.log,
 	}

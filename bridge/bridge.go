@@ -179,6 +179,7 @@ type parts struct {
 	poller    *poller
 	polls     jetstream.Consumer
 	waiting   *waiting
+	edge      *edgeWatch
 	inFlight  *inFlight
 	service   *service
 	backlog   *backlogReader
@@ -225,6 +226,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	}
 	pulling.Go(func() { p.poller.run(ctx, hard, p.polls) })
 	pulling.Go(func() { p.waiting.run(ctx) })
+	pulling.Go(func() { p.edge.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })
 	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
@@ -246,6 +248,13 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	cancelHard()
 	background.Wait()
 	return nil
+}
+
+// freed tells every pool that requests may go on, or that others need not wait for them.
+func (p *parts) freed() {
+	for _, pool := range p.pools {
+		pool.freed()
+	}
 }
 
 // showConsole lets the console answer until ctx ends.

@@ -165,7 +165,10 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 	if meta.NumDelivered == 1 {
 		in.telemetry.received(ctx, req)
 	}
-	return &job{msg: msg, req: req, invalid: invalid, span: span, baggage: baggage.FromContext(ctx)}
+	return &job{
+		msg: msg, size: len(msg.Data()), delivered: meta.NumDelivered, req: req, invalid: invalid,
+		span: span, baggage: baggage.FromContext(ctx),
+	}
 }
 
 // hands keeps the messages that this replica holds from being taken for lost.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -83,6 +82,9 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 			return verdict{}, err
 		}
 		j.noted = true
+	}
+	if !c.maySend(j) { // it holds slots: let it be looked up
+		return c.resume(ctx, j, "")
 	}
 	rec := c.newRecord(ctx, j)
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
@@ -197,9 +199,10 @@ func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {
 // send makes the create call. The claim in the record precedes it.
 func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error) {
 	callback := c.signer.url(j.rec.Kind, j.req.token)
+	j.sentAt = time.Now()
 	task, err := c.client.Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback)...)
 	if err == nil {
-		c.pauses.succeeded(j.req.kind.Generation, j.req.kind.Pool)
+		c.pauses.succeeded(j.req.kind, j.sentAt)
 		return c.submitted(ctx, j, task)
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
@@ -207,69 +210,40 @@ func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error
 		return verdict{}, err
 	}
 	trace.SpanFromContext(ctx).RecordError(failure)
+	if failure.Code != 0 {
+		c.pauses.answered(j.req.kind, j.sentAt)
+		j.foreign = 0
+	}
 	switch failure.Action {
 	case kling.ActionReject:
 		c.authenticated(j, failure)
-		if j.rec.Attempt > 1 && failure.Code == codeBadValue {
-			// Kling refuses an external id it has seen: an earlier send may have made the task after all.
-			j.refusal = eventError(failure)
-			return c.unknown(ctx, j)
+		if failure.Code != codeBadValue {
+			return c.reject(ctx, j, eventError(failure))
 		}
-		return c.reject(ctx, j, eventError(failure))
+		return c.refuse(ctx, j, eventError(failure))
 	case kling.ActionLookup:
 		c.log.WarnContext(ctx, "outcome of the create call is unknown", append(j.attrs(), slog.Any("err", failure))...)
+		if failure.Foreign {
+			j.refusal = c.foreign(j, failure)
+		}
 		return c.unknown(ctx, j)
 	default:
 		return c.putOff(ctx, j, failure)
 	}
 }
 
-// authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
-func (c *creator) authenticated(j *job, failure *kling.Error) {
-	if failure.Code != 0 {
-		c.pauses.authenticated(j.req.kind.Generation)
+// refuse rejects a request, unless an earlier send may have made the task after all: Kling refuses an external id that it
+// has seen.
+func (c *creator) refuse(ctx context.Context, j *job, why *events.Error) (verdict, error) {
+	if j.rec.Attempt == 1 {
+		return c.reject(ctx, j, why)
 	}
+	j.refusal = why
+	return c.unknown(ctx, j)
 }
 
 // codeBadValue is Kling's code for a bad value, which a reused external task id is.
 const codeBadValue = 1201
-
-// putOff lets a request wait that Kling certainly made no task of.
-func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
-	if j.rec.Attempt > 1 { // the record stays: an earlier send, of unknown outcome, may yet appear
-		j.refusedClaim = j.rec.Claim
-	} else {
-		// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
-		seq := j.recSeq
-		j.rec, j.recSeq = nil, 0
-		if err := c.ledger.withdraw(ctx, seq); err != nil {
-			return verdict{}, err
-		}
-	}
-	switch failure.Action {
-	case kling.ActionWait:
-		c.authenticated(j, failure)
-		return noCapacity(), nil
-	case kling.ActionPause:
-		c.pauses.failed(j.req.kind.Generation, j.req.kind.Pool, failure, time.Now())
-		return tryAgain(0), nil
-	default:
-		c.authenticated(j, failure)
-		j.tries++
-		wait := backoff(j.tries)
-		c.log.WarnContext(ctx, "create call put off", append(j.attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
-		return tryAgain(wait), nil
-	}
-}
-
-// backoff is the wait after the n-th try in a row: full jitter over 1 s, 2 s, 4 s … 60 s.
-func backoff(n int) time.Duration {
-	most := maxBackoff
-	if n < 7 {
-		most = min(firstBackoff<<(n-1), maxBackoff)
-	}
-	return mathrand.N(most)
-}
 
 // submitted stores the task id, tells the world and acks the request, in this order.
 func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdict, error) {

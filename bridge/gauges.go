@@ -39,7 +39,7 @@ func (g *gauges) create(meter metric.Meter) error {
 	}
 	g.ready = gauge("kling.ready", "", "1 while this replica takes requests and nothing is paused.")
 	g.callbacks = gauge("kling.callbacks.enabled", "", "1 where tasks have a callback URL, 0 without BRIDGE_PUBLIC_URL.")
-	g.paused = gauge("kling.paused", "", "1 while Kling refuses the credentials or the account.")
+	g.paused = gauge("kling.paused", "", "1 while Kling refuses the credentials or the account, or something before it answers in its place.")
 	g.used = gauge("kling.slots.used", "{slot}", "Slots taken by tasks in flight and create calls under way, of all replicas.")
 	g.limit = gauge("kling.slots.limit", "{slot}", "Slots there are, as learned from Kling's refusals; absent until the first.")
 	g.bound = gauge("kling.slots.cap", "{slot}", "Upper bound set by BRIDGE_CONCURRENCY; absent where there is none.")
@@ -77,7 +77,7 @@ func allScopes(kinds kling.Kinds) []pauseScope {
 	var all []pauseScope
 	seen := map[pauseScope]bool{}
 	for _, k := range kinds.All() {
-		for _, scope := range scopes(k.Generation, k.Pool) {
+		for _, scope := range scopes(k) {
 			if !seen[scope] {
 				seen[scope] = true
 				all = append(all, scope)

@@ -16,6 +16,7 @@ import (
 type job struct {
 	msg     jetstream.Msg
 	req     *request
+	size    int        // of the message's body, in bytes
 	invalid error      // why the request can't become a task; nil for most
 	span    trace.Span // of this delivery
 	baggage baggage.Baggage
@@ -29,6 +30,13 @@ type job struct {
 	tries    int    // sends that certainly made no task, for the backoff
 	rec      *record
 	recSeq   uint64 // of rec in the stream; zero while nothing is stored
+
+	delivered uint64    // how often it was delivered
+	cleared   bool      // no pause keeps it from being sent this time
+	probes    int       // sends that found what it waits for still paused
+	sentAt    time.Time // last
+	foreign   int       // answers in a row that were not Kling's, of those that tell something
+	foreignAt time.Time // the first of them
 
 	refusedClaim string        // the claim of a send that certainly made no task, after one of unknown outcome
 	unknownAt    time.Time     // when a send ended with an unknown outcome
@@ -56,12 +64,14 @@ type verdict struct {
 	settled bool          // acked: done with
 	full    bool          // Kling had no capacity: waits for a slot
 	outbid  bool          // another replica has the slot: nothing was sent
+	paused  bool          // waits for the end of a pause, behind the others of its lane
 	left    bool          // given back: only a newer version of the bridge knows what to do
 	after   time.Duration // otherwise: worked on again after this long
 }
 
 func settled() verdict                     { return verdict{settled: true} }
 func left() verdict                        { return verdict{left: true} }
+func paused() verdict                      { return verdict{paused: true} }
 func noCapacity() verdict                  { return verdict{full: true} }
 func tryAgain(after time.Duration) verdict { return verdict{after: after} }
 

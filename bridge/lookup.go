@@ -56,6 +56,9 @@ func (c *creator) absent(ctx context.Context, j *job) (verdict, error) {
 
 // resend makes the create call again after claiming the record anew.
 func (c *creator) resend(ctx context.Context, j *job) (verdict, error) {
+	if !c.maySend(j) {
+		return tryAgain(c.waitPaused(j, time.Now())), nil
+	}
 	body, inputErr, err := c.inputs.resolve(ctx, j.req)
 	if err != nil || inputErr != nil {
 		return verdict{}, errors.Join(err, inputError(inputErr))

@@ -25,6 +25,9 @@ func (p *pool) next(now time.Time) *job {
 	if j := p.nextSeated(now); j != nil {
 		return j
 	}
+	if j := p.nextProbe(now); j != nil {
+		return j
+	}
 	was := p.stillBlocked()
 	p.blocked = blocked{}
 	if p.turns.yields(was.severalSince(), now) {
@@ -71,6 +74,9 @@ func (p *pool) promote(now time.Time) {
 		}
 		key := p.key(d.job)
 		p.ready[key] = slices.Insert(p.ready[key], 0, d.job)
+		if p.parked(d.job) {
+			p.signalRoom()
+		}
 		return true
 	})
 }
@@ -95,7 +101,7 @@ func (p *pool) nextSeated(now time.Time) *job {
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
 			_, known := p.slots.weight(j.req.token)
-			if (j.reserved || known) && p.pauses.allow(key.generation, p.name, now) {
+			if (j.reserved || known) && p.pauses.allowQuery(j.req.kind, now) {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				j.passed = p.passed[key.priority]
@@ -118,13 +124,16 @@ func (p *pool) order() []events.Priority {
 }
 
 // nextOf picks the first job of a priority, or names the one that waits for slots. Requests that need more slots than
-// the pool has are passed over: they are tried when the pool is.
+// the pool has are passed over: they are tried when the pool is. So are those that a pause covers.
 func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job) {
 	generations := kling.Generations()
 	for i := range generations {
 		g := generations[(p.turn+i)%len(generations)]
 		key := laneKey{pool: p.name, generation: g, priority: priority}
 		for at, j := range p.ready[key] {
+			if p.pauses.holds(j.req.kind) {
+				continue // it has its turn as a probe
+			}
 			ok, owned := p.slots.reserve(j.req.token, j.req.slots, now)
 			if !ok && p.slots.never(j.req.slots) {
 				continue
@@ -132,11 +141,7 @@ func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job
 			if !ok {
 				return nil, j
 			}
-			j.reserved = owned
-			if !p.pauses.allow(g, p.name, now) {
-				p.giveBack(j)
-				break
-			}
+			j.reserved, j.cleared = owned, true
 			p.ready[key] = slices.Delete(p.ready[key], at, at+1)
 			p.running++
 			p.turn += i + 1 // the other generation is next

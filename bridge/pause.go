@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"strings"
@@ -10,46 +11,106 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
-// pauses holds back requests while Kling refuses the credentials or the account: nothing is rejected for what a person
-// has to mend. One request every interval is let through to see whether it is mended.
+// pauses holds back requests while nothing would come of sending them: Kling refuses the credentials or the account, or
+// something before it answers in its place. Nothing is rejected for what a person has to mend. One request every interval
+// is let through to see whether it is mended.
+//
+// What a pause covers goes by the evidence. An answer that is not Kling's pauses its kind; only when the account's costs
+// fare the same does everything pause, see edge.go.
 //
 // Safe for concurrent use.
 type pauses struct {
 	interval time.Duration
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	active map[pauseScope]*pause
+	mu        sync.Mutex
+	active    map[pauseScope]*pause
+	answers   map[string]time.Time // by kind: when the last request was sent that Kling has answered itself
+	disproved bool                 // requests went through while everything was paused: the costs are no evidence
+	changed   func()               // called after a pause began or ended; nil: nobody listens
+	suspected chan struct{}        // of capacity 1: an answer that is not Kling's has come
 }
 
-// pauseScope is what is paused: one pool of an API generation, or every pool of it.
+// pauseScope is what is paused: everything, an API generation, one pool of it, or one kind.
 type pauseScope struct {
-	generation kling.Generation
-	pool       kling.Pool // empty: every pool
+	generation kling.Generation // empty: every one
+	pool       kling.Pool       // empty: every one
+	kind       string           // empty: every one
 }
+
+var everything = pauseScope{}
+
+func kindScope(k kling.Kind) pauseScope { return pauseScope{k.Generation, k.Pool, k.Name} }
 
 func (s pauseScope) component() string {
-	if s.pool == "" {
+	switch {
+	case s.kind != "":
+		return "kind:" + s.kind
+	case s.pool != "":
+		return "pool:" + string(s.pool)
+	default:
 		return "kling"
 	}
-	return "pool:" + string(s.pool)
 }
+
+// foreign tells the pauses that answers not of Kling's begin.
+func (s pauseScope) foreign() bool { return s == everything || s.kind != "" }
 
 type pause struct {
 	reason    string
+	since     time.Time
 	nextProbe time.Time
+	lastKind  string // of the last request that fared so
 }
 
+const (
+	// soonProbe is when another request is tried after the first answer that is not Kling's: one body may be all it is about.
+	soonProbe = time.Second
+	// abandoned is how long a kind stays paused for want of a request to try. The next one will be tried anyway.
+	abandoned = 10 * time.Minute
+)
+
 func newPauses(interval time.Duration, log *slog.Logger) *pauses {
-	return &pauses{interval: interval, log: log, active: map[pauseScope]*pause{}}
+	return &pauses{
+		interval: interval, log: log, active: map[pauseScope]*pause{}, answers: map[string]time.Time{},
+		suspected: make(chan struct{}, 1),
+	}
+}
+
+// listen has f called after each change of what is paused, with nothing locked.
+func (p *pauses) listen(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed = f
+}
+
+// scopes lists what covers a kind.
+func scopes(k kling.Kind) [4]pauseScope {
+	return [4]pauseScope{everything, {generation: k.Generation}, {generation: k.Generation, pool: k.Pool}, kindScope(k)}
 }
 
 // allow reports whether a request may be sent. While paused it says yes once every interval: that one is the probe.
-func (p *pauses) allow(k kling.Generation, pool kling.Pool, now time.Time) bool {
+func (p *pauses) allow(k kling.Kind, now time.Time) bool {
+	all := scopes(k)
+	return p.allowIn(all[:], now)
+}
+
+// allowQuery is allow for a question: credentials must be good, but what stands before the create calls of the kind may
+// let it pass.
+func (p *pauses) allowQuery(k kling.Kind, now time.Time) bool {
+	return p.allowIn([]pauseScope{{generation: k.Generation}, {generation: k.Generation, pool: k.Pool}}, now)
+}
+
+// allowForeign is what allowQuery leaves out of allow.
+func (p *pauses) allowForeign(k kling.Kind, now time.Time) bool {
+	return p.allowIn([]pauseScope{everything, kindScope(k)}, now)
+}
+
+func (p *pauses) allowIn(scopes []pauseScope, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var active []*pause
-	for _, scope := range scopes(k, pool) {
+	for _, scope := range scopes {
 		if a := p.active[scope]; a != nil {
 			if now.Before(a.nextProbe) {
 				return false
@@ -63,50 +124,185 @@ func (p *pauses) allow(k kling.Generation, pool kling.Pool, now time.Time) bool 
 	return true
 }
 
-func scopes(k kling.Generation, pool kling.Pool) [2]pauseScope {
-	return [2]pauseScope{{generation: k}, {generation: k, pool: pool}}
-}
-
-// failed pauses what an error of Kling's covers.
-func (p *pauses) failed(k kling.Generation, pool kling.Pool, err *kling.Error, now time.Time) {
-	scope := pauseScope{generation: k, pool: pool}
-	if err.AccountWide {
-		scope.pool = ""
-	}
+// any reports whether anything is paused.
+func (p *pauses) any() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.active[scope]; a != nil {
-		a.reason, a.nextProbe = err.Error(), now.Add(p.interval)
-		return
+	return len(p.active) > 0
+}
+
+// holds reports whether a request of the kind is sent only as a probe.
+func (p *pauses) holds(k kling.Kind) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, scope := range scopes(k) {
+		if p.active[scope] != nil {
+			return true
+		}
 	}
-	p.active[scope] = &pause{reason: err.Error(), nextProbe: now.Add(p.interval)}
+	return false
+}
+
+// holdsKind reports whether requests of this one kind are held back, others of its pool perhaps not.
+func (p *pauses) holdsKind(k kling.Kind) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active[kindScope(k)] != nil
+}
+
+// probe tells when a request of the kind may be the next probe and which kind the last one was of. It reports false
+// where nothing is paused.
+func (p *pauses) probe(k kling.Kind) (at time.Time, last string, paused bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, scope := range scopes(k) {
+		a := p.active[scope]
+		if a == nil {
+			continue
+		}
+		paused = true
+		if a.nextProbe.After(at) {
+			at = a.nextProbe
+		}
+		if scope.kind == "" {
+			last = a.lastKind
+		}
+	}
+	return at, last, paused
+}
+
+// failed pauses what an error of Kling's, or of something before it, covers. It reports whether this answer says more than
+// others did: it began the pause, or its request was sent to probe it.
+func (p *pauses) failed(k kling.Kind, err *kling.Error, sent, now time.Time) (telling bool) {
+	scope, wait := pauseScope{generation: k.Generation, pool: k.Pool}, p.interval
+	switch {
+	case err.Foreign:
+		scope, wait = kindScope(k), min(p.interval, soonProbe)
+		defer p.suspect()
+	case err.AccountWide:
+		scope.pool = ""
+	}
+	return p.begin(scope, k.Name, err, sent, now, wait)
+}
+
+// failedEverywhere pauses everything: what has nothing to do with any kind is not answered by Kling either.
+func (p *pauses) failedEverywhere(err *kling.Error, now time.Time) {
+	p.mu.Lock()
+	disproved := p.disproved
+	p.mu.Unlock()
+	if !disproved {
+		p.begin(everything, "", err, now, now, p.interval)
+	}
+}
+
+func (p *pauses) begin(scope pauseScope, kind string, err *kling.Error, sent, now time.Time, wait time.Duration) (telling bool) {
+	p.mu.Lock()
+	if a := p.active[everything]; a != nil && kind != "" {
+		a.lastKind = kind
+	}
+	if a := p.active[scope]; a != nil {
+		defer p.mu.Unlock()
+		if sent.Before(a.since) { // on its way when the pause began
+			return false
+		}
+		a.reason, a.nextProbe = err.Error(), now.Add(p.interval)
+		a.lastKind = cmp.Or(kind, a.lastKind)
+		return true
+	}
+	p.active[scope] = &pause{reason: err.Error(), since: now, nextProbe: now.Add(wait), lastKind: kind}
+	p.mu.Unlock()
 	p.log.Error("paused: somebody has to act", slog.String("component", scope.component()),
-		slog.String("generation", string(k)), slog.Any("err", err), slog.Duration("probe_interval", p.interval))
+		slog.String("generation", string(scope.generation)), slog.Any("err", err), slog.Duration("probe_interval", p.interval))
+	p.tell()
+	return true
+}
+
+func (p *pauses) tell() {
+	p.mu.Lock()
+	changed := p.changed
+	p.mu.Unlock()
+	if changed != nil {
+		changed()
+	}
+}
+
+func (p *pauses) suspect() {
+	select {
+	case p.suspected <- struct{}{}:
+	default:
+	}
 }
 
 // succeeded ends the pauses that a successful call disproves.
-func (p *pauses) succeeded(k kling.Generation, pool kling.Pool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, scope := range scopes(k, pool) {
-		p.end(scope)
-	}
+func (p *pauses) succeeded(k kling.Kind, sent time.Time) {
+	p.answered(k, sent)
+	all := scopes(k)
+	p.end(sent, all[:]...)
 }
 
 // authenticated ends the pause of a whole generation: an answer has shown that its credentials are good.
-func (p *pauses) authenticated(k kling.Generation) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.end(pauseScope{generation: k})
+func (p *pauses) authenticated(k kling.Kind, sent time.Time) {
+	p.end(sent, pauseScope{generation: k.Generation})
 }
 
-// end removes a pause, if there is one; the caller holds the mutex.
-func (p *pauses) end(scope pauseScope) {
-	if p.active[scope] == nil {
-		return
+// answered ends the pauses that any answer of Kling's own disproves, a refusal as well.
+func (p *pauses) answered(k kling.Kind, sent time.Time) {
+	p.mu.Lock()
+	if a := p.active[everything]; a != nil && !sent.Before(a.since) {
+		p.disproved = true
+		p.suspect() // or are the costs answered again?
 	}
-	delete(p.active, scope)
-	p.log.Info("resumed", slog.String("component", scope.component()), slog.String("generation", string(scope.generation)))
+	if sent.After(p.answers[k.Name]) {
+		p.answers[k.Name] = sent
+	}
+	p.mu.Unlock()
+	p.end(sent, everything, kindScope(k))
+}
+
+// reached ends the pause of everything: the account's costs are answered by Kling again.
+func (p *pauses) reached(sent time.Time) {
+	p.mu.Lock()
+	p.disproved = false
+	p.mu.Unlock()
+	p.end(sent, everything)
+}
+
+// passed reports whether Kling has answered a request of the kind itself that was sent after the given time.
+func (p *pauses) passed(k kling.Kind, after time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active[everything] == nil && p.answers[k.Name].After(after)
+}
+
+// end removes the pauses that a request sent at the given time disproves: one sent before a pause began does not.
+func (p *pauses) end(sent time.Time, scopes ...pauseScope) {
+	if p.remove(func(scope pauseScope, a *pause) bool {
+		return slices.Contains(scopes, scope) && !sent.Before(a.since)
+	}) {
+		p.tell()
+	}
+}
+
+// abandon ends the pauses of kinds that nobody has had a request of for long: they keep nobody waiting.
+func (p *pauses) abandon(now time.Time) {
+	if p.remove(func(scope pauseScope, a *pause) bool {
+		return scope.foreign() && now.Sub(a.nextProbe) > abandoned
+	}) {
+		p.tell()
+	}
+}
+
+func (p *pauses) remove(over func(pauseScope, *pause) bool) (removed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for scope, a := range p.active {
+		if over(scope, a) {
+			removed = true
+			delete(p.active, scope)
+			p.log.Info("resumed", slog.String("component", scope.component()), slog.String("generation", string(scope.generation)))
+		}
+	}
+	return removed
 }
 
 // reason is one entry of the readiness answer.
@@ -117,6 +313,7 @@ type reason struct {
 
 // reasons lists what is paused and why.
 func (p *pauses) reasons() []reason {
+	p.abandon(time.Now())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []reason
@@ -127,13 +324,30 @@ func (p *pauses) reasons() []reason {
 	return out
 }
 
-// of lists why nothing is sent for a pool of an API generation.
-func (p *pauses) of(k kling.Generation, pool kling.Pool) []string {
+// of lists why nothing is sent of a kind.
+func (p *pauses) of(k kling.Kind) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []string
-	for _, scope := range scopes(k, pool) {
-		if a := p.active[scope]; a != nil {
+	for _, scope := range scopes(k) {
+		if a := p.active[scope]; a != nil && !slices.Contains(out, a.reason) {
+			out = append(out, a.reason)
+		}
+	}
+	return out
+}
+
+// namedOf is of, with the name of the kind before what covers no other.
+func (p *pauses) namedOf(k kling.Kind) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []string
+	for _, scope := range scopes(k) {
+		switch a := p.active[scope]; {
+		case a == nil:
+		case scope.kind != "":
+			out = append(out, "kind "+scope.kind+": "+a.reason)
+		default:
 			out = append(out, a.reason)
 		}
 	}

@@ -74,6 +74,9 @@ func (p *pool) add(j *job) {
 		release(j)
 		return
 	}
+	if p.park(j) {
+		return
+	}
 	p.hands.take(j)
 	j.slots = p.slots
 	key := p.key(j)
@@ -113,7 +116,7 @@ func (p *pool) signalRoom() {
 func (p *pool) waitForRoom(ctx context.Context, key laneKey) (n int, ok bool) {
 	for {
 		p.mu.Lock()
-		n, changed := p.slots.room()+p.oversized(key)-p.count[key], p.room
+		n, changed := p.slots.room()+p.aside(key)-p.count[key], p.room
 		p.mu.Unlock()
 		if n > 0 {
 			return n, true
@@ -128,16 +131,6 @@ func (p *pool) waitForRoom(ctx context.Context, key laneKey) (n int, ok bool) {
 
 // maxOversized is how many requests of a lane that need more slots than there are may be held beside others.
 const maxOversized = 16
-
-// oversized counts the requests of a lane that others need not wait for; the caller holds the mutex.
-func (p *pool) oversized(key laneKey) (n int) {
-	for _, j := range p.ready[key] {
-		if p.slots.never(j.req.slots) && n < maxOversized {
-			n++
-		}
-	}
-	return n
-}
 
 // dispatch starts jobs until stop closes, then waits for those under way and gives the others back.
 func (p *pool) dispatch(stop <-chan struct{}) {
@@ -250,6 +243,7 @@ func (p *pool) run(j *job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running--
+	j.cleared = false
 	key := p.key(j)
 	switch {
 	case v.settled, v.left:
@@ -262,6 +256,11 @@ func (p *pool) run(j *job) {
 		p.slots.release(j.req.token, time.Time{})
 		p.untake(j, false)
 		p.goBack(j, key)
+	case v.paused:
+		p.giveBack(j)
+		j.probes++
+		p.ready[key] = append(p.ready[key], j)
+		p.signalRoom()
 	default:
 		p.giveBack(j)
 		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(v.after)})

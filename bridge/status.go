@@ -60,11 +60,14 @@ func (a *asker) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int,
 	return waiting, nil
 }
 
-// pausesOf lists why nothing of a pool is sent.
+// pausesOf lists what of a pool is not sent and why: all of it, or all of a generation, or the kinds that are named.
 func (a *asker) pausesOf(pool kling.Pool) []string {
 	reasons := []string{}
-	for _, lane := range a.lanes[pool] {
-		for _, reason := range a.pauses.of(lane.generation, pool) {
+	for _, kind := range a.kinds.All() {
+		if kind.Pool != pool {
+			continue
+		}
+		for _, reason := range a.pauses.namedOf(kind) {
 			if !slices.Contains(reasons, reason) {
 				reasons = append(reasons, reason)
 			}

@@ -23,7 +23,7 @@ func (a *asker) waitingTask(r *request) events.Task {
 
 // waitsFor says what keeps requests of a kind from being sent, as far as this replica knows.
 func (a *asker) waitsFor(kind kling.Kind) string {
-	if reasons := a.pauses.of(kind.Generation, kind.Pool); len(reasons) > 0 {
+	if reasons := a.pauses.of(kind); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
 	used, limit, bound := a.pools[kind.Pool].slots.measure()

@@ -1,0 +1,94 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// edgeWatch finds out how much is affected when something before Kling answers in its place: a firewall, a gateway, a
+// retired route. It asks for the account's costs, which no request has anything to do with. Kinds find out for
+// themselves, by their own requests.
+type edgeWatch struct {
+	client *kling.Client
+	pauses *pauses
+}
+
+const (
+	// costsInterval is how often Kling lets the costs be asked for (its account page, 2026-09).
+	costsInterval = time.Second
+	costsTime     = 10 * time.Second
+)
+
+// run asks whenever there is a suspicion, until ctx ends.
+func (w *edgeWatch) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.pauses.suspected:
+		}
+		w.check(ctx)
+		if !sleep(ctx, max(w.pauses.interval, costsInterval)) {
+			return
+		}
+	}
+}
+
+func (w *edgeWatch) check(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, costsTime)
+	defer cancel()
+	asked := time.Now()
+	err := w.client.CheckCredentials(ctx)
+	failure, failed := errors.AsType[*kling.Error](err)
+	switch {
+	case !failed || failure.Code != 0:
+		w.pauses.reached(asked)
+	case failure.Class == kling.ClassCapacity || errors.Is(ctx.Err(), context.Canceled):
+	default: // a page as well, or nothing at all
+		w.pauses.failedEverywhere(failure, time.Now())
+	}
+}
+
+// maxRefused is how often a body may be refused by something before Kling that lets others of its kind pass.
+const maxRefused = 3
+
+// foreign pauses the kind of a request that was not answered by Kling. It returns why the request is rejected, if it is
+// the only one to fare so: a body too large for a gateway, a word that a firewall dislikes.
+func (c *creator) foreign(j *job, failure *kling.Error) *events.Error {
+	now := time.Now()
+	if !c.pauses.failed(j.req.kind, failure, j.sentAt, now) {
+		return nil
+	}
+	if j.foreign == 0 {
+		j.foreignAt = now
+	}
+	j.foreign++
+	if j.foreign < maxRefused || !c.pauses.passed(j.req.kind, j.foreignAt) {
+		return nil
+	}
+	return &events.Error{
+		Class: events.ErrorInvalid, HTTPStatus: failure.HTTPStatus,
+		Message: fmt.Sprintf("something before Kling has refused this request %d times and let others of its kind pass: HTTP %d: %s",
+			j.foreign, failure.HTTPStatus, failure.Message),
+	}
+}
+
+// waitPaused is how long a request waits that would be sent again, were its kind not paused.
+func (c *creator) waitPaused(j *job, now time.Time) time.Duration {
+	at, _, _ := c.pauses.probe(j.req.kind)
+	return min(max(at.Sub(now), firstLookupWait), maxLookupWait)
+}
+
+// maySend reports whether a job may be sent now. Most were let through by their pool. One that holds slots was only let
+// through to be looked up.
+func (c *creator) maySend(j *job) bool {
+	if !j.cleared {
+		j.cleared = c.pauses.allowForeign(j.req.kind, time.Now())
+	}
+	return j.cleared
+}

@@ -1,0 +1,112 @@
+package bridge
+
+import (
+	"cmp"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// A request is parked while it waits for something that concerns only some requests of its lane, such as a kind that is
+// paused. It takes none of the room of its lane, so that those behind it come through. A pool parks a bounded number; what
+// is more goes back to the stream for a while.
+const (
+	maxParked      = 200
+	maxParkedBytes = 32 << 20
+	// longestAway bounds the time that a request is given back for.
+	longestAway = 5 * time.Minute
+)
+
+// parked reports whether a request waits for what others of its lane need not wait for.
+func (p *pool) parked(j *job) bool { return p.pauses.holdsKind(j.req.kind) }
+
+// park gives a delivered request that would be parked back to the stream if enough are; the caller holds the mutex.
+func (p *pool) park(j *job) (away bool) {
+	if !p.parked(j) {
+		return false
+	}
+	n, bytes := 0, j.size
+	for _, jobs := range p.ready {
+		for _, other := range jobs {
+			if p.parked(other) {
+				n, bytes = n+1, bytes+other.size
+			}
+		}
+	}
+	if n < maxParked && (n == 0 || bytes <= maxParkedBytes) {
+		return false
+	}
+	wait := min(p.pauses.interval*time.Duration(min(max(j.delivered, 1), 16)), longestAway)
+	wait = wait/2 + mathrand.N(wait)
+	p.log.Debug("given back while its kind waits", slog.String("request_id", j.req.id), slog.Duration("wait", wait))
+	j.span.End()
+	_ = j.msg.NakWithDelay(wait) // without it the request comes back after the ack wait
+	return true
+}
+
+// aside counts the requests of a lane that others need not wait for: those that are parked, and some that need more slots
+// than there are. The caller holds the mutex.
+func (p *pool) aside(key laneKey) (n int) {
+	oversized := 0
+	for _, j := range p.ready[key] {
+		switch {
+		case p.parked(j):
+			n++
+		case p.slots.never(j.req.slots) && oversized < maxOversized:
+			oversized++
+		}
+	}
+	return n + oversized
+}
+
+// nextProbe picks the request that tries whether a pause is over, if it is time. Each is another one where there is one:
+// of another kind if the pause covers several, else the one that was tried least. The caller holds the mutex.
+func (p *pool) nextProbe(now time.Time) *job {
+	if !p.pauses.any() {
+		return nil
+	}
+	var best *job
+	for _, jobs := range p.ready {
+		for _, j := range jobs {
+			at, _, paused := p.pauses.probe(j.req.kind)
+			if paused && !now.Before(at) && (best == nil || p.probesBefore(j, best)) {
+				best = j
+			}
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	ok, owned := p.slots.reserve(best.req.token, best.req.slots, now)
+	if !ok {
+		return nil
+	}
+	best.reserved = owned
+	if !p.pauses.allow(best.req.kind, now) { // another pool has been faster
+		p.giveBack(best)
+		return nil
+	}
+	best.cleared = true
+	key := p.key(best)
+	at := slices.Index(p.ready[key], best)
+	p.ready[key] = slices.Delete(p.ready[key], at, at+1)
+	p.running++
+	best.passed = p.passed[best.req.priority]
+	return best
+}
+
+// probesBefore orders the requests that may be the next probe.
+func (p *pool) probesBefore(a, b *job) bool {
+	repeats := func(j *job) int {
+		if _, last, _ := p.pauses.probe(j.req.kind); last == j.req.kind.Name {
+			return 1
+		}
+		return 0
+	}
+	rank := func(j *job) int { return slices.Index(events.Priorities(), j.req.priority) }
+	return cmp.Or(cmp.Compare(repeats(a), repeats(b)), cmp.Compare(a.probes, b.probes), cmp.Compare(rank(a), rank(b)),
+		cmp.Compare(a.req.sequence, b.req.sequence)) < 0
+}

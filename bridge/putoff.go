@@ -1,0 +1,63 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// putOff lets a request wait that Kling certainly made no task of.
+func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
+	if failure.Foreign && failure.Action == kling.ActionPause {
+		if why := c.foreign(j, failure); why != nil {
+			return c.refuse(ctx, j, why)
+		}
+	}
+	held := j.rec.Attempt > 1
+	if held { // the record stays: an earlier send, of unknown outcome, may yet appear
+		j.refusedClaim = j.rec.Claim
+	} else {
+		// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
+		seq := j.recSeq
+		j.rec, j.recSeq = nil, 0
+		if err := c.ledger.withdraw(ctx, seq); err != nil {
+			return verdict{}, err
+		}
+	}
+	switch {
+	case failure.Action == kling.ActionWait:
+		c.authenticated(j, failure)
+		return noCapacity(), nil
+	case failure.Action == kling.ActionPause && !failure.Foreign:
+		c.pauses.failed(j.req.kind, failure, j.sentAt, time.Now())
+	case failure.Action != kling.ActionPause:
+		c.authenticated(j, failure)
+		j.tries++
+		wait := backoff(j.tries)
+		c.log.WarnContext(ctx, "create call put off", append(j.attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
+		return tryAgain(wait), nil
+	}
+	if held {
+		return tryAgain(c.waitPaused(j, time.Now())), nil
+	}
+	return paused(), nil
+}
+
+// authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
+func (c *creator) authenticated(j *job, failure *kling.Error) {
+	if failure.Code != 0 {
+		c.pauses.authenticated(j.req.kind, j.sentAt)
+	}
+}
+
+// backoff is the wait after the n-th try in a row: full jitter over 1 s, 2 s, 4 s … 60 s.
+func backoff(n int) time.Duration {
+	most := maxBackoff
+	if n < 7 {
+		most = min(firstBackoff<<(n-1), maxBackoff)
+	}
+	return mathrand.N(most)
+}
