@@ -32,11 +32,13 @@ func (s *Server) authorize(r *http.Request, c call) *refusal {
 		return nil
 	}
 	parts := strings.Split(token, ".")
-	if s.options.AccessKey == "" || len(parts) != 3 {
-		return &refusal{1002, "api key not found"}
-	}
-	if c.keyOnly() {
-		return &refusal{code: 1002}
+	switch { // neither text says what is wrong, and both are recorded so (2026-09)
+	case c.keyOnly():
+		return &refusal{1002, "please use API Key instead of AK/SK"} // in these words or like them
+	case len(parts) != 3:
+		return &refusal{1002, "The token was expected to have 3 parts, but got 0"}
+	case s.options.AccessKey == "":
+		return &refusal{1002, "access key not found"}
 	}
 	return s.checkJWT(parts[0], parts[1], parts[2])
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -76,7 +77,7 @@ func (s *Server) callBack(t *task, view TaskView, fault CallbackFault) {
 	case fault.Lose:
 		s.tell(Event{Type: CallbackLost, Task: view, Status: view.Status})
 	default:
-		batch = []callback{s.newCallback(t, view, fault.Repeat)}
+		batch = []callback{s.newCallback(t, view, fault)}
 	}
 	if view.Ended() {
 		batch = append(batch, s.release(t)...)
@@ -90,12 +91,18 @@ func (s *Server) callBack(t *task, view TaskView, fault CallbackFault) {
 	s.enqueue(t, batch...)
 }
 
-func (s *Server) newCallback(t *task, view TaskView, repeat int) callback {
+func (s *Server) newCallback(t *task, view TaskView, fault CallbackFault) callback {
 	s.mu.Lock()
 	told, id := *t, s.newID()
 	s.mu.Unlock()
 	told.TaskView = view // t may have moved on
-	object := told.render(renderCallback)
+	var object any = s.show(&told, RenderedCallback)
+	switch {
+	case fault.Body != "":
+		return callback{id: id, view: view, body: []byte(fault.Body), repeat: fault.Repeat}
+	case fault.Thin && view.Status == success(view.Kind):
+		object = json.RawMessage(pick(s.dice, thinBodies(view)...))
+	}
 	if s.options.CallbackShape == Wrapped {
 		object = struct {
 			Code    int    `json:"code"`
@@ -103,7 +110,7 @@ func (s *Server) newCallback(t *task, view TaskView, repeat int) callback {
 			Data    any    `json:"data"`
 		}{0, "success", object}
 	}
-	return callback{id: id, view: view, body: encodeJSON(object), repeat: repeat}
+	return callback{id: id, view: view, body: encodeJSON(object), repeat: fault.Repeat}
 }
 
 // hold keeps callbacks until the end was called back, unless it was already.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -80,7 +81,11 @@ func (s *Server) readBody(r *http.Request) ([]byte, fields, *refusal) {
 
 // draft reads a task from the body of its create call.
 func (s *Server) draft(c call, raw []byte, body fields) (*task, *refusal) {
-	if message := firstFault(body, s.rules[c.kind.Name]); message != "" {
+	rules := s.rules[c.kind.Name]
+	if s.options.RetiredModels {
+		rules = append(slices.Clip(rules), retiredModel(c.kind.Name)...)
+	}
+	if message := firstFault(body, rules); message != "" {
 		return nil, &refusal{1201, message}
 	}
 	options := body
@@ -179,7 +184,7 @@ func (s *Server) store(t *task, body []byte) reply {
 		return refused.reply()
 	}
 	s.add(t)
-	created, view := t.render(renderCreated), t.TaskView
+	created, view := s.show(t, RenderedCreate), t.TaskView
 	s.mu.Unlock()
 	s.tell(Event{Type: Created, Route: RouteCreate, Task: view, Status: view.Status, Body: body})
 	s.begin(t, view)
@@ -189,13 +194,19 @@ func (s *Server) store(t *task, body []byte) reply {
 // roomFor says why a task can't be stored. The caller holds mu.
 func (s *Server) roomFor(t *task) *refusal {
 	if s.byExternal[t.ExternalID] != nil {
-		// Account-wide, over kinds and generations, whatever has become of the first task (recorded 2026-09).
-		return &refusal{1201, "External_task_id " + t.ExternalID + " already exists"}
+		refused := alreadyExists(t.ExternalID)
+		return &refused
 	}
-	if u := s.usage[t.Kind.Pool]; u.busy+t.Slots > u.limit {
+	if !s.hasRoom(t) {
 		return &refusal{code: 1303}
 	}
 	return nil
+}
+
+// alreadyExists refuses a reused external id: account-wide, over kinds and generations (recorded 2026-09), and here
+// whatever has become of the first task.
+func alreadyExists(externalID string) refusal {
+	return refusal{1201, "External_task_id " + externalID + " already exists"}
 }
 
 // add stores a task. The caller holds mu.
@@ -209,7 +220,7 @@ func (s *Server) add(t *task) {
 	if t.ExternalID != "" {
 		s.byExternal[t.ExternalID] = t
 	}
-	s.usage[t.Kind.Pool].take(t.Slots, now)
+	s.take(t, t.Slots, now)
 	waiting := s.waiters[:0]
 	for _, w := range s.waiters {
 		if w.n > len(s.tasks) {

@@ -6,9 +6,12 @@
 //	// … point a client at sim.URL …
 //	sim.Finish("my-external-id")
 //
-// It is as strict as Kling is known to be and, through [Faults], as bad: it loses answers of tasks it has created,
-// calls back twice, late, in the wrong order or not at all. Where Kling documents nothing, an [Options] field says what
-// is assumed. Bad manners that Kling would let pass are kept in [Server.Violations].
+// It is as strict as Kling is known to be, in Kling's recorded words where there are some: 20 ids a query, each external
+// id once an account, older tasks among the newer ones at /tasks, solutions at /solutions only. Through [Faults] it is as
+// bad, too: it loses answers of tasks it has created, calls back twice, late, in the wrong order, without results or not
+// at all, and sends fields of odd types. [Server.SetEdge] puts something before it that answers with pages,
+// [Server.SetRetired] takes a route away. Where Kling documents nothing, an [Options] field says what is assumed. Bad
+// manners that Kling would let pass are kept in [Server.Violations].
 //
 // It checks tokens, bodies and signatures with code of its own: of package kling it uses the table of kinds only.
 package klingtest

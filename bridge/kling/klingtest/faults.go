@@ -1,6 +1,7 @@
 package klingtest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +17,10 @@ type Faults struct {
 	Query    func(QueryView) Fault            // asked for each query, list page and cost query that is in order
 	Callback func(CallbackView) CallbackFault // asked at each change of status, the creation included
 
+	// Reshape is asked for each task object that is sent, and returns the JSON that is sent in its place; nil: it stays.
+	// It may be called from any goroutine.
+	Reshape func(what Rendering, task TaskView, object json.RawMessage) json.RawMessage
+
 	LoseCallback    float64 // a callback is never sent
 	RepeatCallback  float64 // a callback is sent two to four times
 	LateCallback    float64 // a callback is sent 5 to 60 s late
@@ -25,6 +30,10 @@ type Faults struct {
 	ServerError     float64 // a call is answered with one of three server errors and not handled
 	TooFast         float64 // a call is refused with 429, with or without code 1302
 	Slow            float64 // an answer takes 1 to 5 s
+	EdgePage        float64 // a call is answered by a page of something before Kling, or such JSON, and not handled
+	OddShape        float64 // a task object has a field of a type that it never has at Kling
+	ThinCallback    float64 // the callback of a success has no results
+	KnownID         float64 // a task is created, but the answer is that its external id exists
 }
 
 // CreateView is a create call that is about to be handled: the task as it would be stored, without an id.
@@ -36,8 +45,9 @@ type CreateView struct {
 // QueryView is a query that is about to be handled.
 type QueryView struct {
 	Route Route
-	Kind  string   // of a v1 query or list
-	IDs   []string // asked for: task ids or external ids
+	Kind  string     // of a v1 query or list
+	IDs   []string   // asked for: task ids or external ids
+	Tasks []TaskView // those of the account that IDs mean, whether the route shows them or not
 }
 
 // CallbackView is a change of status that is about to be called back: the task with the status to be told.
@@ -53,9 +63,11 @@ type CallbackFault struct {
 	Delay   time.Duration // before it is sent, while later ones go ahead
 	Reorder bool          // it is held back until the task's end was called back
 	Early   bool          // at the creation: the task ends and calls back before the create call is answered
+	Thin    bool          // of a success: without results, in one of the shapes that were recorded
+	Body    string        // is sent instead of the task object, whatever the status
 }
 
-// Fault is what goes wrong with a call: an [Effect], an [Answer], [Slow], or nil for nothing.
+// Fault is what goes wrong with a call: an [Effect], an [Answer], a [Page], a [Raw], [Slow], or nil for nothing.
 type Fault interface{ fault() }
 
 // Effect is a named fault.
@@ -69,6 +81,7 @@ const (
 	TruncateAfterStore   Effect = "truncate_after_store"    // the connection closes in the middle of the body
 	HangAfterStore       Effect = "hang_after_store"        // until the client goes or the server is closed
 	Error500AfterStore   Effect = "error_500_after_store"   // code 5000
+	ExistsAfterStore     Effect = "exists_after_store"      // as if the external id had been used before this call
 )
 
 // The effects on a call that is not handled: no task is stored.
@@ -80,6 +93,7 @@ const (
 	HTML404          Effect = "html_404"             // as from a wrong host
 	TooFast1302      Effect = "too_fast_1302"        // HTTP 429
 	TooFastNoCode429 Effect = "too_fast_no_code_429" // HTTP 429 without a body
+	Gone1201         Effect = "gone_1201"            // as recorded of a retired route, 2026-09; its HTTP status was not: 400
 )
 
 // Answer is given instead of handling the call.
@@ -143,11 +157,15 @@ func (s *Server) createFault(v CreateView) Fault {
 	if s.dice.falls(f.LoseReply) {
 		return pick(s.dice, ResetAfterStore, Gateway504AfterStore, TruncateAfterStore, Error500AfterStore)
 	}
+	if v.ExternalID != "" && s.dice.falls(f.KnownID) {
+		return ExistsAfterStore
+	}
 	return s.anyFault()
 }
 
 func (s *Server) queryFault(v QueryView) Fault {
 	if f := s.options.Faults.Query; f != nil {
+		v.Tasks = s.views(v.IDs)
 		if fault := f(v); fault != nil {
 			return fault
 		}
@@ -165,6 +183,8 @@ func (s *Server) anyFault() Fault {
 		return pick(s.dice, TooFast1302, TooFastNoCode429)
 	case s.dice.falls(f.Slow):
 		return Slow(s.dice.duration(time.Second, 5*time.Second))
+	case s.dice.falls(f.EdgePage):
+		return pick(s.dice, edgeAnswers()...)
 	default:
 		return nil
 	}
@@ -187,8 +207,11 @@ func (s *Server) callbackFault(v CallbackView) CallbackFault {
 	if s.dice.falls(f.LateCallback) {
 		fault.Delay = s.dice.duration(5*time.Second, time.Minute)
 	}
-	if v.Status == StatusSubmitted {
+	switch {
+	case v.Status == StatusSubmitted:
 		fault.Early = s.dice.falls(f.EarlyCallback)
+	case v.Status == success(v.Kind):
+		fault.Thin = s.dice.falls(f.ThinCallback)
 	}
 	return fault
 }
@@ -198,7 +221,8 @@ func (f Faults) validate() error {
 	for name, p := range map[string]float64{
 		"lose callback": f.LoseCallback, "repeat callback": f.RepeatCallback, "late callback": f.LateCallback,
 		"reorder callback": f.ReorderCallback, "early callback": f.EarlyCallback, "lose reply": f.LoseReply,
-		"server error": f.ServerError, "too fast": f.TooFast, "slow": f.Slow,
+		"server error": f.ServerError, "too fast": f.TooFast, "slow": f.Slow, "edge page": f.EdgePage,
+		"odd shape": f.OddShape, "thin callback": f.ThinCallback, "known id": f.KnownID,
 	} {
 		if p < 0 || p > 1 || math.IsNaN(p) {
 			errs = append(errs, fmt.Errorf("fault %s: %g is no probability", name, p))

@@ -3,7 +3,6 @@ package klingtest
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
@@ -39,39 +38,10 @@ type task struct {
 	callbacks outbox
 }
 
-// usage is how busy a pool is.
-type usage struct {
-	limit int
-	busy  int
-	since time.Time     // of the last change of busy
-	spent time.Duration // slots busy times how long, up to since
-}
-
-func (u *usage) take(slots int, now time.Time) {
-	u.spent, u.since = u.until(now), now
-	u.busy += slots
-}
-
-func (u *usage) until(now time.Time) time.Duration {
-	return u.spent + time.Duration(u.busy)*now.Sub(u.since)
-}
-
 // newID returns an id of a task, video or callback. The caller holds mu.
 func (s *Server) newID() string {
 	s.lastID += s.ids.between(1, idStep)
 	return strconv.FormatInt(s.lastID, 10)
-}
-
-// BusySlotTime returns for how long slots of the pool were busy, summed up over slots: two slots for a minute make two
-// minutes. Divided by slots and time it is the utilisation.
-func (s *Server) BusySlotTime(pool kling.Pool) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	u := s.usage[pool]
-	if u == nil {
-		return 0
-	}
-	return u.until(s.options.Now())
 }
 
 // Finish ends the task with that task id or external id now, whatever its duration. A task that has ended stays as it
@@ -139,7 +109,7 @@ func (s *Server) end(t *task) {
 		t.results = s.results(t)
 	}
 	// The slot is free before anybody hears of the end.
-	s.usage[t.Kind.Pool].take(-t.Slots, now)
+	s.take(t, -t.Slots, now)
 	view = t.TaskView
 	s.mu.Unlock()
 	s.changed(t, view)

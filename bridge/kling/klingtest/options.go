@@ -31,7 +31,14 @@ type Options struct {
 	AccessKey, SecretKey string   // accepted HS256 pair, for v1 routes and /account only
 	WebhookSecret        string   // whsec_ and base64: signs every callback; empty: callbacks are unsigned
 
-	Slots        map[kling.Pool]int           // tasks at a time; absent: 20 video, 9 image, 5 try-on, 20 of any other pool
+	Slots           map[kling.Pool]int // tasks at a time; absent: 20 video, 9 image, 5 try-on, 20 of any other pool
+	CapacityByModel bool               // Slots are had by each model of a pool, as Kling's newest text says
+	SlotsByModel    map[string]int     // by model_name or the model of the path; the others have Slots each; implies CapacityByModel
+
+	// RetiredModels refuses the legacy video models that were found discontinued in 2026-09, and text2video and image2video
+	// without model_name: their documented default is one of those. Nobody has recorded the latter.
+	RetiredModels bool
+
 	SubmittedFor time.Duration                // from creation to processing; zero: 9s; at most half of what the task takes
 	Duration     time.Duration                // from creation to the end; zero: 230s
 	Speed        float64                      // every duration of this simulation is divided by it; zero: 1
@@ -138,6 +145,11 @@ func (o Options) validate() error {
 	for pool, n := range o.Slots {
 		if n < 0 {
 			wrong("slots of pool %s: %d is negative", pool, n)
+		}
+	}
+	for model, n := range o.SlotsByModel {
+		if n < 0 {
+			wrong("slots of model %s: %d is negative", model, n)
 		}
 	}
 	for name, d := range map[string]time.Duration{

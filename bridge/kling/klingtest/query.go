@@ -33,7 +33,7 @@ func (s *Server) queryOne(c call) (Fault, func() reply) {
 		if t == nil || t.Kind.Name != c.kind.Name || !s.visible(t) {
 			return refusal{1201, "Task not found by id/external id: " + c.id}.reply() // recorded 2026-07 and 2026-09
 		}
-		return accept(t.render(renderQuery))
+		return accept(s.show(t, RenderedQuery))
 	}
 }
 
@@ -61,7 +61,7 @@ func (s *Server) queryList(r *http.Request, c call) (Fault, func() reply) {
 			case skip > 0:
 				skip--
 			case len(page) < size:
-				page = append(page, t.render(renderQuery))
+				page = append(page, s.show(t, RenderedList))
 			default:
 				return accept(page)
 			}

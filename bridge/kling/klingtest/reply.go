@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,8 +16,8 @@ type reply struct {
 	status  int
 	code    int
 	message string
-	data    any    // nil: the key is absent, as on every error
-	page    string // instead of JSON
+	data    any  // nil: the key is absent, as on every error
+	raw     *Raw // instead of Kling's
 }
 
 // refusal is an error in Kling's format.
@@ -87,16 +88,12 @@ func notFoundPage() reply   { return page(http.StatusNotFound) }
 func badGatewayPage() reply { return page(http.StatusBadGateway) }
 func timeoutPage() reply    { return page(http.StatusGatewayTimeout) }
 
-func page(status int) reply {
-	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
-	return reply{status: status, page: "<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n<center><h1>" +
-		title + "</h1></center>\r\n</body>\r\n</html>\r\n"}
-}
+func page(status int) reply { return Page{HTTPStatus: status}.reply() }
 
 // encode returns the body and its content type.
 func (r reply) encode(requestID string) (body []byte, contentType string) {
-	if r.page != "" {
-		return []byte(r.page), "text/html"
+	if r.raw != nil {
+		return []byte(r.raw.Body), r.raw.ContentType
 	}
 	return encodeJSON(struct {
 		Code      int    `json:"code"`
@@ -129,6 +126,9 @@ func (s *Server) write(w http.ResponseWriter, c call, r reply) {
 	}
 	body, contentType := r.encode(s.requestID())
 	w.Header().Set("Content-Type", contentType)
+	if r.raw != nil && r.raw.Location != "" {
+		w.Header().Set("Location", r.raw.Location)
+	}
 	w.WriteHeader(r.status)
 	_, _ = w.Write(body) // a client that has gone misses its answer
 }
@@ -148,6 +148,10 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, c call, fault F
 	switch f := fault.(type) {
 	case Answer:
 		s.write(w, c, f.reply())
+	case Page:
+		s.respondInstead(w, c, f.reply(), f.AfterStore, handle)
+	case Raw:
+		s.respondInstead(w, c, f.reply(), f.AfterStore, handle)
 	case Effect:
 		s.respondBadly(w, r, c, f, handle)
 	case Slow:
@@ -168,9 +172,23 @@ func describe(f Fault) string {
 		return "slow " + time.Duration(f).String()
 	case Answer:
 		return "answer " + strconv.Itoa(f.Code)
+	case Page:
+		return strings.TrimSpace(fmt.Sprintf("page %d %s", f.reply().status, f.Title))
+	case Raw:
+		return fmt.Sprintf("other answer %d", f.reply().status)
 	default:
 		return fmt.Sprint(f)
 	}
+}
+
+// respondInstead gives another answer than Kling's, to a call that is handled or not.
+func (s *Server) respondInstead(w http.ResponseWriter, c call, other reply, handled bool, handle func() reply) {
+	if handled {
+		if rep := handle(); rep.code != 0 {
+			other = rep
+		}
+	}
+	s.write(w, c, other)
 }
 
 func (a Answer) reply() reply {
@@ -209,6 +227,8 @@ func (s *Server) respondBadly(w http.ResponseWriter, r *http.Request, c call, e 
 		s.write(w, c, refusal{code: 1302}.reply())
 	case TooFastNoCode429:
 		w.WriteHeader(http.StatusTooManyRequests)
+	case Gone1201:
+		s.write(w, c, refusal{1201, "This API is no longer available"}.reply())
 	default:
 		s.loseReply(w, r, c, e, handle())
 	}
@@ -233,9 +253,17 @@ func (s *Server) loseReply(w http.ResponseWriter, r *http.Request, c call, e Eff
 		reset(w)
 	case Error500AfterStore:
 		s.write(w, c, refusal{code: 5000}.reply())
+	case ExistsAfterStore:
+		s.write(w, c, alreadyExists(externalIDOf(rep)).reply())
 	default:
 		reset(w)
 	}
+}
+
+// externalIDOf returns that of the task that was created; empty: it has none, or the call was another one.
+func externalIDOf(rep reply) string {
+	created, _ := rep.data.(shown)
+	return created.view.ExternalID
 }
 
 // truncate announces the whole body and sends half of it; net/http closes such a connection.

@@ -112,15 +112,6 @@ func extensionOf(output string) string {
 	}
 }
 
-// rendering says what a task is shown for: each shows a little more or less (recorded, 2025-11 and 2025-12).
-type rendering int
-
-const (
-	renderCreated  rendering = iota // the answer to the create call
-	renderQuery                     // queries and lists
-	renderCallback                  // with empty lists instead of absent ones
-)
-
 type v1Task struct {
 	ID        string     `json:"task_id"`
 	Status    string     `json:"task_status"`
@@ -195,24 +186,24 @@ type v1Element struct {
 }
 
 // render returns the task as Kling's JSON has it in the API generation of its kind.
-func (t *task) render(r rendering) any {
+func (t *task) render(what Rendering) any {
 	if t.Kind.Generation != kling.V1 {
-		return t.renderV2(r)
+		return t.renderV2(what)
 	}
 	o := v1Task{
 		ID: t.ID, Status: t.Status, Info: v1Info{ExternalID: t.ExternalID, Parent: t.parent()},
 		Created: t.CreatedAt.UnixMilli(), Updated: t.UpdatedAt.UnixMilli(),
 	}
-	if r == renderCreated {
+	if what == RenderedCreate {
 		return o
 	}
 	message := t.Message // a copy: the answer is written when the task may have moved on
-	o.Message, o.Result = &message, t.resultV1(r)
+	o.Message, o.Result = &message, t.resultV1(what)
 	if !t.Ended() {
 		return o
 	}
 	o.Units, o.Balance = t.units(), &v1Balance{Quota: "0", ListPrice: "0"}
-	if r == renderQuery {
+	if what != RenderedCallback {
 		o.Watermark = &watermark{t.watermark}
 	}
 	return o
@@ -226,9 +217,9 @@ func (t *task) parent() *v1Video {
 	return &v1Video{ID: t.source, Duration: "5.1"}
 }
 
-func (t *task) resultV1(r rendering) *v1Result {
+func (t *task) resultV1(what Rendering) *v1Result {
 	result := &v1Result{}
-	if r == renderCallback {
+	if what == RenderedCallback {
 		result.Images, result.Videos, result.Audios = []v1Image{}, []v1Video{}, []v1Audio{}
 	}
 	if !t.Ended() || t.Status == StatusFailed {

@@ -40,8 +40,8 @@ type v2Bill struct {
 
 // renderV2 returns the task in the newer shape, in which v1 tasks are shown too where both are asked for (recorded
 // 2026-09).
-func (t *task) renderV2(r rendering) any {
-	if r == renderCreated && t.Kind.Name == tryOnSolution {
+func (t *task) renderV2(what Rendering) any {
+	if what == RenderedCreate && t.Kind.Name == tryOnSolution {
 		return tryOnCreated{ID: t.ID, Status: t.Status, Created: t.CreatedAt.UnixMilli(), ExternalID: t.ExternalID}
 	}
 	o := v2Task{

@@ -114,6 +114,24 @@ func imageRulesV1(kind string) []rule {
 	}
 }
 
+// retiredModel refuses the models that a live probe found discontinued (2026-09) and, where one of them is the documented
+// default, no model.
+func retiredModel(kind string) []rule {
+	if kind != "text2video" && kind != "image2video" {
+		return nil
+	}
+	return []rule{func(f fields) string {
+		switch model := f.text("model_name"); model {
+		case "":
+			return "model_name value 'kling-v1' is invalid"
+		case "kling-v1", "kling-v1-5", "kling-v1-6", "kling-v2-master", "kling-v2-1", "kling-v2-1-master":
+			return invalid(f, "model_name")
+		default:
+			return ""
+		}
+	}}
+}
+
 // shotRules are what text2video, image2video and omni-video share.
 func shotRules() []rule {
 	return []rule{

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 const (
@@ -41,6 +39,7 @@ type Server struct {
 
 	authOutage  atomic.Int64 // Kling's code; zero: none
 	maintenance atomic.Bool
+	edge        atomic.Pointer[Edge]
 
 	mu         sync.Mutex // guards what follows, and the tasks themselves
 	lastID     int64
@@ -49,9 +48,10 @@ type Server struct {
 	byExternal map[string]*task
 	byKind     map[string][]*task
 	seen       map[string]int // create calls, by external id
-	usage      map[kling.Pool]*usage
+	usage      map[place]*usage
 	calls      Calls
-	costsAt    time.Time // of the last cost query
+	costsAt    time.Time        // of the last cost query
+	retired    map[string]Fault // by kind
 	violations []string
 	waiters    []waiter
 }
@@ -92,15 +92,9 @@ func New(o Options) (*Server, error) {
 		byExternal: map[string]*task{},
 		byKind:     map[string][]*task{},
 		seen:       map[string]int{},
-		usage:      map[kling.Pool]*usage{},
+		retired:    map[string]Fault{},
+		usage:      map[place]*usage{},
 		calls:      Calls{Refused: map[int]int{}, RefusedCreates: map[int]int{}},
-	}
-	for _, pool := range o.Kinds.Pools() {
-		limit, ok := o.Slots[pool]
-		if !ok {
-			limit = defaultSlots
-		}
-		s.usage[pool] = &usage{limit: limit}
 	}
 	return s, nil
 }
@@ -140,6 +134,19 @@ func (s *Server) Task(id string) (TaskView, bool) {
 		return TaskView{}, false
 	}
 	return t.TaskView, true
+}
+
+// views returns the tasks with those ids, of either sort.
+func (s *Server) views(ids []string) []TaskView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var views []TaskView
+	for _, id := range ids {
+		if t := s.lookup(id); t != nil {
+			views = append(views, t.TaskView)
+		}
+	}
+	return views
 }
 
 // lookup finds a task by either id. The caller holds mu.
@@ -201,6 +208,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	c, known := s.routes.match(r.Method, r.URL.EscapedPath())
+	if answer := s.edgeFault(c); answer != nil {
+		s.count(c)
+		s.respond(w, r, c, answer, notFoundPage)
+		return
+	}
 	if !known {
 		s.violate("%s %s: no such route", r.Method, r.URL.Path)
 		s.write(w, c, notFoundPage())
@@ -211,15 +223,23 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		s.write(w, c, refusal{1202, "method " + r.Method + " is not supported"}.reply())
 		return
 	}
-	s.mu.Lock()
-	s.calls.count(c.route)
-	s.mu.Unlock()
+	s.count(c)
 	if refused := s.admit(r, c); refused != nil {
 		s.write(w, c, refused.reply())
 		return
 	}
+	if answer := s.retiredFault(c); answer != nil {
+		s.respond(w, r, c, answer, notFoundPage)
+		return
+	}
 	fault, handle := s.prepare(r, c)
 	s.respond(w, r, c, fault, handle)
+}
+
+func (s *Server) count(c call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls.count(c.route)
 }
 
 // admit lets a call in, or says why not.

@@ -52,7 +52,7 @@ func (s *Server) queryTasks(r *http.Request, c call) (Fault, func() reply) {
 				t = s.forgotten(id, kling.Kind{Generation: c.generation()})
 			}
 			if t != nil && c.shows(t) && s.visible(t) {
-				found = append(found, t.renderV2(renderQuery))
+				found = append(found, s.showV2(t, RenderedQuery))
 			}
 		}
 		return accept(found)
@@ -61,10 +61,10 @@ func (s *Server) queryTasks(r *http.Request, c call) (Fault, func() reply) {
 
 // pageQuery is the body of POST /tasks and POST /solutions.
 type pageQuery struct {
-	StartTime spelled `json:"start_time"` // ms
-	EndTime   spelled `json:"end_time"`
-	Cursor    string  `json:"cursor"`
-	Limit     *int    `json:"limit"`
+	StartTime digits `json:"start_time"` // ms
+	EndTime   digits `json:"end_time"`
+	Cursor    string `json:"cursor"`
+	Limit     *int   `json:"limit"`
 	Filters   []struct {
 		Key    string   `json:"key"`
 		Values []string `json:"values"`
@@ -75,16 +75,16 @@ type pageQuery struct {
 	before     int   // number of the task that the page before ended with
 }
 
-// spelled is a number as a string or as itself: both were taken (recorded 2026-09).
-type spelled string
+// digits are a number as a string or as itself: both were taken (recorded 2026-09).
+type digits string
 
 // UnmarshalJSON keeps the digits.
-func (s *spelled) UnmarshalJSON(raw []byte) error {
+func (d *digits) UnmarshalJSON(raw []byte) error {
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
 		text = string(raw)
 	}
-	*s = spelled(text)
+	*d = digits(text)
 	return nil
 }
 
@@ -187,7 +187,7 @@ func (s *Server) page(c call, q pageQuery) taskPage {
 			p.HasMore, p.NextCursor = true, strconv.Itoa(last)
 			break
 		}
-		p.Result, last = append(p.Result, t.renderV2(renderQuery)), t.number
+		p.Result, last = append(p.Result, s.showV2(t, RenderedList)), t.number
 	}
 	p.Count = len(p.Result)
 	return p
