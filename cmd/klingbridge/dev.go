@@ -141,6 +141,7 @@ func startSim(ctx context.Context, s simulation, options klingtest.Options) (sim
 	if err != nil {
 		return "", nil, usageError{err}
 	}
+	s.retire(sim)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
 	if errors.Is(err, syscall.EADDRINUSE) && s.anyPort {
 		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -28,6 +28,7 @@ type simulation struct {
 	slots     string
 	callbacks string
 	wrapped   bool
+	retired   []string
 	options   klingtest.Options
 
 	anyPort        bool // will do where addr is taken
@@ -62,6 +63,10 @@ func (s *simulation) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.AccessKey, "access-key", "", "accepted access `key` of a pair (older API only)")
 	f.StringVar(&o.SecretKey, "secret-key", "", "secret `key` of that pair")
 	f.StringVar(&s.slots, "slots", "video=20,image=9,try-on=5", "tasks at a time by pool, as a `list`")
+	f.BoolVar(&o.CapacityByModel, "capacity-by-model", false, "give each model of a pool those slots")
+	f.StringToIntVar(&o.SlotsByModel, "slots-by-model", nil, "tasks at a time of some models, as a `list` such as kling-v3=2; implies the former")
+	f.StringSliceVar(&s.retired, "retired", nil, "`kinds` whose create route is no longer available")
+	f.BoolVar(&o.RetiredModels, "retired-models", false, "refuse the video models that were discontinued in 2026-09, the documented default among them")
 	f.DurationVar(&o.Duration, "task-time", 230*time.Second, "how long a task takes from submission to end")
 	f.DurationVar(&o.SubmittedFor, "submitted-time", 9*time.Second, "how long of that it is only submitted")
 	f.Float64Var(&o.Speed, "speed", 1, "how much faster than real time everything runs")
@@ -70,20 +75,27 @@ func (s *simulation) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "sign callbacks with this whsec_… `secret`")
 	f.DurationVar(&o.QueryLag, "query-lag", 0, "how long a new task can't be queried")
 	f.Uint64Var(&o.Seed, "seed", 0, "the same seed throws the same dice")
+	faultFlags(f, &o.Faults)
+}
 
+func faultFlags(f *pflag.FlagSet, faults *klingtest.Faults) {
 	for name, fault := range map[string]struct {
 		chance *float64
 		usage  string
 	}{
-		"lose-callback":    {&o.Faults.LoseCallback, "a callback is lost"},
-		"repeat-callback":  {&o.Faults.RepeatCallback, "a callback is sent again"},
-		"late-callback":    {&o.Faults.LateCallback, "a callback comes late"},
-		"reorder-callback": {&o.Faults.ReorderCallback, "the end is called back before what precedes it"},
-		"early-callback":   {&o.Faults.EarlyCallback, "the end is called back before the create call is answered"},
-		"lose-reply":       {&o.Faults.LoseReply, "a task is created, but its answer is lost"},
-		"server-error":     {&o.Faults.ServerError, "a call is answered with a server error"},
-		"too-fast":         {&o.Faults.TooFast, "a call is refused as too fast"},
-		"slow":             {&o.Faults.Slow, "an answer takes long"},
+		"lose-callback":    {&faults.LoseCallback, "a callback is lost"},
+		"repeat-callback":  {&faults.RepeatCallback, "a callback is sent again"},
+		"late-callback":    {&faults.LateCallback, "a callback comes late"},
+		"reorder-callback": {&faults.ReorderCallback, "the end is called back before what precedes it"},
+		"early-callback":   {&faults.EarlyCallback, "the end is called back before the create call is answered"},
+		"lose-reply":       {&faults.LoseReply, "a task is created, but its answer is lost"},
+		"server-error":     {&faults.ServerError, "a call is answered with a server error"},
+		"too-fast":         {&faults.TooFast, "a call is refused as too fast"},
+		"slow":             {&faults.Slow, "an answer takes long"},
+		"edge-page":        {&faults.EdgePage, "a call is answered by a page of something before Kling"},
+		"odd-shape":        {&faults.OddShape, "a task object has a field of a type that Kling never sends"},
+		"thin-callback":    {&faults.ThinCallback, "a success is called back without results"},
+		"known-id":         {&faults.KnownID, "a task is created, but its external id is said to exist"},
 	} {
 		f.Float64Var(fault.chance, name, 0, "`probability` that "+fault.usage)
 	}
@@ -103,6 +115,7 @@ func (p *program) simulate(ctx context.Context, s simulation) error {
 		return usageError{err}
 	}
 	defer sim.Close()
+	s.retire(sim)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
 	if err != nil {
 		return fmt.Errorf("listen for the simulated Kling: %w", err)
@@ -114,12 +127,24 @@ func (p *program) simulate(ctx context.Context, s simulation) error {
 	return serveUntilDone(ctx, listener, sim)
 }
 
+// retire takes the routes away that were named.
+func (s simulation) retire(sim *klingtest.Server) {
+	for _, kind := range s.retired {
+		sim.SetRetired(kind, klingtest.Gone1201)
+	}
+}
+
 // complete reads the flags that the flag library can't.
 func (s simulation) complete(settings settings) (klingtest.Options, error) {
 	o := s.options
 	o.Kinds, o.Logger = settings.kinds, settings.log
 	if len(o.APIKeys) == 0 && o.AccessKey == "" {
 		o.APIKeys = []string{simAPIKey}
+	}
+	for _, kind := range s.retired {
+		if _, ok := o.Kinds.Lookup(kind); !ok {
+			return o, usagef("--retired: there is no kind %s", kind)
+		}
 	}
 	if s.submittedGiven && o.SubmittedFor > o.Duration {
 		return o, usagef("--submitted-time %s is above --task-time %s", o.SubmittedFor, o.Duration)

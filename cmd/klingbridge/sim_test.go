@@ -15,18 +15,28 @@ func TestSim(t *testing.T) {
 	stdout := newSignalBuffer("KLING_API_KEY=secret-1\n")
 	done := make(chan int)
 	go func() {
-		args := []string{"sim", "--addr", "127.0.0.1:0", "--api-key", "secret-1", "--speed", "100", "--slots", "video=1"}
+		args := []string{"sim", "--addr", "127.0.0.1:0", "--api-key", "secret-1", "--speed", "100", "--slots", "video=1",
+			"--retired", "image2video", "--slots-by-model", "kling-v3=1"}
 		done <- run(ctx, args, nil, strings.NewReader(""), stdout, io.Discard)
 	}()
 	<-stdout.seen
 	line, _, _ := strings.Cut(stdout.String(), "\n")
 	base := strings.TrimPrefix(line, "export KLING_BASE_URL=")
 
-	first := create(t, base, "secret-1")
-	second := create(t, base, "secret-1")
-	stranger := create(t, base, "secret-2")
-	if first != http.StatusOK || second != http.StatusTooManyRequests || stranger != http.StatusUnauthorized {
-		t.Errorf("answers %d, %d, %d; want 200, then 429 for want of a slot, and 401 for another key", first, second, stranger)
+	const boat, route = `{"prompt":"a boat"}`, "/v1/videos/text2video"
+	for _, tt := range []struct {
+		key, route, body string
+		want             int
+	}{
+		{"secret-1", route, boat, http.StatusOK},
+		{"secret-1", route, boat, http.StatusTooManyRequests}, // for want of a slot
+		{"secret-1", route, `{"prompt":"a boat","model_name":"kling-v3"}`, http.StatusOK},
+		{"secret-2", route, boat, http.StatusUnauthorized},
+		{"secret-1", "/v1/videos/image2video", `{"image":"aGk="}`, http.StatusBadRequest}, // retired
+	} {
+		if got := create(t, base+tt.route, tt.key, tt.body); got != tt.want {
+			t.Errorf("%s %s with %s: %d, want %d", tt.route, tt.body, tt.key, got, tt.want)
+		}
 	}
 	interrupt()
 	if code := <-done; code != 0 {
@@ -35,10 +45,9 @@ func TestSim(t *testing.T) {
 }
 
 // create asks for a video and returns the status of the answer.
-func create(t *testing.T, base, key string) int {
+func create(t *testing.T, url, key, body string) int {
 	t.Helper()
-	body := strings.NewReader(`{"prompt":"a boat"}`)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/v1/videos/text2video", body)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
