@@ -27,6 +27,9 @@ func decodeRecord(data []byte) (*record, error) {
 	if rec.RequestID == "" || rec.Kind == "" {
 		return nil, errors.New("not a record")
 	}
+	if len(rec.Metadata) == 0 {
+		rec.Metadata = nil // it is stored as none
+	}
 	if onlyKnown(data) {
 		return &rec, nil
 	}
