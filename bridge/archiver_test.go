@@ -79,6 +79,9 @@ func resultURLs(r *events.Result) []string {
 	for _, a := range r.Audios {
 		urls = append(urls, a.URLMP3, a.URLWAV)
 	}
+	for _, f := range r.Files {
+		urls = append(urls, f.URL)
+	}
 	var given []string
 	for _, u := range urls {
 		if u != "" {

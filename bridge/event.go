@@ -68,6 +68,7 @@ func result(t *kling.Task, now time.Time) *events.Result {
 		Videos:    make([]events.Video, 0, len(t.Videos)),
 		Images:    make([]events.Image, 0, len(t.Images)),
 		Audios:    make([]events.Audio, 0, len(t.Audios)),
+		Files:     make([]events.File, 0, len(t.Files)),
 		ExpiresAt: events.At(updated.Add(resultLifetime)),
 	}
 	for _, v := range t.Videos {
@@ -82,6 +83,9 @@ func result(t *kling.Task, now time.Time) *events.Result {
 		r.Audios = append(r.Audios, events.Audio{
 			ID: a.ID, URLMP3: a.URLMP3, URLWAV: a.URLWAV, DurationSeconds: number(a.Duration),
 		})
+	}
+	for _, f := range t.Files {
+		r.Files = append(r.Files, events.File{Type: f.Type, URL: f.URL})
 	}
 	return r
 }

@@ -80,11 +80,12 @@ type Event struct {
 	KlingOmitted   bool              `json:"kling_omitted,omitempty"` // true: Kling was left out to fit max_payload
 }
 
-// Result is what Kling made. The three lists are always present, possibly empty; URLs are byte-exact.
+// Result is what Kling made. The four lists are always present, possibly empty; URLs are byte-exact.
 type Result struct {
 	Videos    []Video `json:"videos"`
 	Images    []Image `json:"images"`
 	Audios    []Audio `json:"audios"`
+	Files     []File  `json:"files"`
 	ExpiresAt Time    `json:"expires_at"` // 30 days after Kling's update time, when the URLs die
 }
 
@@ -109,6 +110,25 @@ type Audio struct {
 	URLMP3          string      `json:"url_mp3"`
 	URLWAV          string      `json:"url_wav"`
 	DurationSeconds json.Number `json:"duration_seconds"` // the mp3's, else the wav's, else "0"
+}
+
+// File is an output of another type, such as the subtitles of a video.
+type File struct {
+	Type string `json:"type"` // as Kling calls it, such as srt; empty where it does not
+	URL  string `json:"url"`
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. Results that were stored before there were files have an empty list of
+// them.
+func (r *Result) UnmarshalJSON(b []byte) error {
+	type plain Result // without this method
+	if err := json.Unmarshal(b, (*plain)(r)); err != nil {
+		return err
+	}
+	if r.Files == nil {
+		r.Files = []File{}
+	}
+	return nil
 }
 
 // Error says why a request did not succeed.

@@ -227,8 +227,13 @@ func TestEventSchema(t *testing.T) {
 	}
 	durationAsString := fields{
 		"videos": []any{fields{"id": "", "url": "", "watermark_url": "", "duration_seconds": "5"}},
-		"images": []any{}, "audios": []any{}, "expires_at": aTime,
+		"images": []any{}, "audios": []any{}, "files": []any{}, "expires_at": aTime,
 	}
+	subtitles := fields{
+		"videos": []any{}, "images": []any{}, "audios": []any{}, "expires_at": aTime,
+		"files": []any{fields{"type": "srt", "url": "https://cdn.example/a.srt"}},
+	}
+	withoutFiles := fields{"videos": []any{}, "images": []any{}, "audios": []any{}, "expires_at": aTime}
 	for name, tt := range map[string]struct {
 		status events.Status
 		fields fields
@@ -271,6 +276,8 @@ func TestEventSchema(t *testing.T) {
 		"time that never was":  {events.StatusSubmitted, fields{"requested_at": "2026-13-23T09:00:00.000Z"}, false},
 		"units as a number":    {events.StatusSucceed, fields{"units": 3}, false},
 		"kling no object":      {events.StatusSucceed, fields{"kling": "x"}, false},
+		"a file":               {events.StatusSucceed, fields{"result": subtitles}, true},
+		"result without files": {events.StatusSucceed, fields{"result": withoutFiles}, false},
 		"result without lists": {events.StatusSucceed, fields{"result": fields{"expires_at": aTime}}, false},
 		"duration as a string": {events.StatusSucceed, fields{"result": durationAsString}, false},
 	} {

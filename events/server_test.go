@@ -277,7 +277,7 @@ func event(id string, status events.Status) events.Event {
 			Videos: []events.Video{{
 				ID: "871000000000000777", URL: "https://cdn.example/a.mp4?x=1&y=2", DurationSeconds: "5.1",
 			}},
-			Images: []events.Image{}, Audios: []events.Audio{}, ExpiresAt: at,
+			Images: []events.Image{}, Audios: []events.Audio{}, Files: []events.File{}, ExpiresAt: at,
 		}
 	case events.StatusSubmitted, events.StatusProcessing:
 	default:

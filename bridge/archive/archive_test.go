@@ -56,6 +56,34 @@ func file(url string) archive.File {
 	})[0]
 }
 
+// TestFilesOfEverySort copies each URL of a result once, and names what Kling's solutions make by their URLs.
+func TestFilesOfEverySort(t *testing.T) {
+	t.Parallel()
+	source := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = []string{"application/octet-stream"}
+		_, _ = io.WriteString(w, r.URL.Path)
+	})
+	a := open(t, "file://"+t.TempDir(), archive.Options{}, nil)
+	files := archive.Files(&events.Event{RequestID: "order-1", Kind: "drama-subtitle", Result: &events.Result{
+		Videos: []events.Video{{URL: source + "/v", WatermarkURL: source + "/vw"}},
+		Images: []events.Image{{WatermarkURL: source + "/iw"}},
+		Audios: []events.Audio{{URLMP3: source + "/m", URLWAV: source + "/w"}},
+		Files:  []events.File{{Type: "srt", URL: source + "/f.SRT?x=.html"}, {Type: "html", URL: source + "/g.html"}},
+	}})
+	var got []string
+	for _, f := range files {
+		copied, err := a.Copy(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.TrimPrefix(copied.SourceURL, source)+" "+filepath.Base(copied.ArchiveURL))
+	}
+	want := "/v 1.mp4, /vw 2.mp4, /iw 3.png, /m 4.mp3, /w 5.wav, /f.SRT?x=.html 6.srt, /g.html 7.bin"
+	if names := strings.Join(got, ", "); names != want {
+		t.Errorf("got %s, want %s", names, want)
+	}
+}
+
 func serve(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)

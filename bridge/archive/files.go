@@ -19,7 +19,7 @@ type File struct {
 	ext    string // when neither URL nor content type tell one
 }
 
-// Files lists the files of a result: videos, images, audios, each followed by its other forms. Their names in the
+// Files lists the files of a result: videos, images, audios, each followed by its other forms, and the others. Their names in the
 // archive, <kind>/<date>/<id>/<n>.<ext>, follow from the event alone, so that copying again makes no second file.
 func Files(ev *events.Event) []File {
 	if ev.Result == nil {
@@ -48,6 +48,9 @@ func Files(ev *events.Event) []File {
 		add(a.URLMP3, ".mp3")
 		add(a.URLWAV, ".wav")
 	}
+	for _, f := range ev.Result.Files {
+		add(f.URL, ".bin")
+	}
 	return files
 }
 
@@ -65,9 +68,10 @@ func (f File) name(contentType string) string {
 	return path.Join(f.folder, strconv.Itoa(f.Number)+ext)
 }
 
-// mediaExtensions are those that a URL may name: anything else there is not trusted to name a file of ours.
+// mediaExtensions, with those of subtitles, are those that a URL may name: anything else there is not trusted to name a file of ours.
 var mediaExtensions = []string{
 	".mp4", ".mov", ".webm", ".m4v", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp3", ".wav", ".m4a", ".aac", ".flac", ".ogg",
+	".srt", ".ass", ".vtt",
 }
 
 // extensions by content type are fixed here because the machine's own tables differ.

@@ -168,7 +168,7 @@ func TestTaskGetShowsTheResult(t *testing.T) {
 	b := startFakeBridge(t)
 	answer := func(status events.Status) []byte {
 		result := `{"videos":[{"id":"1","url":"https://cdn.example/a.mp4?k=1&x","duration_seconds":5.10,"watermark_url":""}],` +
-			`"images":[],"audios":[],"expires_at":"2026-12-23T09:00:00.000Z"}`
+			`"images":[],"audios":[],"files":[],"expires_at":"2026-12-23T09:00:00.000Z"}`
 		return []byte(`{"task":{"request_id":"a","kind":"text2video","pool":"video","status":"` + string(status) + `","task_id":"7",` +
 			`"external_task_id":"k-a","requested_at":"2026-11-23T09:00:00.000Z","submitted_at":null,"completed_at":null,"next_poll_at":null,` +
 			`"deadline":null,"metadata":{},"error":null,"units":"3","result":` + result + `}}`)

@@ -20,7 +20,7 @@ type resultFile struct {
 	ext string // where the URL names none
 }
 
-// resultFiles lists the files of a result: videos, then images, then audios. Watermarked twins are left out.
+// resultFiles lists the files of a result: videos, images, audios, then the others. Watermarked twins are left out.
 func resultFiles(r *events.Result) []resultFile {
 	if r == nil {
 		return nil
@@ -35,6 +35,9 @@ func resultFiles(r *events.Result) []resultFile {
 	for _, audio := range r.Audios {
 		files = append(files, resultFile{audio.URLMP3, ".mp3"}, resultFile{audio.URLWAV, ".wav"})
 	}
+	for _, file := range r.Files {
+		files = append(files, resultFile{file.URL, ".bin"})
+	}
 	return slices.DeleteFunc(files, func(f resultFile) bool { return f.url == "" })
 }
 
@@ -44,7 +47,9 @@ func (f resultFile) name(token string, n int) string {
 	if u, err := url.Parse(f.url); err == nil {
 		ext = strings.ToLower(path.Ext(u.Path))
 	}
-	if !slices.Contains([]string{".mp4", ".mov", ".png", ".jpg", ".jpeg", ".webp", ".mp3", ".wav"}, ext) {
+	if !slices.Contains([]string{
+		".mp4", ".mov", ".png", ".jpg", ".jpeg", ".webp", ".mp3", ".wav", ".srt", ".ass", ".vtt",
+	}, ext) {
 		ext = f.ext
 	}
 	return fmt.Sprintf("%s-%d%s", token, n, ext)

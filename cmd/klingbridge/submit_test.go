@@ -115,7 +115,7 @@ func event(id string, status events.Status) events.Event {
 
 func success(id string, urls ...string) events.Event {
 	e := event(id, events.StatusSucceed)
-	e.Result = &events.Result{Videos: []events.Video{}, Images: []events.Image{}, Audios: []events.Audio{}}
+	e.Result = &events.Result{Videos: []events.Video{}, Images: []events.Image{}, Audios: []events.Audio{}, Files: []events.File{}}
 	for _, url := range urls {
 		e.Result.Videos = append(e.Result.Videos, events.Video{URL: url, DurationSeconds: "5"})
 	}

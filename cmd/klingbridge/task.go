@@ -34,5 +34,5 @@ callback, poll or bridge, by which the end was known, and units: what Kling dedu
 // resultField describes what only the answer about one task has.
 const resultField = `
 waits_for: only of one that waits or is being created, what for, in words for people.
-result: only where Kling made something, be it after the deadline; an object with videos, images and audios, lists of
+result: only where Kling made something, be it after the deadline; an object with videos, images, audios and files, lists of
 objects with url (audios: url_mp3 and url_wav) and more, and expires_at, when the URLs die; as in a completion.`

@@ -1,7 +1,7 @@
 import { h } from './dom.js';
 import { httpURL } from './format.js';
 
-// results shows what Kling made: videos and sounds that play, and images.
+// results shows what Kling made: videos and sounds that play, images, and links to other files.
 export function results(result) {
   const items = [
     ...result.videos.map((video, i) => figure('Video ' + (i + 1) + length(video), video.url,
@@ -10,6 +10,7 @@ export function results(result) {
       (url) => h('img', { src: url, alt: 'Image ' + (image.index + 1), loading: 'lazy' }))),
     ...result.audios.map((audio, i) => figure('Audio ' + (i + 1) + length(audio), audio.url_mp3 || audio.url_wav,
       (url) => h('audio', { src: url, controls: true, preload: 'metadata', 'aria-label': 'Audio ' + (i + 1) }))),
+    ...result.files.map((file) => other('File ' + file.type, file.url)),
   ];
   if (!items.length) return null;
   return h('section', { class: 'panel', 'aria-labelledby': 'results' }, h('h2', { id: 'results' }, 'Result'),
@@ -21,9 +22,17 @@ const length = (media) => Number(media.duration_seconds) > 0 ? ', ' + media.dura
 // figure shows a result by its URL, which is a link only where it leads to the web.
 function figure(caption, text, media) {
   const url = httpURL(text);
-  if (!url) return h('figure', {}, h('figcaption', {}, caption, ': ', h('span', { class: 'id' }, text)));
+  if (!url) return other(caption, text);
   const shown = media(url);
   shown.addEventListener('error', () => shown.replaceWith(h('p', { class: 'gone' }, 'It can’t be loaded: it may have expired.')));
   return h('figure', {}, shown,
-    h('figcaption', {}, caption, ' ', h('a', { href: url, rel: 'noopener noreferrer', target: '_blank' }, 'open')));
+    h('figcaption', {}, caption, ' ', link(url)));
 }
+
+// other is a result that is not shown.
+function other(caption, text) {
+  const url = httpURL(text);
+  return h('figure', {}, h('figcaption', {}, caption, ': ', url ? link(url) : h('span', { class: 'id' }, text)));
+}
+
+const link = (url) => h('a', { href: url, rel: 'noopener noreferrer', target: '_blank' }, 'open');

@@ -12,7 +12,12 @@ interface Completion {
   request_id: string;
   kind: string;
   status: "succeed" | "failed" | "rejected" | "expired" | "cancelled";
-  result?: { videos: { id: string; url: string; duration_seconds: number }[] };
+  result?: {
+    videos: { id: string; url: string; duration_seconds: number }[];
+    images: { index: number; url: string }[];
+    audios: { id: string; url_mp3: string; url_wav: string; duration_seconds: number }[];
+    files: { type: string; url: string }[]; // of other types, such as srt
+  };
   error?: { class: string; code: number; message: string; retryable: boolean };
   metadata: Record<string, string>;
 }
