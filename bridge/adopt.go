@@ -42,7 +42,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		return outcomeMalformed, errors.New("the body names no task that could be Kling's")
 	}
 	source := events.SourceCallback
-	if !signed {
+	if !signed || incomplete(task) {
 		var o outcome
 		var err error
 		if task, o, err = a.ask(ctx, cb.kind, task.ID); o != outcomeTaken {

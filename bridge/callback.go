@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -116,7 +117,7 @@ func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	defer cancel()
 	o, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
 	if err != nil {
-		rc.log.WarnContext(ctx, "callback refused", slog.String("kind", kind.Name), slog.String("token", token),
+		rc.log.WarnContext(ctx, o.title(), slog.String("kind", kind.Name), slog.String("token", token),
 			slog.String("outcome", string(o)), slog.Any("err", err))
 	}
 	return o
@@ -226,24 +227,49 @@ func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback)
 func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task) (o outcome, err error) {
 	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
 	defer func() { endCallback(span, o.status()) }()
-	if lr.trust == TrustQuery {
-		if rec.State == "" {
-			lr.askable(rec)
-		}
-		if err := lr.ledger.dueNow(ctx, rec); err != nil {
-			return outcomeUnavailable, err
-		}
-		return outcomePolled, nil
+	if lr.trust == TrustQuery || incomplete(task) {
+		return lr.ask(ctx, rec, task)
 	}
 	return lr.observe(ctx, cb, rec, task, events.SourceCallback)
 }
 
+// incomplete reports whether a callback says too little to be acted on: no status that is known, or a success without
+// any result. Kling may have more to say.
+func incomplete(task kling.Task) bool {
+	return !task.Status.Known() || task.Status == kling.StatusSucceed && !task.HasResult()
+}
+
+// ask has the request polled at once, unless it has ended. What Kling answers then counts, also a success without any
+// result.
+func (lr *liveReceiver) ask(ctx context.Context, rec *record, task kling.Task) (outcome, error) {
+	if rec.State == "" {
+		lr.askable(rec, task)
+	}
+	due, err := lr.ledger.dueUnlessEnded(ctx, rec)
+	switch {
+	case err != nil:
+		return outcomeUnavailable, err
+	case !due:
+		return outcomeRepeated, nil
+	case task.Status.Known():
+		return outcomePolled, nil
+	default:
+		return outcomeUnintelligible, fmt.Errorf("status %q, odd fields %q; Kling is asked instead", clip(string(task.Status)), task.Odd)
+	}
+}
+
 // askable adds to the record of a request that nothing is known of what it takes to ask for its task: what the request's
-// own record said is derived again.
-func (lr *liveReceiver) askable(rec *record) {
+// own record said is derived again. Its task's ids are taken from the callback, if that is trusted: a request may have
+// brought an external id along.
+func (lr *liveReceiver) askable(rec *record, task kling.Task) {
 	rec.State = stateSubmitted
-	rec.ExternalTaskID = lr.namer.externalID(rec.token())
 	rec.Deadline = time.Now().Add(lr.taskTimeout)
+	if lr.trust == TrustURL {
+		rec.TaskID, rec.ExternalTaskID = task.ID, task.ExternalID
+	}
+	if rec.TaskID == "" && rec.ExternalTaskID == "" {
+		rec.ExternalTaskID = lr.namer.externalID(rec.token())
+	}
 }
 
 // publish is apply for what Kling itself has confirmed.

@@ -116,9 +116,12 @@ func TestEveryBodyShapeCompletes(t *testing.T) {
 		"id-as-a-number": {"text2video", func(v klingtest.TaskView) string {
 			return strings.Replace(v1Body(v, "succeed"), `"`+v.ID+`"`, v.ID, 1)
 		}, "3"},
-		"almost-nothing": {"text2video", func(klingtest.TaskView) string { return `{"task_status":"succeed"}` }, ""},
+		"almost-nothing": {"text2video", func(klingtest.TaskView) string {
+			return `{"task_status":"succeed","task_result":{"videos":[{"url":"https://v15.example/a.mp4?x=1&y=a~b"}]}}`
+		}, ""},
 		"nulls": {"text2video", func(v klingtest.TaskView) string {
-			return `{"task_id":"` + v.ID + `","task_status":"succeed","task_info":null,"task_result":{"videos":null,"images":null}}`
+			return `{"task_id":"` + v.ID + `","task_status":"succeed","task_info":null,"task_status_msg":null,` +
+				`"task_result":{"videos":[null,{"id":null,"url":"https://v15.example/a.mp4?x=1&y=a~b","duration":null}],"images":null}}`
 		}, ""},
 	}
 	for name, c := range shapes {
@@ -131,7 +134,7 @@ func TestEveryBodyShapeCompletes(t *testing.T) {
 		if ev.Status != events.StatusSucceed || ev.TaskID != task.ID || ev.Units != c.units || ev.ExternalTaskID != task.ExternalID {
 			t.Errorf("%s: %+v", name, ev)
 		}
-		if c.units != "" && ev.Result.Videos[0].URL[len("https://v15.example/a.mp4"):] != "?x=1&y=a~b" {
+		if ev.Result.Videos[0].URL[len("https://v15.example/a.mp4"):] != "?x=1&y=a~b" {
 			t.Errorf("%s: URL %s", name, ev.Result.Videos[0].URL)
 		}
 		w.stored("KLING_EVENTS", "kling.completion.*.*."+name)

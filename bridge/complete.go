@@ -41,6 +41,14 @@ func (n news) ended() bool { return n >= newsEnd }
 
 // observe publishes what Kling says of a task: its end, or progress.
 func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, source events.Source) (news, error) {
+	n, err := l.publishNews(ctx, rec, task, source)
+	if err == nil && (n == newsEnd || n == newsLate) { // once for each task
+		l.telemetry.odd(ctx, rec, task)
+	}
+	return n, err
+}
+
+func (l *ledger) publishNews(ctx context.Context, rec *record, task kling.Task, source events.Source) (news, error) {
 	switch task.Status {
 	case kling.StatusSucceed:
 		return l.finish(ctx, rec, ending{status: events.StatusSucceed, source: source, task: &task})

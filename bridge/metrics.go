@@ -46,6 +46,7 @@ type metrics struct {
 	tasks          metric.Int64Counter
 	completions    metric.Int64Counter
 	lateResults    metric.Int64Counter
+	oddFields      metric.Int64Counter
 	units          metric.Float64Counter
 	deadLetters    metric.Int64Counter
 	callbacks      metric.Int64Counter
@@ -110,6 +111,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 		tasks:          count("kling.tasks", "{task}", "Tasks created at Kling."),
 		completions:    count("kling.completions", "{completion}", "Requests ended."),
 		lateResults:    count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
+		oddFields:      count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
 		deadLetters:    count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
 		callbacks:      count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
 		polls:          count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
@@ -218,6 +220,7 @@ func (m *metrics) received(ctx context.Context, r *request) {
 
 func (m *metrics) submitted(ctx context.Context, r *request, rec *record) {
 	m.tasks.Add(ctx, 1, m.byKind.of(rec.Kind))
+	m.oddFields.Add(ctx, 0, m.byKind.of(rec.Kind)) // a counter that appears at 1 has not increased
 	m.submitDuration.Record(ctx, sinceSeconds(rec.RequestedAt), m.byLane.of(lane{pool: r.kind.Pool, priority: r.priority}))
 }
 

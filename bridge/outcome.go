@@ -15,7 +15,9 @@ const (
 	outcomeRepeated outcome = "repeated" // what it says was known
 	outcomeLate     outcome = "late"     // published beside an expired or cancelled request
 	outcomePolled   outcome = "polled"   // Kling is asked instead
-	outcomeIgnored  outcome = "ignored"  // nothing for this route: a test of Kling's console, or a task with a URL of its own
+	// outcomeUnintelligible is of a body that says nothing that can be understood. Kling is asked instead.
+	outcomeUnintelligible outcome = "unintelligible"
+	outcomeIgnored        outcome = "ignored" // nothing for this route: a test of Kling's console, or a task with a URL of its own
 
 	outcomeForged        outcome = "forged"        // no URL of ours, or a task that Kling does not know
 	outcomeUnsigned      outcome = "unsigned"      // no valid Standard Webhooks signature
@@ -30,15 +32,23 @@ const (
 // outcomes lists those that are counted.
 func outcomes() []outcome {
 	return []outcome{
-		outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeIgnored, outcomeForged, outcomeUnsigned,
-		outcomeMalformed, outcomeContradicting, outcomeNotPosted, outcomeTooLarge, outcomeTooSlow, outcomeUnavailable,
+		outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeUnintelligible, outcomeIgnored, outcomeForged,
+		outcomeUnsigned, outcomeMalformed, outcomeContradicting, outcomeNotPosted, outcomeTooLarge, outcomeTooSlow, outcomeUnavailable,
 	}
+}
+
+// title is what the log says of one with an error.
+func (o outcome) title() string {
+	if o == outcomeUnintelligible {
+		return "callback not understood"
+	}
+	return "callback refused"
 }
 
 // status is the answer's.
 func (o outcome) status() int {
 	switch o {
-	case outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeIgnored:
+	case outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeUnintelligible, outcomeIgnored:
 		return http.StatusOK
 	case outcomeForged:
 		return http.StatusNotFound

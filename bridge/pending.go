@@ -166,16 +166,21 @@ func ignoreGone(err error) error {
 // dueNow hands the record to the poller at once, beside the timer, unless Kling can have nothing to say of it that
 // matters: the request has ended, and not by expiry or cancellation, or its late result is known.
 func (l *ledger) dueNow(ctx context.Context, rec *record) error {
-	stored, err := l.putDue(ctx, rec, l.subjects.CompletionOf(rec.token()))
-	if stored || err != nil {
-		return err
+	_, err := l.dueUnlessEnded(ctx, rec)
+	return err
+}
+
+// dueUnlessEnded is dueNow for those who want to know whether Kling is asked.
+func (l *ledger) dueUnlessEnded(ctx context.Context, rec *record) (due bool, err error) {
+	due, err = l.putDue(ctx, rec, l.subjects.CompletionOf(rec.token()))
+	if due || err != nil {
+		return due, err
 	}
 	_, ended, err := l.completion(ctx, rec.token())
 	if err != nil || !mayBeLate(ended.Status) {
-		return err
+		return false, err
 	}
-	_, err = l.putDue(ctx, rec, l.subjects.LateOf(rec.token()))
-	return err
+	return l.putDue(ctx, rec, l.subjects.LateOf(rec.token()))
 }
 
 // putDue stores the record as one whose timer has fired, unless there is a message on the guarded subjects.

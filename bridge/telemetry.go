@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -122,6 +123,16 @@ func (t *telemetry) completed(ctx context.Context, ev *events.Event) {
 func (t *telemetry) late(ctx context.Context, ev *events.Event) {
 	t.metrics.late(ctx, ev)
 	t.log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(ev)...)
+}
+
+// odd notes what of a task that has ended could not be read.
+func (t *telemetry) odd(ctx context.Context, rec *record, task kling.Task) {
+	if len(task.Odd) == 0 {
+		return
+	}
+	t.metrics.oddFields.Add(ctx, int64(len(task.Odd)), t.metrics.byKind.of(rec.Kind))
+	t.log.WarnContext(ctx, "odd fields of a task count as absent", slog.String("request_id", rec.RequestID),
+		slog.String("kind", rec.Kind), slog.String("task_id", task.ID), slog.Any("fields", task.Odd))
 }
 
 func eventAttrs(ev *events.Event) []slog.Attr {

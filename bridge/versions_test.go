@@ -134,7 +134,7 @@ func TestRecordOfANewerVersion(t *testing.T) {
 	other := slices.IndexFunc(w.replicas, func(r *running) bool { return !strings.HasPrefix(task.CallbackURL, r.callbackURL) })
 	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
 	path = "/callbacks/" + path
-	end := `{"task_id":"` + task.ID + `","task_status":"succeed","task_result":{"videos":[]}}`
+	end := v1Body(task, "succeed")
 	if status := w.post(w.replicas[other].callbackURL+path, end); status != http.StatusOK {
 		t.Errorf("the callback was answered %d", status)
 	}

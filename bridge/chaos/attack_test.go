@@ -42,7 +42,7 @@ func (w *world) assaults(task klingtest.TaskView) []assault {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	right, end := u.Path, []byte(`{"task_id":"`+task.ID+`","task_status":"succeed","task_result":{"videos":[]}}`)
+	right, end := u.Path, []byte(`{"task_id":"`+task.ID+`","task_status":"succeed","task_result":{"videos":[{"id":"1","url":"https://h.example/1.mp4"}]}}`)
 	parts := strings.Split(right, "/") // "", callbacks, kind, token, signature
 	signature := parts[4]
 	post := func(name, path string, body []byte, want int) assault {
