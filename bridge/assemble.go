@@ -47,7 +47,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.PollMinInterval, 10*time.Second)
 	orDefault(&o.PollMaxInterval, max(5*time.Minute, o.PollMinInterval))
 	orDefault(&o.ReconcileInterval, 10*time.Minute)
-	orDefault(&o.MaxInlineBytes, 15<<20)
+	orDefault(&o.MaxInlineBytes, 50<<20)
 	orDefault(&o.ShutdownTimeout, 20*time.Second)
 	orDefault(&o.AckWait, 20*time.Second)
 	o.Archive.Replicas = o.StreamReplicas

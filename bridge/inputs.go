@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,33 +19,64 @@ import (
 type inputs struct {
 	js       jetstream.JetStream
 	maxBytes int64         // of one object
-	turns    chan struct{} // bounds the requests whose objects are in memory
+	room     chan struct{} // bounds the objects in memory
+	entry    chan struct{} // one request at a time takes its room: two with half of theirs would wait for each other
 }
 
 const (
 	// maxObjects bounds the objects of one request: masks and frames together are fewer.
 	maxObjects = 8
-	// maxResolving bounds the requests with objects that are on their way to Kling at a time.
-	maxResolving = 4
+	// maxInMemory bounds the objects of all requests that are on their way to Kling at a time. A request with more than
+	// that goes alone.
+	maxInMemory = 4
 )
 
 func newInputs(js jetstream.JetStream, maxBytes int64) *inputs {
-	return &inputs{js: js, maxBytes: maxBytes, turns: make(chan struct{}, maxResolving)}
+	return &inputs{js: js, maxBytes: maxBytes, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
 }
 
 // hasReferences reports whether a value may hold a reference.
-func hasReferences(value json.RawMessage) bool { return bytes.Contains(value, []byte("nats-object:")) }
+func hasReferences(value json.RawMessage) bool { return countReferences(value) > 0 }
 
-// take waits for a turn if the request has references; done ends it, once its body was sent.
+// countReferences returns how many references a value may hold.
+func countReferences(value json.RawMessage) int { return bytes.Count(value, []byte("nats-object:")) }
+
+// take waits until there is room for the objects of a request; done gives it back, once the body was sent.
 func (in *inputs) take(ctx context.Context, r *request) (done func(), err error) {
-	if !slices.ContainsFunc(r.body.fields, func(f field) bool { return hasReferences(f.value) }) {
+	wanted := 0
+	for _, f := range r.body.fields {
+		wanted += countReferences(f.value)
+	}
+	if wanted == 0 {
 		return func() {}, nil
 	}
+	if err := occupy(ctx, in.entry); err != nil {
+		return nil, err
+	}
+	defer func() { <-in.entry }()
+	taken := 0
+	done = func() {
+		for range taken {
+			<-in.room
+		}
+	}
+	for taken < min(wanted, maxInMemory) {
+		if err := occupy(ctx, in.room); err != nil {
+			done()
+			return nil, err
+		}
+		taken++
+	}
+	return done, nil
+}
+
+// occupy takes one of the places of a channel.
+func occupy(ctx context.Context, places chan<- struct{}) error {
 	select {
-	case in.turns <- struct{}{}:
-		return func() { <-in.turns }, nil
+	case places <- struct{}{}:
+		return nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
 

@@ -55,7 +55,7 @@ type Options struct {
 	// ReconcileInterval is the time between searches for tasks and timers that JetStream has lost; zero: 10m.
 	ReconcileInterval time.Duration
 	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
-	MaxInlineBytes    int64              // of a nats-object:// input; zero: 15 MiB
+	MaxInlineBytes    int64              // of a nats-object:// input; zero: 50 MiB
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
 

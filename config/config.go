@@ -44,10 +44,10 @@ type Config struct {
 	EventRetention time.Duration `env:"BRIDGE_EVENT_RETENTION" envDefault:"720h" help:"how long events are kept, and a request id is known; Kling keeps results as long"`
 	Namespace      string        `env:"BRIDGE_NAMESPACE" help:"keeps the tasks of deployments on one Kling account apart; empty: generated once, shared by all replicas"`
 
-	ExtraKinds     string        `env:"BRIDGE_EXTRA_KINDS" help:"kinds to add: name=/v1/videos/new-thing:video,name2=/new-route/{model}:image"`
+	ExtraKinds     string        `env:"BRIDGE_EXTRA_KINDS" help:"kinds to add: name=/v1/videos/new-thing:video,name2=/new-route/{model}:image,name3=/solutions/x:video"`
 	Concurrency    Concurrency   `env:"BRIDGE_CONCURRENCY" help:"upper bound on tasks in flight per pool over all replicas: video=20,image=9; unset: Kling's own limit"`
 	TaskTimeout    time.Duration `env:"BRIDGE_TASK_TIMEOUT" envDefault:"24h" help:"deadline of a request that names none, from when it was stored"`
-	MaxInlineBytes int64         `env:"BRIDGE_MAX_INLINE_BYTES" envDefault:"15728640" help:"largest nats-object:// input, in bytes"`
+	MaxInlineBytes int64         `env:"BRIDGE_MAX_INLINE_BYTES" envDefault:"52428800" help:"largest nats-object:// input, in bytes"`
 	KlingTimeout   time.Duration `env:"BRIDGE_KLING_TIMEOUT" envDefault:"60s" help:"bounds one call to Kling"`
 	LookupWindow   time.Duration `env:"BRIDGE_LOOKUP_WINDOW" envDefault:"2m" help:"how long a task of unknown fate is looked up before it is sent again"`
 	ProbeInterval  time.Duration `env:"BRIDGE_PROBE_INTERVAL" envDefault:"30s" help:"between probes while Kling refuses the credentials or the account"`

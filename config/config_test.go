@@ -31,7 +31,7 @@ func TestLoadDefaults(t *testing.T) {
 		SubjectPrefix:     "kling",
 		EventRetention:    720 * time.Hour,
 		TaskTimeout:       24 * time.Hour,
-		MaxInlineBytes:    15 << 20,
+		MaxInlineBytes:    50 << 20,
 		ArchiveMaxBytes:   2 << 30,
 		KlingTimeout:      60 * time.Second,
 		LookupWindow:      2 * time.Minute,

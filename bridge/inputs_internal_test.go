@@ -1,0 +1,71 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestObjectsInMemoryAreBounded holds the objects of several requests to the room there is, not the requests: one may
+// have eight, of 50 MiB each.
+func TestObjectsInMemoryAreBounded(t *testing.T) {
+	t.Parallel()
+	in := newInputs(nil, 1)
+	with := func(objects int) *request {
+		refs := strings.TrimSuffix(strings.Repeat(`"nats-object://in/a",`, objects), ",")
+		return &request{body: object{fields: []field{
+			{name: "prompt", value: json.RawMessage(`"a"`)}, {name: "images", value: json.RawMessage("[" + refs + "]")},
+		}}}
+	}
+	take := func(objects int) (done func(), fits bool) {
+		t.Helper()
+		if done, err := in.take(t.Context(), with(0)); err != nil { // takes no room, whatever there is
+			t.Fatal(err)
+		} else {
+			done()
+		}
+		if free := maxInMemory - len(in.room); min(objects, maxInMemory) <= free {
+			done, err := in.take(t.Context(), with(objects))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return done, true
+		}
+		ended, cancel := context.WithCancelCause(t.Context())
+		over := errors.New("over")
+		cancel(over)
+		if _, err := in.take(ended, with(objects)); !errors.Is(err, over) {
+			t.Fatalf("%d objects: %v", objects, err)
+		}
+		return nil, false
+	}
+	three, fits := take(3)
+	if !fits {
+		t.Fatal("three objects do not fit")
+	}
+	one, fits := take(1)
+	if !fits {
+		t.Fatal("a fourth does not fit")
+	}
+	if _, fits := take(1); fits {
+		t.Fatal("a fifth fits")
+	}
+	one()
+	if _, fits := take(8); fits {
+		t.Fatal("eight fit beside three")
+	}
+	three()
+	eight, fits := take(8)
+	if !fits {
+		t.Fatal("eight do not fit alone")
+	}
+	if _, fits := take(1); fits {
+		t.Fatal("one fits beside eight")
+	}
+	eight()
+	if len(in.room)+len(in.entry) != 0 {
+		t.Errorf("%d places are still taken", len(in.room)+len(in.entry))
+	}
+}
