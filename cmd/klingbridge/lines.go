@@ -33,6 +33,7 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 			return usagef("line %d: %w", i+1, err)
 		}
 	}
+	p.warnOfModels(settings.kinds, requests...)
 	if s.download != "" {
 		if err := writable(s.download); err != nil {
 			return err

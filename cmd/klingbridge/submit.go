@@ -43,6 +43,9 @@ func (p *program) submitCommand() *cobra.Command {
 Where Kling wants digits as a string, quote them twice: --set 'duration="5"'. In the name of a field dots lead into
 objects, numbers into lists, and [] to the end of a list.
 
+Name a model, with --set model_name=… or for the newer API --set model=…: what Kling takes where none is named may be one
+that it no longer serves.
+
 A file given with --attach is put into a NATS Object Store bucket, under a name of its own, and the field refers to it:
 the bridge sends its base64 to Kling. Files may so be larger than a NATS message.
 
@@ -55,10 +58,11 @@ Exit codes:
   0  the request is stored; with --wait or --download: it succeeded, and its files are saved (with --lines: all of them)
   1  it failed, was rejected, expired or was cancelled; or it could not be stored, waited for or saved
   2  wrong usage or environment: nothing was sent`,
-		Example: `  klingbridge submit text2video --prompt "a paper boat on a rainy street" --wait
+		Example: `  klingbridge submit text2video --set model_name=kling-v3 --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
-  klingbridge submit image2video --attach image=first.png --attach image_tail=last.png --prompt "waves"
-  klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait`,
+  klingbridge submit image2video --set model_name=kling-v3 --attach image=first.png --attach image_tail=last.png --prompt "waves"
+  klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait
+  klingbridge submit drama-subtitle request.json --wait`,
 		Args:              submitArgs,
 		ValidArgsFunction: p.completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -121,6 +125,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if _, err := request.Msg(settings.subjects); err != nil {
 		return usageError{err}
 	}
+	p.warnOfModels(settings.kinds, request)
 	if s.download != "" {
 		if err := writable(s.download); err != nil {
 			return err
