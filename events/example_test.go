@@ -51,7 +51,7 @@ func ExampleClient_Await() {
 	fmt.Println(id, err)
 
 	id, err = client.Submit(ctx, events.Request{
-		Kind: "text2video", ID: "order-43", Body: []byte(`{"prompt":"a lighthouse at dawn"}`),
+		Kind: "text2video", ID: "order-43", Body: []byte(`{"model_name":"kling-v3","prompt":"a lighthouse at dawn"}`),
 		Timeout: 2 * time.Hour, Metadata: map[string]string{"Tenant": "acme"},
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func ExampleClient_Watch() {
 	}
 	ctx := context.Background()
 	start := time.Now().Add(-time.Minute)
-	if _, err := client.Submit(ctx, events.Request{Kind: "text2video", ID: "order-44", Body: []byte(`{}`)}); err != nil {
+	if _, err := client.Submit(ctx, events.Request{Kind: "text2video", ID: "order-44", Body: []byte(`{"model_name":"kling-v3"}`)}); err != nil {
 		log.Fatal(err)
 	}
 	for m, err := range client.Watch(ctx, events.Filter{ID: "order-44", Since: start}) {
@@ -106,7 +106,7 @@ func ExampleRequest_Msg() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	request := events.Request{Kind: "text2video", ID: "order-45", Body: []byte(`{"prompt":"a lighthouse at dawn"}`)}
+	request := events.Request{Kind: "text2video", ID: "order-45", Body: []byte(`{"model_name":"kling-v3","prompt":"a lighthouse at dawn"}`)}
 	msg, err := request.Msg(subjects)
 	if err != nil {
 		log.Fatal(err)

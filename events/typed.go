@@ -15,7 +15,7 @@ import (
 
 // Text2Video is the body of a text2video request (API v1).
 type Text2Video struct {
-	ModelName      string         `json:"model_name,omitempty"`      // such as kling-v3; Kling's default is an old one
+	ModelName      string         `json:"model_name,omitempty"`      // such as kling-v3; Kling's default is discontinued
 	Prompt         string         `json:"prompt,omitempty"`          // up to 2500 characters; required without MultiPrompt
 	NegativePrompt string         `json:"negative_prompt,omitempty"` // up to 2500 characters
 	MultiShot      bool           `json:"multi_shot,omitempty"`      // default false
@@ -35,7 +35,7 @@ type Text2Video struct {
 // Image2Video is the body of an image2video request (API v1). One of Image and ImageTail is required; of ImageTail, the
 // masks and CameraControl only one is allowed.
 type Image2Video struct {
-	ModelName      string         `json:"model_name,omitempty"`      // such as kling-v3; Kling's default is an old one
+	ModelName      string         `json:"model_name,omitempty"`      // such as kling-v3; Kling's default is discontinued
 	Image          string         `json:"image,omitempty"`           // the first frame
 	ImageTail      string         `json:"image_tail,omitempty"`      // the last frame
 	Prompt         string         `json:"prompt,omitempty"`          // up to 2500 characters

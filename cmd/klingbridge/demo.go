@@ -46,9 +46,9 @@ func demoRequests() ([]events.Request, error) {
 		r.ID, r.Metadata = id, map[string]string{"Tenant": "demo"}
 		requests, errs = append(requests, r), append(errs, err)
 	}
-	r, err := events.Text2Video{Prompt: "a lighthouse in a storm", Duration: "5"}.AsRequest()
+	r, err := events.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse in a storm", Duration: "5"}.AsRequest()
 	add("demo-text2video", r, err)
-	r, err = events.Image2Video{Image: image, Prompt: "the waves come in"}.AsRequest()
+	r, err = events.Image2Video{ModelName: "kling-v3", Image: image, Prompt: "the waves come in"}.AsRequest()
 	add("demo-image2video-callback-lost", r, err)
 	r, err = events.VideoExtend{VideoID: video, Prompt: "the storm passes"}.AsRequest()
 	add("demo-video-extend-callback-repeated", r, err)

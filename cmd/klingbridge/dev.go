@@ -230,10 +230,10 @@ func (p *program) greet(s settings, l listeners, simulate bool) {
 %s
 Try in a second terminal:
 
-%s  klingbridge submit text2video --prompt "a lighthouse in a storm" --wait
+%s  klingbridge submit text2video --set model_name=kling-v3 --prompt "a lighthouse in a storm" --wait
   klingbridge watch
   nats sub 'kling.completion.>'
-  nats req kling.request.text2video '{"prompt":"a lighthouse in a storm"}'
+  nats req kling.request.text2video '{"model_name":"kling-v3","prompt":"a lighthouse in a storm"}'
 
 `, whereNATS(natsOptions(s)), s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()), lifetimes(s, simulate), p.pathHint())
 }

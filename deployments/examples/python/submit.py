@@ -45,7 +45,7 @@ async def main(prompt: str) -> int:
     try:
         js = nc.jetstream()
         request_id = str(uuid.uuid4())
-        await submit(js, "text2video", request_id, {"prompt": prompt, "duration": "5"})
+        await submit(js, "text2video", request_id, {"model_name": "kling-v3", "prompt": prompt, "duration": "5"})
         print(f"request {request_id} is stored", file=sys.stderr)
         completion = await await_completion(js, request_id)
         print(json.dumps(completion, indent=2))

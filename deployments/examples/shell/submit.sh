@@ -11,7 +11,7 @@ id=shell-$(date +%s)-$$
 
 # A request and not a publish: the answer is the stream's receipt. To send it again with the same id is safe.
 nats request --header "Kling-Request-Id:$id" --header "Nats-Msg-Id:$id" --header Kling-Meta-Tenant:acme --raw \
-  kling.request.text2video "{\"prompt\":\"$prompt\",\"duration\":\"5\"}" >&2
+  kling.request.text2video "{\"model_name\":\"kling-v3\",\"prompt\":\"$prompt\",\"duration\":\"5\"}" >&2
 
 # From the stream, so that it does not matter whether the completion is there already.
 completion=$(nats subscribe --stream KLING_EVENTS --all --count 1 --raw "kling.completion.*.*.$id")

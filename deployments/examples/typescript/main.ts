@@ -50,7 +50,8 @@ const nc = await connect({
 try {
   const js = jetstream(nc);
   const id = randomUUID();
-  await submit(js, "text2video", id, { prompt: process.argv[2] ?? "a lighthouse in a storm", duration: "5" });
+  const prompt = process.argv[2] ?? "a lighthouse in a storm";
+  await submit(js, "text2video", id, { model_name: "kling-v3", prompt, duration: "5" });
   console.error(`request ${id} is stored`);
   const completion = await awaitCompletion(js, id);
   console.log(JSON.stringify(completion, null, 2));
