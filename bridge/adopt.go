@@ -7,10 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -79,35 +75,6 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		return outcomeContradicting, err
 	}
 	return lr.publish(ctx, cb, rec, task, source)
-}
-
-// noteExternalID stores that an external task id is one that a request of the bridge's brought along, to be found by that
-// id. It precedes the record, and so the task: a task that Kling knows by such an id is never taken for somebody else's.
-// A request that is called like its external id needs none, as all that is known of it is found by that.
-func (l *ledger) noteExternalID(ctx context.Context, r *request) error {
-	token := events.Token(r.externalID)
-	if r.externalID == "" || token == r.token {
-		return nil
-	}
-	msg := nats.NewMsg(l.subjects.Put(l.subjects.External(token)))
-	msg.Header.Set(jetstream.MsgIDHeader, token+".external")
-	msg.Header.Set(events.HeaderRequestID, headerSafe(r.id))
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	_, err := l.bus.Publish(ctx, msg)
-	return err
-}
-
-// notedExternalID reports whether a request brought this external task id along.
-func (l *ledger) notedExternalID(ctx context.Context, id string) (bool, error) {
-	if id == "" {
-		return false, nil
-	}
-	_, err := l.shelf().last(ctx, l.subjects.External(events.Token(id)))
-	if errors.Is(err, bus.ErrNoMessage) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // ask returns the task as Kling knows it.

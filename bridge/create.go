@@ -78,8 +78,12 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 		return c.reject(ctx, j, inputErr)
 	}
 	if !j.noted {
-		if err := c.ledger.noteExternalID(ctx, j.req); err != nil {
+		holder, err := c.ledger.noteExternalID(ctx, j.req)
+		if err != nil {
 			return verdict{}, err
+		}
+		if holder != "" {
+			return c.reject(ctx, j, heldBy(j.req.externalID, holder))
 		}
 		j.noted = true
 	}
@@ -95,6 +99,9 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 		return c.resume(ctx, j, rec.Claim)
 	}
 	j.rec, j.recSeq = rec, seq
+	if j.delivered > 1 && !j.asked {
+		return c.askFirst(ctx, j, body)
+	}
 	return c.send(ctx, j, body)
 }
 
@@ -217,6 +224,9 @@ func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error
 	switch failure.Action {
 	case kling.ActionReject:
 		c.authenticated(j, failure)
+		if failure.Exists {
+			return c.exists(ctx, j, failure)
+		}
 		if failure.Code != codeBadValue {
 			return c.reject(ctx, j, eventError(failure))
 		}

@@ -60,6 +60,8 @@ func (s shelf) foreign(m *bus.Message) bool {
 	switch id := m.Header.Get(jetstream.MsgIDHeader); {
 	case known && (id == p.Token+"."+p.Type || id == p.Token+"."+string(p.Status)):
 		return false
+	case known && strings.HasPrefix(id, p.Token+"."+p.Type+"."): // of several that follow each other
+		return false
 	case m.Garbled || events.Token(m.Header.Get(events.HeaderRequestID)) == p.Token:
 		return false
 	case json.Unmarshal(m.Data, &body) != nil || body.RequestID == "":

@@ -32,6 +32,8 @@ type job struct {
 	recSeq   uint64 // of rec in the stream; zero while nothing is stored
 
 	delivered uint64    // how often it was delivered
+	asked     bool      // Kling, before its first send
+	asks      int       // that it did not answer
 	cleared   bool      // no pause keeps it from being sent this time
 	probes    int       // sends that found what it waits for still paused
 	sentAt    time.Time // last

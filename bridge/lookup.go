@@ -24,10 +24,9 @@ func (c *creator) unknown(ctx context.Context, j *job) (verdict, error) {
 func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
 	j.slots.suspect(j.req.token)
 	until := j.lastSend().Add(c.lookupWindow)
-	task, err := c.client.QueryExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
+	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
 	if err == nil {
-		c.log.InfoContext(ctx, "adopted", append(j.attrs(), slog.String("task_id", task.ID))...)
-		return c.submitted(ctx, j, task)
+		return c.found(ctx, j, task)
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
 	denied := ok && failure.NotFound

@@ -102,8 +102,30 @@ func TestExternalIDOfSomebodyElse(t *testing.T) {
 		t.Errorf("the request's own external id became %q", got)
 	}
 	request("second")
-	if ev := w.await("second"); ev.Status != events.StatusRejected || ev.Error.Code != 1201 {
-		t.Errorf("got %+v", ev)
+	ev := w.await("second")
+	if ev.Status != events.StatusRejected || ev.Error.Class != events.ErrorInvalid || !strings.Contains(ev.Error.Message, "that of request first") {
+		t.Errorf("got %s, %+v", ev.Status, ev.Error)
+	}
+	w.request(events.Request{Kind: "text2video", ID: "named", Body: body(map[string]any{"prompt": "a", "external_task_id": "named"})})
+	w.eventually("the next task is made", func() bool { return len(w.sim.Tasks()) == 2 })
+	w.request(events.Request{Kind: "text2video", ID: "third", Body: body(map[string]any{"prompt": "a", "external_task_id": "named"})})
+	if ev := w.await("third"); ev.Status != events.StatusRejected || !strings.Contains(ev.Error.Message, "that of request named") {
+		t.Errorf("got %s, %+v", ev.Status, ev.Error)
+	}
+	if calls := w.sim.Calls(); len(w.sim.Tasks()) != 2 || calls.Creates != 2 {
+		t.Errorf("%d tasks, %d creates", len(w.sim.Tasks()), calls.Creates)
+	}
+}
+
+// TestExternalIDLeftBehind sends a request whose external id a rejected one brought along: it has made no task.
+func TestExternalIDLeftBehind(t *testing.T) {
+	w := start(t, setup{sim: klingtest.Options{Faults: firstCreate(klingtest.Answer{Code: 1301})}})
+	for i, id := range []string{"refused", "mended", "repeated"} {
+		w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
+		want := []events.Status{events.StatusRejected, events.StatusSucceed, events.StatusRejected}[i]
+		if ev := w.await(id); ev.Status != want {
+			t.Errorf("%s: %s, %+v", id, ev.Status, ev.Error)
+		}
 	}
 	if n := len(w.sim.Tasks()); n != 1 {
 		t.Errorf("%d tasks", n)

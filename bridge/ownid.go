@@ -1,0 +1,92 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// noteExternalID stores that an external task id is one that a request of the bridge's brought along, to be found by that
+// id. It precedes the record, and so the task: a task that Kling knows by such an id is never taken for somebody else's.
+// A request that is called like its external id needs none, as all that is known of it is found by that.
+//
+// Where the id is that of another request, it returns that one's id and stores nothing: one must not get the other's task.
+// A request that has ended without a task leaves its id to others.
+func (l *ledger) noteExternalID(ctx context.Context, r *request) (holder string, err error) {
+	token := events.Token(r.externalID)
+	if r.externalID == "" {
+		return "", nil
+	}
+	if token != r.token {
+		if held, err := l.holds(ctx, token, r.externalID); held || err != nil {
+			return r.externalID, err
+		}
+	}
+	holder, seq, err := l.externalIDNote(ctx, r.externalID)
+	if err != nil || holder == headerSafe(r.id) {
+		return "", err
+	}
+	if holder != "" {
+		if held, err := l.holds(ctx, events.Token(holder), r.externalID); held || err != nil {
+			return holder, err
+		}
+	}
+	if token == r.token {
+		return "", nil
+	}
+	msg := nats.NewMsg(l.subjects.Put(l.subjects.External(token)))
+	// Its own for each holder: JetStream would take the next note of the same name for a repeat.
+	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.external.%d", token, seq))
+	msg.Header.Set(events.HeaderRequestID, headerSafe(r.id))
+	bus.GuardSequence(msg, l.subjects.External(token), seq)
+	_, stored, err := l.put(ctx, msg)
+	if err == nil && !stored { // somebody has been faster, or the ack was lost: it shows next time
+		err = errNoteMoved
+	}
+	return "", err
+}
+
+var errNoteMoved = errors.New("the note of an external task id has changed")
+
+// holds reports whether the request of that token has, or may yet have, a task by the external id.
+func (l *ledger) holds(ctx context.Context, token, externalID string) (bool, error) {
+	_, ended, err := l.completion(ctx, token)
+	switch {
+	case err == nil:
+		return ended.TaskID != "" && ended.ExternalTaskID == externalID, nil
+	case !errors.Is(err, bus.ErrNoMessage):
+		return false, err
+	}
+	e, err := l.load(ctx, token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return false, nil
+	}
+	return err == nil && e.rec.ExternalTaskID == externalID, err
+}
+
+// externalIDNote returns the id of the request that brought an external task id along; empty: none did.
+func (l *ledger) externalIDNote(ctx context.Context, externalID string) (holder string, seq uint64, err error) {
+	m, err := l.shelf().last(ctx, l.subjects.External(events.Token(externalID)))
+	if errors.Is(err, bus.ErrNoMessage) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	return m.Header.Get(events.HeaderRequestID), m.Seq, nil
+}
+
+// notedExternalID reports whether a request brought this external task id along.
+func (l *ledger) notedExternalID(ctx context.Context, id string) (bool, error) {
+	if id == "" {
+		return false, nil
+	}
+	_, seq, err := l.externalIDNote(ctx, id)
+	return seq != 0, err
+}
