@@ -102,7 +102,7 @@ func TestOddShapes(t *testing.T) {
 		plain := oneObject(t, sim.get(path).Data)
 		sim, path = finished(1)
 		seen := map[string]bool{}
-		for range 200 {
+		for range 80 {
 			seen[changed(t, plain, oneObject(t, sim.get(path).Data))] = true
 		}
 		if got := strings.Join(slices.Sorted(maps.Keys(seen)), " "); got != tt.odd {
@@ -159,7 +159,7 @@ func TestThinCallbacks(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{textToVideo, v2Video} {
 		bodies := map[string]bool{}
-		for seed := range uint64(40) {
+		for seed := range uint64(20) {
 			synctest.Test(t, func(t *testing.T) {
 				calls := &receiver{}
 				sim := newAPI(t, klingtest.Options{
