@@ -35,6 +35,8 @@ type archiver struct {
 }
 
 const (
+	// archiveConsumer is the durable consumer of results.
+	archiveConsumer = "archive"
 	// filesAtATime bounds the copying of one replica.
 	filesAtATime = 4
 	// maxUnarchived is how many results may be unacked over all replicas: those that wait for another try count too.
@@ -50,7 +52,7 @@ const (
 // the history. Switched off and on again it catches up.
 func (a *archiver) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	return a.bus.EnsureConsumer(ctx, a.subjects.EventsStream(), jetstream.ConsumerConfig{
-		Durable:     "archive",
+		Durable:     archiveConsumer,
 		Description: "klingbridge: results to be archived",
 		FilterSubjects: []string{
 			a.subjects.Completion("*", events.StatusSucceed, "*"), a.subjects.Late("*", events.StatusSucceed, "*"),
@@ -64,43 +66,25 @@ func (a *archiver) consumer(ctx context.Context) (jetstream.Consumer, error) {
 }
 
 // run archives until ctx ends; hard, which lives longer, bounds what is under way then.
-func (a *archiver) run(ctx, hard context.Context, c jetstream.Consumer) {
+func (a *archiver) run(ctx, hard context.Context) {
 	var workers sync.WaitGroup
 	for range filesAtATime {
-		workers.Go(func() { a.work(ctx, hard, c) })
+		workers.Go(func() { a.work(ctx, hard) })
 	}
 	workers.Wait()
 }
 
-func (a *archiver) work(ctx, hard context.Context, c jetstream.Consumer) {
+func (a *archiver) work(ctx, hard context.Context) {
 	for ctx.Err() == nil {
-		msg, err := fetchOne(ctx, c)
-		if msg != nil {
+		err := a.bus.Fetch(ctx, a.subjects.EventsStream(), archiveConsumer, 1, fetchWait, func(msg jetstream.Msg) {
 			a.handle(hard, msg)
-		}
+		})
 		if err != nil && ctx.Err() == nil {
 			a.log.DebugContext(ctx, "fetch results to archive", slog.Any("err", err))
 			sleep(ctx, fetchPause)
-			c = renewed(ctx, c, a.log, func() (jetstream.Consumer, error) { return a.consumer(ctx) })
+			renew(ctx, a.log, func() (jetstream.Consumer, error) { return a.consumer(ctx) })
 		}
 	}
-}
-
-// fetchOne waits a while for a message. There may be none.
-func fetchOne(ctx context.Context, c jetstream.Consumer) (msg jetstream.Msg, err error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchWait)
-	defer cancel()
-	batch, err := c.Fetch(1, jetstream.FetchContext(ctx))
-	if err != nil {
-		return nil, err
-	}
-	for m := range batch.Messages() {
-		msg = m
-	}
-	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return msg, err
-	}
-	return msg, nil
 }
 
 // unarchived is one result in the hands of this replica.

@@ -10,8 +10,6 @@ import (
 
 	"go.opentelemetry.io/otel"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -106,9 +104,8 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 	dead := &deadLetters{shelf: deadShelf(conn, o.Subjects, b.log), subjects: o.Subjects, metrics: b.telemetry.metrics}
 	signer := newSigner(o.PublicURL, o.CallbackSecrets)
 	p := &parts{
-		hands:     hands,
-		pools:     map[kling.Pool]*pool{},
-		consumers: map[laneKey]jetstream.Consumer{},
+		hands: hands,
+		pools: map[kling.Pool]*pool{},
 		creator: &creator{
 			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
 			dead:   dead,
@@ -192,19 +189,20 @@ func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveR
 	return lr, err
 }
 
-func (p *parts) ensureConsumers(ctx context.Context) (err error) {
+func (p *parts) ensureConsumers(ctx context.Context) error {
 	for name := range p.pools {
 		for _, key := range p.intake.lanes(name) {
-			if p.consumers[key], err = p.intake.consumer(ctx, key); err != nil {
+			if _, err := p.intake.consumer(ctx, key); err != nil {
 				return err
 			}
+			p.lanes = append(p.lanes, key)
 		}
 	}
 	if p.archiver != nil {
-		if p.results, err = p.archiver.consumer(ctx); err != nil {
+		if _, err := p.archiver.consumer(ctx); err != nil {
 			return err
 		}
 	}
-	p.polls, err = p.poller.consumer(ctx)
+	_, err := p.poller.consumer(ctx)
 	return err
 }

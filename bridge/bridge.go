@@ -170,24 +170,22 @@ func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error)
 
 // parts is everything that runs on a connection.
 type parts struct {
-	live      *liveReceiver
-	intake    *intake
-	consumers map[laneKey]jetstream.Consumer
-	pools     map[kling.Pool]*pool
-	hands     *hands
-	creator   *creator
-	poller    *poller
-	polls     jetstream.Consumer
-	waiting   *waiting
-	edge      *edgeWatch
-	inFlight  *inFlight
-	service   *service
-	backlog   *backlogReader
+	live     *liveReceiver
+	intake   *intake
+	lanes    []laneKey
+	pools    map[kling.Pool]*pool
+	hands    *hands
+	creator  *creator
+	poller   *poller
+	waiting  *waiting
+	edge     *edgeWatch
+	inFlight *inFlight
+	service  *service
+	backlog  *backlogReader
 
 	reconciler *reconciler
 
 	archiver *archiver // nil: results are not archived
-	results  jetstream.Consumer
 }
 
 // run starts the parts, and when ctx ends stops them in the order of the flow.
@@ -221,10 +219,10 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 		dispatching.Go(func() { pool.dispatch(ctx.Done()) })
 	}
 	var pulling sync.WaitGroup
-	for key, c := range p.consumers {
-		pulling.Go(func() { p.intake.pull(ctx, key, c, p.pools[key.pool]) })
+	for _, key := range p.lanes {
+		pulling.Go(func() { p.intake.pull(ctx, key, p.pools[key.pool]) })
 	}
-	pulling.Go(func() { p.poller.run(ctx, hard, p.polls) })
+	pulling.Go(func() { p.poller.run(ctx, hard) })
 	pulling.Go(func() { p.waiting.run(ctx) })
 	pulling.Go(func() { p.edge.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
@@ -232,7 +230,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
 	if p.archiver != nil {
 		defer p.archiver.archive.Close()
-		pulling.Go(func() { p.archiver.run(ctx, hard, p.results) })
+		pulling.Go(func() { p.archiver.run(ctx, hard) })
 	}
 	b.admin.ready.Store(true)
 

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -96,51 +95,34 @@ func (in *intake) consumer(ctx context.Context, key laneKey) (jetstream.Consumer
 }
 
 // pull fetches requests of one lane into the pool, as many as it has room for, until ctx ends.
-func (in *intake) pull(ctx context.Context, key laneKey, c jetstream.Consumer, p *pool) {
+func (in *intake) pull(ctx context.Context, key laneKey, p *pool) {
 	for ctx.Err() == nil {
 		room, ok := p.waitForRoom(ctx, key)
 		if !ok {
 			return
 		}
-		err := in.fetch(ctx, c, room, p)
+		err := in.fetch(ctx, key, room, p)
 		if err != nil && ctx.Err() == nil {
 			in.log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.durable()), slog.Any("err", err))
 			sleep(ctx, fetchPause)
-			c = renewed(ctx, c, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
+			renew(ctx, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
 		}
 	}
 }
 
-func (in *intake) fetch(ctx context.Context, c jetstream.Consumer, n int, p *pool) error {
-	ctx, cancel := context.WithTimeout(ctx, fetchWait)
-	defer cancel()
-	batch, err := c.Fetch(n, jetstream.FetchContext(ctx))
-	if err != nil {
-		return err
-	}
-	for msg := range batch.Messages() {
+func (in *intake) fetch(ctx context.Context, key laneKey, n int, p *pool) error {
+	return in.bus.Fetch(ctx, in.subjects.RequestsStream(), key.durable(), n, fetchWait, func(msg jetstream.Msg) {
 		if j := in.newJob(ctx, msg); j != nil {
 			p.add(j)
 		}
-	}
-	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	})
 }
 
-// renewed makes a consumer again that may have been deleted, and returns the old one while that can't be done.
-func renewed(
-	ctx context.Context, old jetstream.Consumer, log *slog.Logger, ensure func() (jetstream.Consumer, error),
-) jetstream.Consumer {
-	c, err := ensure()
-	if err != nil {
-		if ctx.Err() == nil {
-			log.WarnContext(ctx, "consumer", slog.Any("err", err))
-		}
-		return old
+// renew makes a consumer again that may have been deleted.
+func renew(ctx context.Context, log *slog.Logger, ensure func() (jetstream.Consumer, error)) {
+	if _, err := ensure(); err != nil && ctx.Err() == nil {
+		log.WarnContext(ctx, "consumer", slog.Any("err", err))
 	}
-	return c
 }
 
 // newJob reads a delivered message. One that is no request at all can't be answered and is only reported: no subject of

@@ -47,6 +47,8 @@ type dueTask struct {
 }
 
 const (
+	// pollConsumer is the durable consumer of fired records.
+	pollConsumer = "polls"
 	// maxDue is how many fired records one replica takes at a time.
 	maxDue = 2000
 	// maxDuePending is how many may be unacked over all replicas.
@@ -64,7 +66,7 @@ const (
 
 func (p *poller) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	return p.bus.EnsureConsumer(ctx, p.subjects.EventsStream(), jetstream.ConsumerConfig{
-		Durable:       "polls",
+		Durable:       pollConsumer,
 		Description:   "klingbridge: tasks whose poll is due",
 		FilterSubject: p.subjects.AllDue(),
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -76,11 +78,11 @@ func (p *poller) consumer(ctx context.Context) (jetstream.Consumer, error) {
 
 // run polls until ctx ends; hard, which lives longer, bounds what is under way then. Each kind is polled beside the
 // others, so that one that Kling is slow to answer for delays no other.
-func (p *poller) run(ctx, hard context.Context, c jetstream.Consumer) {
+func (p *poller) run(ctx, hard context.Context) {
 	var kinds sync.WaitGroup
 	defer kinds.Wait()
 	for ctx.Err() == nil {
-		due, err := p.gather(ctx, c)
+		due, err := p.gather(ctx)
 		for kind, tasks := range due {
 			if p.queue.add(kind, tasks) {
 				kinds.Go(func() { p.drain(ctx, hard, kind) })
@@ -89,7 +91,7 @@ func (p *poller) run(ctx, hard context.Context, c jetstream.Consumer) {
 		if err != nil && ctx.Err() == nil {
 			p.log.DebugContext(ctx, "fetch due records", slog.Any("err", err))
 			sleep(ctx, fetchPause)
-			c = renewed(ctx, c, p.log, func() (jetstream.Consumer, error) { return p.consumer(ctx) })
+			renew(ctx, p.log, func() (jetstream.Consumer, error) { return p.consumer(ctx) })
 		}
 	}
 }
@@ -135,38 +137,27 @@ func (q *dueQueue) take(kind kling.Kind) []*dueTask {
 }
 
 // gather waits for one fired record and then a moment for others. What it has got it returns also with an error.
-func (p *poller) gather(ctx context.Context, c jetstream.Consumer) (map[kling.Kind][]*dueTask, error) {
+func (p *poller) gather(ctx context.Context) (map[kling.Kind][]*dueTask, error) {
 	due := map[kling.Kind][]*dueTask{}
-	if err := p.fetch(ctx, c, 1, fetchWait, due); err != nil || len(due) == 0 {
+	if err := p.fetch(ctx, 1, fetchWait, due); err != nil || len(due) == 0 {
 		return due, err
 	}
-	return due, p.fetch(ctx, c, maxDue, linger, due)
+	return due, p.fetch(ctx, maxDue, linger, due)
 }
 
-func (p *poller) fetch(ctx context.Context, c jetstream.Consumer, n int, wait time.Duration, due map[kling.Kind][]*dueTask) error {
-	fetching, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	batch, err := c.Fetch(n, jetstream.FetchContext(fetching))
-	if err != nil {
-		return err
-	}
-	for msg := range batch.Messages() {
+func (p *poller) fetch(ctx context.Context, n int, wait time.Duration, due map[kling.Kind][]*dueTask) error {
+	return p.bus.Fetch(ctx, p.subjects.EventsStream(), pollConsumer, n, wait, func(msg jetstream.Msg) {
 		d, err := p.read(msg)
-		if err != nil {
+		switch {
+		case err != nil:
 			p.refuse(ctx, msg, err)
-			continue
-		}
-		if d.rec.newer() {
+		case d.rec.newer():
 			p.leave(ctx, d)
-			continue
+		default:
+			p.hands.take(d)
+			due[d.kind] = append(due[d.kind], d)
 		}
-		p.hands.take(d)
-		due[d.kind] = append(due[d.kind], d)
-	}
-	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	})
 }
 
 // leave gives a fired record back that only a newer version of the bridge knows how to go on with.

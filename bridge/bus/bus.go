@@ -25,6 +25,7 @@ type Bus struct {
 	embedded *embedded
 	closing  sync.Once
 	retried  func() // told of each publish that has to be tried again
+	health   health
 }
 
 // New uses a connection that stands, and takes it over: [Bus.Close] closes it.
@@ -108,6 +109,19 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 
 // JetStream returns the JetStream client, for consumers.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// apiPrefix begins the subjects of JetStream's API, with the final dot.
+func (b *Bus) apiPrefix() string {
+	o := b.js.Options()
+	switch {
+	case o.APIPrefix != "":
+		return strings.TrimSuffix(o.APIPrefix, ".") + "."
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	default:
+		return jetstream.DefaultAPIPrefix
+	}
+}
 
 // Connected reports whether the server can be reached now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }

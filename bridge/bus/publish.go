@@ -41,6 +41,9 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	wait := firstRetryWait
 	for {
 		ack, again, err := b.publishOnce(ctx, msg)
+		if ctx.Err() == nil {
+			b.notePublish(msg.Subject, ack, err)
+		}
 		if err == nil || again == never {
 			return ack, err
 		}

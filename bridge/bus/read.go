@@ -145,7 +145,7 @@ func (b *Bus) StateOf(ctx context.Context, stream, filter string) (jetstream.Str
 func (b *Bus) api(ctx context.Context, name string, header nats.Header, payload []byte, resp any) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	msg := &nats.Msg{Subject: jetstream.DefaultAPIPrefix + name, Header: header, Data: payload}
+	msg := &nats.Msg{Subject: b.apiPrefix() + name, Header: header, Data: payload}
 	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return err

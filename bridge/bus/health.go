@@ -1,0 +1,90 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// failingFor is how long something must have failed, without a success in between, before it is told. A leader failover
+// takes up to 8 s, and most are over before.
+const failingFor = 5 * time.Second
+
+// health is what the bus has learned from its own work: what was tried last and failed, and since when.
+//
+// Safe for concurrent use.
+type health struct {
+	mu      sync.Mutex
+	failing map[string]*failing // by what was being done
+	stored  time.Time           // when a publish was stored last
+}
+
+type failing struct {
+	since time.Time
+	err   error
+}
+
+// note follows one try. An error of the caller's making, such as an end of its context, is no failure.
+func (h *health) note(what string, err error, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		delete(h.failing, what)
+		return
+	}
+	if h.failing == nil {
+		h.failing = map[string]*failing{}
+	}
+	if f := h.failing[what]; f != nil {
+		f.err = err
+		return
+	}
+	h.failing[what] = &failing{since: now, err: err}
+}
+
+// noteStored follows a publish that was stored.
+func (h *health) noteStored(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stored = now
+}
+
+// Trouble tells what has been failing for some seconds, a line each, in alphabetical order. Nothing: all that was tried
+// lately has gone well.
+func (b *Bus) Trouble() []string {
+	h, now := &b.health, time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var lines []string
+	for what, f := range h.failing {
+		if now.Sub(f.since) >= failingFor {
+			lines = append(lines, fmt.Sprintf("%s fails since %s: %v", what, f.since.UTC().Format(time.RFC3339), f.err))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// Stored returns when this connection stored a message last; zero: not yet.
+func (b *Bus) Stored() time.Time {
+	b.health.mu.Lock()
+	defer b.health.mu.Unlock()
+	return b.health.stored
+}
+
+// notePublish follows one try to publish. A refusal by a guard or a message id is a success: the stream has answered.
+func (b *Bus) notePublish(subject string, ack Ack, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNoTimer) {
+		return
+	}
+	first, _, _ := strings.Cut(subject, ".")
+	now := time.Now()
+	b.health.note("publish on "+first+".>", err, now)
+	if err == nil && ack.Stored {
+		b.health.noteStored(now)
+	}
+}
