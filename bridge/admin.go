@@ -16,6 +16,7 @@ type admin struct {
 	console *console.Console
 	bus     atomic.Pointer[bus.Bus] // nil until NATS was reached
 	ready   atomic.Bool             // requests are being taken
+	watch   atomic.Pointer[watch]   // nil until then
 }
 
 func (a *admin) handler() http.Handler {
@@ -26,10 +27,10 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		reasons := a.reasons()
 		if len(reasons) > 0 {
-			writeJSON(w, http.StatusServiceUnavailable, readiness{Reasons: reasons})
+			writeJSON(w, http.StatusServiceUnavailable, readiness{Reasons: reasons, Warnings: a.warnings()})
 			return
 		}
-		writeJSON(w, http.StatusOK, readiness{Ready: true})
+		writeJSON(w, http.StatusOK, readiness{Ready: true, Warnings: a.warnings()})
 	})
 	if a.metrics != nil {
 		mux.Handle("GET /metrics", a.metrics)
@@ -40,8 +41,9 @@ func (a *admin) handler() http.Handler {
 
 // readiness is the body of /readyz.
 type readiness struct {
-	Ready   bool     `json:"ready"`
-	Reasons []reason `json:"reasons,omitempty"`
+	Ready    bool     `json:"ready"`
+	Reasons  []reason `json:"reasons,omitempty"`
+	Warnings []reason `json:"warnings,omitempty"` // what should be mended although requests are taken in
 }
 
 func (a *admin) reasons() []reason {
@@ -55,9 +57,19 @@ func (a *admin) reasons() []reason {
 	case !a.ready.Load():
 		return []reason{{component, "streams and consumers are not ready"}}
 	default:
-		return a.pauses.reasons()
+		return append(a.watched().reasons(), a.pauses.reasons()...)
 	}
 }
+
+// watched is what looks after JetStream; before it has begun, one that has found nothing.
+func (a *admin) watched() *watch {
+	if w := a.watch.Load(); w != nil {
+		return w
+	}
+	return &watch{}
+}
+
+func (a *admin) warnings() []reason { return a.watched().warnings() }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")

@@ -94,8 +94,8 @@ func (o Options) firstPoll() time.Duration {
 	return o.PollAfter
 }
 
-// newParts builds the parts from options that are complete.
-func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts, error) {
+// newParts builds the parts from options that are complete. shared are those values of them that all replicas share.
+func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared map[string]string) (*parts, error) {
 	ledger := &ledger{
 		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
 	}
@@ -134,9 +134,14 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options) (*parts
 		taskTimeout: o.TaskTimeout,
 	}
 	replica := rand.Text()
+	p.watch = &watch{
+		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: replica,
+		consume: p.ensureConsumers, restored: func() {},
+	}
 	for _, name := range o.Kinds.Pools() {
 		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
 		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), turns, b.pauses, p.hands, b.log)
+		p.lanes = append(p.lanes, p.intake.lanes(name)...)
 	}
 	b.pauses.listen(p.freed)
 	p.edge = &edgeWatch{client: o.Kling, pauses: b.pauses}
@@ -190,12 +195,9 @@ func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveR
 }
 
 func (p *parts) ensureConsumers(ctx context.Context) error {
-	for name := range p.pools {
-		for _, key := range p.intake.lanes(name) {
-			if _, err := p.intake.consumer(ctx, key); err != nil {
-				return err
-			}
-			p.lanes = append(p.lanes, key)
+	for _, key := range p.lanes {
+		if _, err := p.intake.consumer(ctx, key); err != nil {
+			return err
 		}
 	}
 	if p.archiver != nil {

@@ -151,21 +151,25 @@ func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error)
 	if err := provision(ctx, conn, o); err != nil {
 		return nil, err
 	}
+	if err := conn.SyncClock(ctx, o.Subjects.EventsStream()); err != nil {
+		return nil, err
+	}
+	shared := map[string]string{}
 	if o.Namespace == "" {
 		namespace, err := sharedSetting(ctx, conn, o.Subjects, settingNamespace)
 		if err != nil {
 			return nil, err
 		}
-		o.Namespace = namespace
+		o.Namespace, shared[settingNamespace] = namespace, namespace
 	}
 	if len(o.CallbackSecrets) == 0 {
 		secret, err := sharedSetting(ctx, conn, o.Subjects, settingCallbackSecret)
 		if err != nil {
 			return nil, err
 		}
-		o.CallbackSecrets = []string{secret}
+		o.CallbackSecrets, shared[settingCallbackSecret] = []string{secret}, secret
 	}
-	return b.newParts(ctx, conn, o)
+	return b.newParts(ctx, conn, o, shared)
 }
 
 // parts is everything that runs on a connection.
@@ -184,6 +188,7 @@ type parts struct {
 	backlog  *backlogReader
 
 	reconciler *reconciler
+	watch      *watch
 
 	archiver *archiver // nil: results are not archived
 }
@@ -192,6 +197,8 @@ type parts struct {
 func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	hard, cancelHard := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelHard()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for _, pool := range p.pools {
 		pool.work = func(j *job) verdict { return p.creator.create(hard, j) }
 	}
@@ -227,14 +234,22 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	pulling.Go(func() { p.edge.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })
+	watching := make(chan error, 1)
+	pulling.Go(func() { watching <- p.watch.run(ctx) })
 	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
 	if p.archiver != nil {
 		defer p.archiver.archive.Close()
 		pulling.Go(func() { p.archiver.run(ctx, hard) })
 	}
+	b.admin.watch.Store(p.watch)
 	b.admin.ready.Store(true)
 
-	<-ctx.Done()
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-watching: // whoever supervises the process starts it again
+		cancel()
+	}
 	b.admin.ready.Store(false)
 	b.log.InfoContext(ctx, "shutting down", slog.Duration("timeout", b.opts.ShutdownTimeout))
 	overdue := time.AfterFunc(b.opts.ShutdownTimeout, cancelHard)
@@ -245,7 +260,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	dispatching.Wait()
 	cancelHard()
 	background.Wait()
-	return nil
+	return failure
 }
 
 // freed tells every pool that requests may go on, or that others need not wait for them.

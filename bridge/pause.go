@@ -311,6 +311,13 @@ type reason struct {
 	Reason    string `json:"reason"`
 }
 
+// alike reports whether two reasons tell of the same fault, whatever the details behind the colon.
+func (r reason) alike(other reason) bool {
+	mine, _, _ := strings.Cut(r.Reason, ": ")
+	others, _, _ := strings.Cut(other.Reason, ": ")
+	return r.Component == other.Component && mine == others
+}
+
 // reasons lists what is paused and why.
 func (p *pauses) reasons() []reason {
 	p.abandon(time.Now())

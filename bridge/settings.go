@@ -53,6 +53,32 @@ func storedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name stri
 	return string(m.Data), nil
 }
 
+// keepSettings stores again the values that replicas share where they have gone from the stream. Another value in the place
+// of one that this replica works with is an [errForeignSetting]: a restart takes it over.
+func keepSettings(ctx context.Context, b *bus.Bus, s events.Subjects, values map[string]string) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	for name, value := range values {
+		stored, err := storedSetting(ctx, b, s, name)
+		if errors.Is(err, bus.ErrNoMessage) {
+			msg := nats.NewMsg(s.Setting(name))
+			msg.Data = []byte(value)
+			bus.GuardSequence(msg, msg.Subject, 0)
+			if _, err := b.Publish(ctx, msg); err != nil {
+				return fmt.Errorf("setting %s: %w", name, err)
+			}
+			stored, err = storedSetting(ctx, b, s, name)
+		}
+		switch {
+		case err != nil:
+			return err
+		case stored != value:
+			return fmt.Errorf("setting %s: %w: it is not the one this replica works with", name, errForeignSetting)
+		}
+	}
+	return nil
+}
+
 func newSetting() string { return rand.Text() + rand.Text() }
 
 // settingPattern is the form of newSetting: twice the 26 characters of base32 that rand.Text gives, which may become

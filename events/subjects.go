@@ -140,6 +140,9 @@ func (s Subjects) AllDue() string { return s.state("due", ">") }
 // SlotNews is private to the bridge, and in no stream: what replicas tell each other about a pool's slots.
 func (s Subjects) SlotNews(pool string) string { return s.state("slots", pool) }
 
+// Probe is the private subject on which a replica now and then stores a message and removes it again.
+func (s Subjects) Probe(replica string) string { return s.state("probe", replica) }
+
 // Setting is private to the bridge: a value generated once and shared by all replicas.
 func (s Subjects) Setting(name string) string { return s.state("setting", name) }
 

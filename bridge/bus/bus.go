@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,6 +27,7 @@ type Bus struct {
 	closing  sync.Once
 	retried  func() // told of each publish that has to be tried again
 	health   health
+	clock    clock
 }
 
 // New uses a connection that stands, and takes it over: [Bus.Close] closes it.
@@ -34,12 +36,15 @@ func New(nc *nats.Conn) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bus{nc: nc, js: js, retried: func() {}}, nil
+	return &Bus{nc: nc, js: js, retried: func() {}, clock: clock{local: time.Now}}, nil
 }
 
 // Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := &Bus{retried: o.Retried}
+	b := &Bus{retried: o.Retried, clock: clock{local: o.Now}}
+	if b.clock.local == nil {
+		b.clock.local = time.Now
+	}
 	if b.retried == nil {
 		b.retried = func() {}
 	}
@@ -132,7 +137,7 @@ func (b *Bus) MaxPayload() int64 { return b.nc.MaxPayload() }
 // URL is where other programs on this machine reach the server.
 func (b *Bus) URL() string {
 	if b.embedded != nil {
-		return b.embedded.server.ClientURL()
+		return b.embedded.current().ClientURL()
 	}
 	return b.nc.ConnectedUrlRedacted()
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -28,9 +29,23 @@ const (
 
 // embedded is a NATS server with JetStream in this process.
 type embedded struct {
-	server *server.Server
-	lock   *flock.Flock
+	options server.Options
+	logger  *slog.Logger
+	dir     string
+	lock    *flock.Flock
+
+	mu     sync.Mutex
+	server *server.Server // replaced by a restart
 }
+
+func (e *embedded) current() *server.Server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.server
+}
+
+// InProcessConn connects to the server that runs now.
+func (e *embedded) InProcessConn() (net.Conn, error) { return e.current().InProcessConn() }
 
 // startEmbedded runs a server on o.EmbeddedAddr with its store in o.DataDir. Every acknowledged write is synced to disk.
 func startEmbedded(o Options) (*embedded, error) {
@@ -49,35 +64,65 @@ func startEmbedded(o Options) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv, err := server.NewServer(&server.Options{
-		ServerName: EmbeddedName,
-		Host:       host,
-		Port:       port,
-		JetStream:  true,
-		StoreDir:   filepath.Join(dir, "nats"),
-		SyncAlways: true,
-		NoSigs:     true,
-	})
-	if err != nil {
-		unlock(lock)
-		return nil, fmt.Errorf("embedded NATS server: %w", err)
+	e := &embedded{
+		options: server.Options{
+			ServerName: EmbeddedName,
+			Host:       host,
+			Port:       port,
+			JetStream:  true,
+			StoreDir:   filepath.Join(dir, "nats"),
+			SyncAlways: true,
+			NoSigs:     true,
+		},
+		logger: o.logger().With(slog.String("component", "nats-server")),
+		dir:    dir,
+		lock:   lock,
 	}
-	logger := &serverLog{log: o.logger().With(slog.String("component", "nats-server"))}
-	srv.SetLoggerV2(logger, false, false, false)
-	e := &embedded{server: srv, lock: lock}
-	srv.Start()
-	if err := e.waitReady(logger); err != nil {
-		e.stop()
+	if err := e.start(); err != nil {
+		unlock(lock)
 		return nil, fmt.Errorf("embedded NATS server on %s: %w", addr, err)
 	}
 	return e, nil
 }
 
-// waitReady waits for the server, but no longer than it lives.
-func (e *embedded) waitReady(logger *serverLog) error {
+// start runs a server and waits until it is ready.
+func (e *embedded) start() error {
+	options := e.options // of its own: the server changes them
+	srv, err := server.NewServer(&options)
+	if err != nil {
+		return err
+	}
+	logger := &serverLog{log: e.logger}
+	srv.SetLoggerV2(logger, false, false, false)
+	srv.Start()
+	if err := waitReady(srv, logger); err != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.server = srv
+	return nil
+}
+
+// restart replaces a server whose store takes nothing any more: an error of a write sticks to it until it is started anew.
+// The store stays, and so does the address.
+func (e *embedded) restart() error {
+	old := e.current()
+	if addr, ok := old.Addr().(*net.TCPAddr); ok {
+		e.options.Port = addr.Port
+	}
+	old.Shutdown()
+	old.WaitForShutdown()
+	return e.start()
+}
+
+// waitReady waits for a server, but no longer than it lives.
+func waitReady(srv *server.Server, logger *serverLog) error {
 	const step = 50 * time.Millisecond
 	for range embeddedStart / step {
-		if e.server.ReadyForConnections(step) {
+		if srv.ReadyForConnections(step) {
 			return nil
 		}
 		if fatal := logger.fatal.Load(); fatal != nil {
@@ -123,14 +168,15 @@ func unlock(lock *flock.Flock) {
 }
 
 func (e *embedded) stop() {
-	e.server.Shutdown()
-	e.server.WaitForShutdown()
+	srv := e.current()
+	srv.Shutdown()
+	srv.WaitForShutdown()
 	unlock(e.lock)
 }
 
 // connect returns a connection that needs no socket.
 func (e *embedded) connect(ctx context.Context, o Options) (*nats.Conn, error) {
-	nc, err := nats.Connect("", append(commonOptions(o), nats.InProcessServer(e.server))...)
+	nc, err := nats.Connect("", append(commonOptions(o), nats.InProcessServer(e))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // failingFor is how long something must have failed, without a success in between, before it is told. A leader failover
 // takes up to 8 s, and most are over before.
-const failingFor = 5 * time.Second
+const failingFor = 4 * time.Second
 
 // health is what the bus has learned from its own work: what was tried last and failed, and since when.
 //
@@ -83,7 +83,7 @@ func (b *Bus) notePublish(subject string, ack Ack, err error) {
 	}
 	first, _, _ := strings.Cut(subject, ".")
 	now := time.Now()
-	b.health.note("publish on "+first+".>", err, now)
+	b.health.note("publishing below "+first, err, now)
 	if err == nil && ack.Stored {
 		b.health.noteStored(now)
 	}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"log/slog"
+	"time"
 )
 
 // Options says which NATS system to use.
@@ -24,8 +25,9 @@ type Options struct {
 	EmbeddedAddr string // host:port of the embedded server; port 0: any free one; empty: 127.0.0.1:4222
 	DataDir      string // its store; locked while in use; empty: ./data
 
-	Logger  *slog.Logger // nil: slog.Default
-	Retried func()       // called from any goroutine for each publish that has to be tried again; nil: nobody is told
+	Logger  *slog.Logger     // nil: slog.Default
+	Now     func() time.Time // this machine's clock; nil: time.Now
+	Retried func()           // called from any goroutine for each publish that has to be tried again; nil: nobody is told
 }
 
 // Embedded reports whether these options run a server in this process.
