@@ -121,7 +121,7 @@ func (in *intake) fetch(ctx context.Context, key laneKey, n int, p *pool) error 
 // renew makes a consumer again that may have been deleted.
 func renew(ctx context.Context, log *slog.Logger, ensure func() (jetstream.Consumer, error)) {
 	if _, err := ensure(); err != nil && ctx.Err() == nil {
-		log.WarnContext(ctx, "consumer", slog.Any("err", err))
+		log.DebugContext(ctx, "consumer", slog.Any("err", err)) // every lane tries: readiness tells it once
 	}
 }
 

@@ -42,6 +42,9 @@ func (b *Bus) Fetch(
 	if ctx.Err() != nil {
 		return nil
 	}
+	if err != nil && !b.Connected() { // which is told as that
+		return err
+	}
 	b.health.note("consumer "+durable+" of stream "+stream, err, time.Now())
 	if err != nil {
 		return fmt.Errorf("fetch from consumer %s of stream %s: %w", durable, stream, err)

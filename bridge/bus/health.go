@@ -28,8 +28,8 @@ type failing struct {
 	err   error
 }
 
-// note follows one try. An error of the caller's making, such as an end of its context, is no failure.
-func (h *health) note(what string, err error, now time.Time) {
+// note follows one try that began at a time.
+func (h *health) note(what string, err error, began time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
@@ -43,14 +43,14 @@ func (h *health) note(what string, err error, now time.Time) {
 		f.err = err
 		return
 	}
-	h.failing[what] = &failing{since: now, err: err}
+	h.failing[what] = &failing{since: began, err: err}
 }
 
 // noteStored follows a publish that was stored.
-func (h *health) noteStored(now time.Time) {
+func (h *health) noteStored(at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stored = now
+	h.stored = at
 }
 
 // Trouble tells what has been failing for some seconds, a line each, in alphabetical order. Nothing: all that was tried
@@ -76,15 +76,15 @@ func (b *Bus) Stored() time.Time {
 	return b.health.stored
 }
 
-// notePublish follows one try to publish. A refusal by a guard or a message id is a success: the stream has answered.
-func (b *Bus) notePublish(subject string, ack Ack, err error) {
+// notePublish follows one try to publish. A refusal by a guard or a message id is a success: the stream has answered. No
+// answer in time is a failure: a store whose disk is full gives none.
+func (b *Bus) notePublish(subject string, ack Ack, err error, began time.Time) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNoTimer) {
 		return
 	}
 	first, _, _ := strings.Cut(subject, ".")
-	now := time.Now()
-	b.health.note("publishing below "+first, err, now)
+	b.health.note("publishing below "+first, err, began)
 	if err == nil && ack.Stored {
-		b.health.noteStored(now)
+		b.health.noteStored(began)
 	}
 }

@@ -40,10 +40,9 @@ var ErrNoTimer = errors.New("not a timer")
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	wait := firstRetryWait
 	for {
+		began := time.Now()
 		ack, again, err := b.publishOnce(ctx, msg)
-		if ctx.Err() == nil {
-			b.notePublish(msg.Subject, ack, err)
-		}
+		b.notePublish(msg.Subject, ack, err, began)
 		if err == nil || again == never {
 			return ack, err
 		}
