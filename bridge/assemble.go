@@ -102,7 +102,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	cache := newRecordCache(cacheSize)
 	hands := newHands()
 	dead := &deadLetters{shelf: deadShelf(conn, o.Subjects, b.log), subjects: o.Subjects, metrics: b.telemetry.metrics}
-	signer := newSigner(o.PublicURL, o.CallbackSecrets)
+	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
 		hands: hands,
 		pools: map[kling.Pool]*pool{},
@@ -136,7 +136,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	replica := rand.Text()
 	p.watch = &watch{
 		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: replica,
-		consume: p.ensureConsumers, restored: func() {},
+		consume: p.ensureConsumers, restored: p.waiting.reset,
 	}
 	for _, name := range o.Kinds.Pools() {
 		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)

@@ -312,7 +312,27 @@ func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) 
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
 	}
+	if rec.State == "" {
+		return lr.unheardOf(ctx, rec, cb, task)
+	}
 	return rec, outcomeTaken, nil
+}
+
+// unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, and the task
+// has an external id that was neither derived for it nor brought along by it.
+func (lr *liveReceiver) unheardOf(ctx context.Context, rec *record, cb callback, task kling.Task) (*record, outcome, error) {
+	if task.ExternalID == "" || task.ExternalID == lr.namer.externalID(cb.token) {
+		return rec, outcomeTaken, nil
+	}
+	noted, err := lr.ledger.notedExternalID(ctx, task.ExternalID)
+	switch {
+	case err != nil:
+		return nil, outcomeUnavailable, err
+	case !noted && events.Token(task.ExternalID) != cb.token:
+		return nil, outcomeContradicting, errors.New("nothing is known of the request, and the task's external id is none of its own")
+	default:
+		return rec, outcomeTaken, nil
+	}
 }
 
 func contradiction(rec *record, cb callback, task kling.Task) error {

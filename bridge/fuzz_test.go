@@ -15,7 +15,7 @@ import (
 
 // FuzzRoute finds no path but the signed one that leads anywhere.
 func FuzzRoute(f *testing.F) {
-	s := newSigner("https://b.example", []string{"secret"})
+	s := newSigner("https://b.example", "kling", "ns", []string{"secret"})
 	good, err := url.Parse(s.url("text2video", "order-1"))
 	if err != nil {
 		f.Fatal(err)
@@ -39,7 +39,7 @@ func FuzzRoute(f *testing.F) {
 		if o != outcomeTaken {
 			return
 		}
-		if want := callbackPrefix + kind.Name + "/" + token + "/" + signature(s.secrets[0], kind.Name, token); path != want &&
+		if want := callbackPrefix + kind.Name + "/" + token + "/" + s.sign(s.secrets[0], kind.Name, token); path != want &&
 			path != "/base"+want {
 			t.Errorf("%q leads to %s %s", path, kind.Name, token)
 		}

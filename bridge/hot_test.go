@@ -46,7 +46,7 @@ func BenchmarkEncodeCompletion(b *testing.B) {
 }
 
 func BenchmarkCallbackURL(b *testing.B) {
-	s := newSigner("https://bridge.example.com", []string{"a-callback-secret-of-some-length"})
+	s := newSigner("https://bridge.example.com", "kling", "ns", []string{"a-callback-secret-of-some-length"})
 	b.Run("sign", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -54,7 +54,7 @@ func BenchmarkCallbackURL(b *testing.B) {
 		}
 	})
 	b.Run("verify", func(b *testing.B) {
-		given := signature(s.secrets[0], "text2video", "order-000000042")
+		given := s.sign(s.secrets[0], "text2video", "order-000000042")
 		b.ReportAllocs()
 		for b.Loop() {
 			if !s.verify("text2video", "order-000000042", given) {

@@ -203,8 +203,8 @@ func TestExternalID(t *testing.T) {
 }
 
 func TestSigner(t *testing.T) {
-	old := newSigner("https://b.example/hooks/", []string{"old"})
-	both := newSigner("https://b.example/hooks/", []string{"new", "old"})
+	old := newSigner("https://b.example/hooks/", "kling", "ns", []string{"old"})
+	both := newSigner("https://b.example/hooks/", "kling", "ns", []string{"new", "old"})
 	url := old.url("text2video", "order-42")
 	prefix := "https://b.example/hooks/callbacks/text2video/order-42/"
 	if !strings.HasPrefix(url, prefix) {
@@ -224,6 +224,16 @@ func TestSigner(t *testing.T) {
 	}
 	if both.verify("image2video", "order-42", sig) || both.verify("text2video", "order-43", sig) {
 		t.Error("a signature passes for another task")
+	}
+	for _, other := range []signer{
+		newSigner(old.base, "kling", "staging", []string{"old"}), newSigner(old.base, "staging", "ns", []string{"old"}),
+	} {
+		if other.verify("text2video", "order-42", sig) {
+			t.Errorf("a signature passes at deployment %s, which has the same secret", other.deployment)
+		}
+	}
+	if !both.verify("text2video", "order-42", signature([]byte("old"), "text2video", "order-42")) {
+		t.Error("a signature of the release before no longer verifies")
 	}
 }
 

@@ -7,14 +7,16 @@ import (
 	"strings"
 )
 
-// signer makes and checks the callback URL of a task. Whoever knows the URL may report on that task and no other.
+// signer makes and checks the callback URL of a task. Whoever knows the URL may report on that task and no other, and at
+// this deployment and no other: several may share a secret.
 type signer struct {
-	base    string   // public URL without a trailing slash; empty: no callbacks
-	secrets [][]byte // the first signs, all verify
+	base       string   // public URL without a trailing slash; empty: no callbacks
+	deployment string   // subject prefix and namespace
+	secrets    [][]byte // the first signs, all verify
 }
 
-func newSigner(publicURL string, secrets []string) signer {
-	s := signer{base: strings.TrimRight(publicURL, "/")}
+func newSigner(publicURL, prefix, namespace string, secrets []string) signer {
+	s := signer{base: strings.TrimRight(publicURL, "/"), deployment: prefix + "/" + namespace}
 	for _, secret := range secrets {
 		s.secrets = append(s.secrets, []byte(secret))
 	}
@@ -26,23 +28,36 @@ func (s signer) url(kind, token string) string {
 	if s.base == "" {
 		return ""
 	}
-	return s.base + callbackPrefix + kind + "/" + token + "/" + signature(s.secrets[0], kind, token)
+	return s.base + callbackPrefix + kind + "/" + token + "/" + s.sign(s.secrets[0], kind, token)
 }
 
-// verify compares the signature as it is spelled: decoding it first would let several spellings pass.
+// verify compares the signature as it is spelled: decoding it first would let several spellings pass. For tasks that were
+// made before signatures named the deployment, it takes those without it too, for one release.
 func (s signer) verify(kind, token, given string) bool {
 	ok := false
 	for _, secret := range s.secrets {
-		if hmac.Equal([]byte(signature(secret, kind, token)), []byte(given)) {
-			ok = true
+		for _, want := range [...]string{s.sign(secret, kind, token), signature(secret, kind, token)} {
+			if hmac.Equal([]byte(want), []byte(given)) {
+				ok = true
+			}
 		}
 	}
 	return ok
 }
 
-// signature covers kind and token, which contain no slash, under a label that keeps the key's other uses apart.
+// sign covers the deployment, kind and token. The last two contain no slash, so that nothing can stand for something else.
+func (s signer) sign(secret []byte, kind, token string) string {
+	return authenticate(secret, "klingbridge callback 2/"+s.deployment+"/"+kind+"/"+token)
+}
+
+// signature covers kind and token alone.
 func signature(secret []byte, kind, token string) string {
+	return authenticate(secret, "klingbridge callback/"+kind+"/"+token)
+}
+
+// authenticate returns the HMAC of a text, whose first words keep the uses of the key apart.
+func authenticate(secret []byte, text string) string {
 	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("klingbridge callback/" + kind + "/" + token))
+	mac.Write([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }

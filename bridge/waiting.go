@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
@@ -15,7 +17,8 @@ import (
 // waiting expires requests whose deadline passes while they are still in the stream, waiting for capacity, where no
 // consumer sees them. Every replica does so; the completion's guard makes it happen once.
 //
-// It reads each message once, and only those that have waited for a while, so that it costs nothing without a backlog.
+// It reads each message once, and, unless somebody asks for a request, only those that have waited for a while, so that it
+// costs nothing without a backlog. What it has read it finds again by request id.
 type waiting struct {
 	bus         *bus.Bus
 	ledger      *ledger
@@ -25,8 +28,10 @@ type waiting struct {
 	log         *slog.Logger
 	taskTimeout time.Duration
 
-	next      uint64 // sequence from which nothing was read yet
+	mu        sync.Mutex // guards what follows
+	next      uint64     // sequence from which nothing was read yet
 	deadlines deadlineHeap
+	index     requestIndex
 }
 
 const (
@@ -51,36 +56,70 @@ func (w *waiting) run(ctx context.Context) {
 }
 
 func (w *waiting) sweep(ctx context.Context, now time.Time) error {
-	readErr := w.read(ctx, now.Add(-patience))
-	for len(w.deadlines) > 0 && !now.Before(w.deadlines[0].at) {
-		if err := w.expire(ctx, w.deadlines[0].seq); err != nil {
+	readErr := errors.Join(w.read(ctx, now.Add(-patience)), w.prune(ctx))
+	for {
+		next, ok := w.firstDeadline()
+		if !ok || now.Before(next.at) {
+			return readErr
+		}
+		if err := w.expire(ctx, next.seq); err != nil {
 			return errors.Join(readErr, err)
 		}
-		heap.Pop(&w.deadlines)
+		w.passed(next)
 	}
-	return readErr
 }
 
-// read notes the deadlines of messages stored before the given time.
-func (w *waiting) read(ctx context.Context, before time.Time) error {
-	for {
-		m, err := w.bus.Next(ctx, w.subjects.RequestsStream(), w.subjects.AllRequests(), w.next)
-		if errors.Is(err, bus.ErrNoMessage) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if m.Time.After(before) {
-			return nil
-		}
-		w.next = m.Seq + 1
-		if req, invalid := w.request(m); invalid != nil {
-			heap.Push(&w.deadlines, deadline{at: m.Time, seq: m.Seq})
-		} else if req != nil {
-			heap.Push(&w.deadlines, deadline{at: req.deadline, seq: m.Seq})
-		}
+func (w *waiting) firstDeadline() (d deadline, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.deadlines) == 0 {
+		return d, false
 	}
+	return w.deadlines[0], true
+}
+
+// passed takes a deadline off the heap.
+func (w *waiting) passed(d deadline) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.deadlines) > 0 && w.deadlines[0] == d {
+		heap.Pop(&w.deadlines)
+	}
+}
+
+// read takes in the messages stored before the given time that it has not read yet.
+func (w *waiting) read(ctx context.Context, before time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first, err := w.bus.Next(ctx, w.subjects.RequestsStream(), w.subjects.AllRequests(), w.next)
+	if errors.Is(err, bus.ErrNoMessage) || err == nil && first.Time.After(before) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.bus.Scan(ctx, w.subjects.RequestsStream(), w.subjects.AllRequests(), first.Seq, scanBatch, func(m *bus.Message) bool {
+		if m.Time.After(before) {
+			return false
+		}
+		w.takeIn(m)
+		return true
+	})
+}
+
+// takeIn notes the id and the deadline of a message; the caller holds the mutex.
+func (w *waiting) takeIn(m *bus.Message) {
+	w.next = m.Seq + 1
+	req, invalid := w.request(m)
+	if req == nil {
+		return
+	}
+	at := req.deadline
+	if invalid != nil { // it is rejected as soon as it has waited for a while
+		at = m.Time
+	}
+	heap.Push(&w.deadlines, deadline{at: at, seq: m.Seq})
+	w.index.add(req.id, m.Seq)
 }
 
 func (w *waiting) request(m *bus.Message) (*request, error) {
@@ -134,53 +173,93 @@ type waitingRequest struct {
 // scanBatch is how many requests are read at a time in search of one.
 const scanBatch = 1000
 
-// find reads the stream for the request with an id. There is no index by id: it may come from a header, the body or the
-// message's place in the stream.
-func (w *waiting) find(ctx context.Context, id string) (found *waitingRequest, err error) {
+// find returns the request with an id that lies in the stream; nil: none does. An id may come from a header, the body or the
+// message's place in the stream, so that it takes one look at each message, though no more than one.
+func (w *waiting) find(ctx context.Context, id string) (*waitingRequest, error) {
+	if err := w.read(ctx, w.bus.Now().Add(time.Hour)); err != nil {
+		return nil, err
+	}
 	stream, all := w.subjects.RequestsStream(), w.subjects.AllRequests()
-	passed := map[queue]int{}
-	err = w.bus.Scan(ctx, stream, all, 1, scanBatch, func(m *bus.Message) bool {
-		given := givenID(m.Header)
-		if given != "" && usableID(given) != id {
-			passed[w.queueOf(m)]++
-			return true
+	for _, seq := range w.indexed(id) {
+		m, err := w.bus.Next(ctx, stream, all, seq)
+		if errors.Is(err, bus.ErrNoMessage) || err == nil && m.Seq != seq {
+			continue // it has left the stream
+		}
+		if err != nil {
+			return nil, err
 		}
 		if req, _ := w.request(m); req != nil && req.id == id { // also one that will be rejected
-			found = &waitingRequest{msg: m, req: req}
-		}
-		return found == nil
-	})
-	if found != nil {
-		found.before = before(passed, queue{found.req.kind.Pool, found.req.priority})
-	}
-	return found, err
-}
-
-// queue is what requests wait in.
-type queue struct {
-	pool     kling.Pool
-	priority events.Priority
-}
-
-func (w *waiting) queueOf(m *bus.Message) queue {
-	parsed, _ := w.subjects.Parse(m.Subject)
-	kind, _ := w.kinds.Lookup(parsed.Kind)
-	return queue{kind.Pool, parsed.Priority}
-}
-
-// before sums up what waits in a queue and in the more urgent ones of the same pool.
-func before(waiting map[queue]int, q queue) (n int) {
-	for _, priority := range events.Priorities() {
-		n += waiting[queue{q.pool, priority}]
-		if priority == q.priority {
-			break
+			before, err := w.before(ctx, req)
+			return &waitingRequest{msg: m, req: req, before: before}, err
 		}
 	}
-	return n
+	return nil, nil
 }
 
-// reject ends an invalid request that should have been rejected long ago: the client library takes an empty message
-// with a header Status for an answer of the server's and never delivers it.
+func (w *waiting) indexed(id string) []uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.index.find(id)
+}
+
+// before counts the requests that lie before one in the stream and are of its pool and no less urgent.
+func (w *waiting) before(ctx context.Context, r *request) (n int, err error) {
+	stream := w.subjects.RequestsStream()
+	state, err := w.bus.StateOf(ctx, stream, w.subjects.AllRequests())
+	if err != nil {
+		return 0, err
+	}
+	w.forget(state.FirstSeq)
+	for subject, total := range state.Subjects {
+		parsed, _ := w.subjects.Parse(subject)
+		kind, known := w.kinds.Lookup(parsed.Kind)
+		if !known || kind.Pool != r.kind.Pool || !noLessUrgent(parsed.Priority, r.priority) {
+			continue
+		}
+		after, err := w.bus.CountFrom(ctx, stream, subject, r.sequence)
+		if err != nil {
+			return 0, err
+		}
+		n += int(total - min(after, total))
+	}
+	return n, nil
+}
+
+func noLessUrgent(a, b events.Priority) bool {
+	order := events.Priorities()
+	return slices.Index(order, a) <= slices.Index(order, b)
+}
+
+// prune forgets what has left the stream in front.
+func (w *waiting) prune(ctx context.Context) error {
+	w.mu.Lock()
+	empty := len(w.index.order) == 0
+	w.mu.Unlock()
+	if empty {
+		return nil
+	}
+	state, err := w.bus.State(ctx, w.subjects.RequestsStream())
+	if err == nil {
+		w.forget(state.FirstSeq)
+	}
+	return err
+}
+
+// reset begins anew with a stream whose sequences may have begun anew.
+func (w *waiting) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next, w.deadlines, w.index = 0, nil, requestIndex{}
+}
+
+// forget drops what lies before the first message of the stream from the index.
+func (w *waiting) forget(first uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.index.forget(first)
+}
+
+// reject ends an invalid request that waits behind others: it needs no capacity.
 func (w *waiting) reject(ctx context.Context, m *bus.Message, req *request, why *events.Error) error {
 	if _, err := w.end(ctx, m, req, ending{
 		status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why,

@@ -62,12 +62,12 @@ func (b *Bus) scanBatch(
 // NewestFrom returns a sequence such that about n messages on subject, or all there are, lie between it and before: at
 // least n and at most 2 n, unless the stream changes meanwhile. Together with [Bus.Scan] it reads a stream backwards.
 func (b *Bus) NewestFrom(ctx context.Context, stream, subject string, before uint64, n int) (from uint64, err error) {
-	after, err := b.countFrom(ctx, stream, subject, before)
+	after, err := b.CountFrom(ctx, stream, subject, before)
 	if err != nil {
 		return 0, err
 	}
 	count := func(from uint64) (uint64, error) {
-		total, err := b.countFrom(ctx, stream, subject, from)
+		total, err := b.CountFrom(ctx, stream, subject, from)
 		return total - min(after, total), err
 	}
 	want := uint64(n)
@@ -92,8 +92,8 @@ func (b *Bus) NewestFrom(ctx context.Context, stream, subject string, before uin
 	return from, err
 }
 
-// countFrom returns how many messages on subject have sequence from or a later one. It costs the transfer of one.
-func (b *Bus) countFrom(ctx context.Context, stream, subject string, from uint64) (uint64, error) {
+// CountFrom returns how many messages on subject have sequence from or a later one. It costs the transfer of one.
+func (b *Bus) CountFrom(ctx context.Context, stream, subject string, from uint64) (uint64, error) {
 	seen := uint64(0)
 	end, err := b.direct(ctx, stream, directQuery{From: from, Subject: subject, Batch: 1}, func(*nats.Msg) bool {
 		seen++
