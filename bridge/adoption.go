@@ -56,6 +56,7 @@ func (c *creator) found(ctx context.Context, j *job, task kling.Task) (verdict, 
 	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.req.requestedAt.Add(-adoptGrace)) {
 		return c.reject(ctx, j, olderTask(j, task))
 	}
+	c.queries.seen(j.req.kind)
 	c.log.InfoContext(ctx, "adopted", append(j.attrs(), slog.String("task_id", task.ID))...)
 	return c.submitted(ctx, j, task)
 }

@@ -110,7 +110,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
 			dead:   dead,
 			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes),
-			pauses: b.pauses, telemetry: b.telemetry, log: b.log,
+			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
 		},
 		intake: &intake{

@@ -24,6 +24,7 @@ type creator struct {
 	signer    signer
 	namer     namer
 	pauses    *pauses
+	queries   *queryTrust
 	telemetry *telemetry
 	log       *slog.Logger
 
@@ -42,6 +43,7 @@ const (
 
 	firstLookupWait = 500 * time.Millisecond
 	maxLookupWait   = 20 * time.Second
+	lastLookupWait  = 5 * time.Minute // once nothing is sent any more
 )
 
 // create works on a job until its request is settled or has to wait, which it leaves to the pool.
@@ -234,7 +236,7 @@ func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error
 	case kling.ActionLookup:
 		c.log.WarnContext(ctx, "outcome of the create call is unknown", append(j.attrs(), slog.Any("err", failure))...)
 		if failure.Foreign {
-			j.refusal = c.foreign(j, failure)
+			j.refusal, j.foreignClaim = c.foreign(j, failure), j.rec.Claim
 		}
 		return c.unknown(ctx, j)
 	default:

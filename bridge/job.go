@@ -40,6 +40,8 @@ type job struct {
 	foreign   int       // answers in a row that were not Kling's, of those that tell something
 	foreignAt time.Time // the first of them
 
+	foreignClaim string        // the claim of a send that something before Kling has answered
+	lostSends    bool          // the last word on what became of its sends was spoken
 	refusedClaim string        // the claim of a send that certainly made no task, after one of unknown outcome
 	unknownAt    time.Time     // when a send ended with an unknown outcome
 	lookups      int           // since then
@@ -48,6 +50,15 @@ type job struct {
 
 // InProgress implements inHand.
 func (j *job) InProgress() error { return j.msg.InProgress() }
+
+// certain counts the sends of a job's record that are known not to have been lost on their way back: they made no task for
+// certain, or were answered by something before Kling.
+func (j *job) certain() int {
+	if j.rec.Claim == j.refusedClaim || j.rec.Claim == j.foreignClaim {
+		return j.rec.Certain + 1
+	}
+	return j.rec.Certain
+}
 
 // lastSend is the last send of a job's record that may have reached Kling.
 func (j *job) lastSend() time.Time {

@@ -37,18 +37,38 @@ func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
 	case !denied:
 		c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
 	}
-	wait := min(firstLookupWait<<min(j.lookups, 16), maxLookupWait)
+	return tryAgain(j.nextLookup(until.Sub(now))), nil
+}
+
+// nextLookup is the wait until the next of several lookups, which ends with the window at the latest.
+func (j *job) nextLookup(left time.Duration) time.Duration {
+	longest := maxLookupWait
+	if j.lostSends {
+		longest = lastLookupWait
+	}
+	wait := min(firstLookupWait<<min(j.lookups, 16), longest)
 	j.lookups++
-	if left := until.Sub(now); left > 0 {
+	if left > 0 {
 		wait = min(wait, left)
 	}
-	return tryAgain(wait), nil
+	return wait
 }
 
 // absent goes on with a request that Kling has no task of.
 func (c *creator) absent(ctx context.Context, j *job) (verdict, error) {
 	if j.refusal != nil {
 		return c.reject(ctx, j, j.refusal)
+	}
+	why, err := c.lost(ctx, j)
+	if err != nil {
+		return verdict{}, err
+	}
+	if why != "" {
+		if !j.lostSends {
+			j.lostSends = true
+			c.pauses.lost(j.req.kind, why, time.Now())
+		}
+		return tryAgain(j.nextLookup(0)), nil
 	}
 	return c.resend(ctx, j)
 }
@@ -63,6 +83,7 @@ func (c *creator) resend(ctx context.Context, j *job) (verdict, error) {
 		return verdict{}, errors.Join(err, inputError(inputErr))
 	}
 	rec := *j.rec
+	rec.Certain = j.certain()
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
 	rec.Claim, rec.ClaimedAt = rand.Text(), time.Now()

@@ -182,7 +182,7 @@ func (p *pauses) failed(k kling.Kind, err *kling.Error, sent, now time.Time) (te
 	case err.AccountWide:
 		scope.pool = ""
 	}
-	return p.begin(scope, k.Name, err, sent, now, wait)
+	return p.begin(scope, k.Name, err.Error(), sent, now, wait)
 }
 
 // failedEverywhere pauses everything: what has nothing to do with any kind is not answered by Kling either.
@@ -191,11 +191,16 @@ func (p *pauses) failedEverywhere(err *kling.Error, now time.Time) {
 	disproved := p.disproved
 	p.mu.Unlock()
 	if !disproved {
-		p.begin(everything, "", err, now, now, p.interval)
+		p.begin(everything, "", err.Error(), now, now, p.interval)
 	}
 }
 
-func (p *pauses) begin(scope pauseScope, kind string, err *kling.Error, sent, now time.Time, wait time.Duration) (telling bool) {
+// lost pauses a kind of which Kling takes creates whose answers and tasks are not to be had.
+func (p *pauses) lost(k kling.Kind, why string, now time.Time) {
+	p.begin(kindScope(k), k.Name, why, now, now, p.interval)
+}
+
+func (p *pauses) begin(scope pauseScope, kind, why string, sent, now time.Time, wait time.Duration) (telling bool) {
 	p.mu.Lock()
 	if a := p.active[everything]; a != nil && kind != "" {
 		a.lastKind = kind
@@ -205,14 +210,14 @@ func (p *pauses) begin(scope pauseScope, kind string, err *kling.Error, sent, no
 		if sent.Before(a.since) { // on its way when the pause began
 			return false
 		}
-		a.reason, a.nextProbe = err.Error(), now.Add(p.interval)
+		a.reason, a.nextProbe = why, now.Add(p.interval)
 		a.lastKind = cmp.Or(kind, a.lastKind)
 		return true
 	}
-	p.active[scope] = &pause{reason: err.Error(), since: now, nextProbe: now.Add(wait), lastKind: kind}
+	p.active[scope] = &pause{reason: why, since: now, nextProbe: now.Add(wait), lastKind: kind}
 	p.mu.Unlock()
 	p.log.Error("paused: somebody has to act", slog.String("component", scope.component()),
-		slog.String("generation", string(scope.generation)), slog.Any("err", err), slog.Duration("probe_interval", p.interval))
+		slog.String("generation", string(scope.generation)), slog.String("reason", why), slog.Duration("probe_interval", p.interval))
 	p.tell()
 	return true
 }

@@ -80,7 +80,7 @@ func onlyKnown(data []byte) bool {
 // knownMember reports whether a record has a field of that name.
 func knownMember(name []byte) bool {
 	switch string(name) {
-	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "claimed_at", "earlier_at", "external_task_id",
+	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "certain", "claimed_at", "earlier_at", "external_task_id",
 		"task_id", "slots", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
 		return true
 	default:

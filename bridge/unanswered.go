@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// maxLost is how often a request is sent while every answer is lost. Each send may have made a task, whatever the query
+// says: there is an end to what is risked for one request. What a page answers is not counted, it ends with the page.
+const maxLost = 3
+
+// lost says why a request that Kling has no task of is not sent again; empty: it may be. It is looked up until its
+// deadline then.
+func (c *creator) lost(ctx context.Context, j *job) (why string, err error) {
+	if sends := j.rec.Attempt - j.certain(); sends >= maxLost {
+		return fmt.Sprintf("%d creates of request %s were not answered, and Kling denies their task: nothing is sent again, look for it in Kling's console",
+			sends, j.req.id), nil
+	}
+	known, err := c.disproved(ctx, j)
+	if known == "" || err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("a create of request %s was not answered, and Kling's denial counts for nothing: it denies %s, too, which it has made",
+		j.req.id, known), nil
+}
+
+// disproved returns the external id of a task of the kind that Kling has made and now denies: its query by external id
+// does not work, and what it says of others is no proof. Empty: it works as far as is known.
+func (c *creator) disproved(ctx context.Context, j *job) (externalID string, err error) {
+	if c.queries.works(j.req.kind) {
+		return "", nil
+	}
+	m, err := c.ledger.shelf().last(ctx, c.ledger.subjects.Progress(j.req.kind.Name, events.StatusSubmitted, "*"))
+	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var ev events.Event
+	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == j.req.id {
+		return "", nil
+	}
+	_, err = c.client.FindExternal(ctx, j.req.kind, ev.ExternalTaskID)
+	failure, failed := errors.AsType[*kling.Error](err)
+	switch {
+	case err == nil:
+		c.queries.seen(j.req.kind)
+		return "", nil
+	case failed && failure.NotFound:
+		c.log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.req.kind.Name),
+			slog.String("external_task_id", ev.ExternalTaskID), slog.String("task_id", ev.TaskID))
+		return ev.ExternalTaskID, nil
+	default:
+		return "", err
+	}
+}
+
+// sampleAge is how old the task may be that a query is tried with. Kling keeps tasks for 30 days (its task pages, 2026-09).
+const sampleAge = 24 * time.Hour
+
+// queryTrust knows the kinds whose query by external id has found a task.
+//
+// Safe for concurrent use.
+type queryTrust struct {
+	mu    sync.Mutex
+	kinds map[string]bool
+}
+
+func newQueryTrust() *queryTrust { return &queryTrust{kinds: map[string]bool{}} }
+
+func (q *queryTrust) seen(k kling.Kind) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.kinds[k.Name] = true
+}
+
+func (q *queryTrust) works(k kling.Kind) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.kinds[k.Name]
+}
