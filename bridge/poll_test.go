@@ -16,6 +16,13 @@ import (
 // quickPolls has tasks polled after a fifth of a second, and no callbacks.
 var quickPolls = bridge.Options{PollMinInterval: 200 * time.Millisecond, PollMaxInterval: 200 * time.Millisecond}
 
+// solutionBodies has a request for each kind that is queried with GET /solutions.
+var solutionBodies = map[string]map[string]any{
+	"virtual-try-on": {"contents": []any{map[string]any{"type": "image", "url": "https://example.com/a.png"}}},
+	"drama-subtitle": {"contents": []any{map[string]any{"type": "video", "url": "https://example.com/a.mp4"}}},
+	"clothing-dupe":  {"contents": []any{map[string]any{"type": "image", "url": "https://example.com/a.png"}}},
+}
+
 // refuser refuses queries by ids that hold a certain one, whatever else they hold.
 type refuser struct {
 	mu      sync.Mutex
@@ -76,23 +83,60 @@ func TestPollOfManyAndARefusedOne(t *testing.T) {
 	w.noViolations()
 }
 
-// TestPollOfARefusedList has Kling refuse the list of one kind for good: each task is asked for by itself.
+// TestPollOfARefusedList has Kling refuse the list of one kind for good, and then its queries too: each task is asked for
+// by itself, and where that is refused by GET /tasks, which knows it as well (recorded 2026-09).
 func TestPollOfARefusedList(t *testing.T) {
-	refuse := func(v klingtest.QueryView) klingtest.Fault {
-		if v.Route == klingtest.RouteList && v.Kind == "text2video" {
-			return klingtest.Answer{HTTPStatus: 400, Code: 1201, Message: "This API is no longer available"} // recorded 2026-09
-		}
-		return nil
+	for name, routes := range map[string][]klingtest.Route{
+		"its list":             {klingtest.RouteList},
+		"its list and queries": {klingtest.RouteList, klingtest.RouteQuery},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refuse := func(v klingtest.QueryView) klingtest.Fault {
+				if v.Kind == "text2video" && slices.Contains(routes, v.Route) {
+					return klingtest.Answer{HTTPStatus: 400, Code: 1201, Message: "This API is no longer available"} // recorded 2026-09
+				}
+				return nil
+			}
+			w := start(t, setup{
+				sim:      klingtest.Options{Callbacks: klingtest.None, Faults: klingtest.Faults{Query: refuse}},
+				pollOnly: true, bridge: quickPolls,
+			})
+			const tasks = 12 // enough for a list to be worth trying
+			for i := range tasks {
+				w.submit(fmt.Sprintf("order-%d", i), "a")
+			}
+			for i := range tasks {
+				if ev := w.await(fmt.Sprintf("order-%d", i)); ev.Status != events.StatusSucceed || len(ev.Result.Videos) != 1 {
+					t.Errorf("got %+v", ev)
+				}
+			}
+		})
 	}
+}
+
+// TestPollOfSolutions polls the kinds that GET /tasks knows nothing of.
+func TestPollOfSolutions(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[klingtest.Route]int{}
 	w := start(t, setup{
-		sim:      klingtest.Options{Callbacks: klingtest.None, Faults: klingtest.Faults{Query: refuse}},
+		sim: klingtest.Options{Callbacks: klingtest.None, Faults: klingtest.Faults{Query: func(v klingtest.QueryView) klingtest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[v.Route]++
+			return nil
+		}}},
 		pollOnly: true, bridge: quickPolls,
 	})
-	const tasks = 12 // enough for a list to be worth trying
-	for i := range tasks {
-		w.submit(fmt.Sprintf("order-%d", i), "a")
+	for kind, fields := range solutionBodies {
+		w.request(events.Request{Kind: kind, ID: kind, Body: body(fields)})
 	}
-	for i := range tasks {
-		w.await(fmt.Sprintf("order-%d", i))
+	for kind := range solutionBodies {
+		if ev := w.await(kind); ev.Status != events.StatusSucceed || ev.Source != events.SourcePoll || ev.Kind != kind {
+			t.Errorf("%s: got %+v", kind, ev)
+		}
 	}
+	if asked[klingtest.RouteSolutions] == 0 || len(asked) != 1 {
+		t.Errorf("asked by %v", asked)
+	}
+	w.noViolations()
 }

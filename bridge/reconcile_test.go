@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -38,28 +39,60 @@ func TestLostStateIsFoundAgain(t *testing.T) {
 // quickSweeps searches for lost state all the time. PollAfter is long: whatever ends was found by a search.
 var quickSweeps = bridge.Options{ReconcileInterval: 300 * time.Millisecond, LookupWindow: time.Second}
 
-// TestLostStateOfTheNewerAPI takes from JetStream what it knows of two tasks whose list does not tell their kind: of one
-// its progress is left, which does.
+// TestLostStateOfTheNewerAPI takes from JetStream what it knows of tasks whose lists do not tell their kind. Of one its
+// progress is left, which does; of one its outputs do; another is taken for the kind that is likeliest to have its own.
 func TestLostStateOfTheNewerAPI(t *testing.T) {
 	w := start(t, setup{sim: klingtest.Options{Callbacks: klingtest.None}, bridge: quickSweeps})
-	for _, id := range []string{"told", "guessed"} {
-		w.request(events.Request{Kind: "image-to-video", ID: id, Body: body(coreBodies["image-to-video"])})
+	lost := map[string]struct {
+		kind, found string
+		fields      map[string]any
+	}{
+		"told":    {"image-to-video", "image-to-video", coreBodies["image-to-video"]},
+		"guessed": {"image-to-video", "text-to-video", coreBodies["image-to-video"]},
+		"shown":   {"clothing-dupe", "clothing-dupe", solutionBodies["clothing-dupe"]},
 	}
-	w.eventually("both tasks are announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 2 })
-	w.forget("kling-state.pending.*.*.told", "kling-state.pending.*.*.guessed", "kling.*.*.*.guessed")
-	for id, kind := range map[string]string{"told": "image-to-video", "guessed": "text-to-video"} {
+	for id, task := range lost {
+		w.request(events.Request{Kind: task.kind, ID: id, Body: body(task.fields)})
+	}
+	w.eventually("all tasks are announced", func() bool {
+		return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == uint64(len(lost))
+	})
+	w.forget("kling-state.pending.*.*.*", "kling.*.*.*.guessed", "kling.*.*.*.shown")
+	for id, task := range lost {
 		ev := w.await(id)
-		if ev.Status != events.StatusSucceed || ev.Kind != kind || len(ev.Result.Videos) != 1 {
-			t.Errorf("%s: %+v, want kind %s", id, ev, kind)
+		if ev.Status != events.StatusSucceed || ev.Kind != task.found || len(ev.Result.Videos) != 1 {
+			t.Errorf("%s: %+v, want kind %s", id, ev, task.found)
 		}
 	}
-	if n := len(w.sim.Tasks()); n != 2 {
+	if n := len(w.sim.Tasks()); n != len(lost) {
 		t.Errorf("%d tasks", n)
 	}
 }
 
+// TestLostTaskThatCallsBack has its callback tell the kind of a task of which nothing else is known: a search that finds it
+// before leaves it alone.
+func TestLostTaskThatCallsBack(t *testing.T) {
+	w := start(t, setup{sim: silent(), bridge: quickSweeps})
+	task := w.task("image-to-video", "running")
+	w.forget("kling-state.pending.*.*.*", "kling.*.*.*.running")
+	w.eventually("it is old enough to be searched for", func() bool {
+		return time.Since(task.CreatedAt) > quickSweeps.LookupWindow+100*time.Millisecond
+	})
+	swept := w.lastSweep()
+	w.eventually("it was searched for", func() bool { return w.lastSweep() >= swept+2 })
+	if status := w.post(task.CallbackURL, v2Body(task, "succeeded")); status != http.StatusOK {
+		t.Errorf("the callback was answered %d", status)
+	}
+	if ev := w.await("running"); ev.Kind != "image-to-video" || ev.Source != events.SourceCallback {
+		t.Errorf("got %+v", ev)
+	}
+	if n := w.count("KLING_EVENTS", "kling-state.*.*.*.running"); n != 0 {
+		t.Errorf("%d records of it", n)
+	}
+}
+
 // TestRefusedListStopsNoSweep has Kling refuse the list of one kind for good: a lost task of a later kind is found all
-// the same, and so is a record whose timer is gone.
+// the same, one of that kind is by its query, and so is a record whose timer is gone.
 func TestRefusedListStopsNoSweep(t *testing.T) {
 	refuse := func(v klingtest.QueryView) klingtest.Fault {
 		if v.Route == klingtest.RouteList && v.Kind == "text2video" {
@@ -72,14 +105,15 @@ func TestRefusedListStopsNoSweep(t *testing.T) {
 		bridge: quickSweeps,
 	})
 	w.request(events.Request{Kind: "image-generations", ID: "lost", Body: body(map[string]any{"prompt": "a"})})
-	task := w.task("text2video", "stopped")
+	w.submit("unlisted", "a")
 	w.eventually("both tasks are announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 2 })
-	w.forget("kling-state.pending.*.*.*", "kling.*.*.*.lost")
+	task := w.task("text2video", "stopped")
+	w.forget("kling-state.pending.*.*.*", "kling.*.*.*.lost", "kling.*.*.*.unlisted")
 	w.putRecord("stopped", map[string]any{
 		"v": 1, "state": "submitted", "owner": 1, "task_id": task.ID, "external_task_id": task.ExternalID,
 		"next_poll_at": time.Now().Add(-time.Minute),
 	}, time.Now().Add(time.Hour))
-	for id, kind := range map[string]string{"lost": "image-generations", "stopped": "text2video"} {
+	for id, kind := range map[string]string{"lost": "image-generations", "unlisted": "text2video", "stopped": "text2video"} {
 		if ev := w.await(id); ev.Status != events.StatusSucceed || ev.Kind != kind {
 			t.Errorf("%s: got %+v", id, ev)
 		}

@@ -51,15 +51,10 @@ func (c *Client) find(k Kind, query func(Kind) (Task, error)) (Task, error) {
 	if everywhereErr == nil {
 		return task, nil
 	}
-	if failure, ok := errors.AsType[*Error](everywhereErr); ok && !failure.NotFound && isDenial(err) && !notServed(failure) {
+	if failure, ok := errors.AsType[*Error](everywhereErr); ok && !failure.NotFound && !notServed(failure) {
 		return Task{}, everywhereErr
 	}
 	return Task{}, err
-}
-
-func isDenial(err error) bool {
-	failure, ok := errors.AsType[*Error](err)
-	return ok && failure.NotFound
 }
 
 // notServed tells the answer of a host that does not have a route at all.
