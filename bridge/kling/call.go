@@ -32,8 +32,8 @@ type request struct {
 	body   [][]byte // in pieces; nil: none
 }
 
-// newBody reads the body from its start.
-func (r request) newBody() io.ReadCloser {
+// newBody reads the body from its start, as far as the fence lets it.
+func (r request) newBody(fence func() error) io.ReadCloser {
 	if r.body == nil {
 		return http.NoBody
 	}
@@ -41,7 +41,11 @@ func (r request) newBody() io.ReadCloser {
 	for i, p := range r.body {
 		pieces[i] = bytes.NewReader(p)
 	}
-	return io.NopCloser(io.MultiReader(pieces...))
+	body := io.MultiReader(pieces...)
+	if fence != nil && r.op == opCreate {
+		body = &fencedBody{Reader: body, may: fence, left: r.bodySize()}
+	}
+	return io.NopCloser(body)
 }
 
 func (r request) bodySize() (size int64) {
@@ -91,18 +95,21 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 // send makes one HTTP exchange.
 func (c *Client) send(ctx context.Context, r request, token string) (answer, *Error) {
 	var wire wireWatch
-	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, r.newBody())
+	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, r.newBody(c.fence))
 	if err != nil {
 		return answer{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, err)
 	}
 	req.ContentLength = r.bodySize()
-	req.GetBody = func() (io.ReadCloser, error) { return r.newBody(), nil } // for a connection that turns out to be closed
+	req.GetBody = func() (io.ReadCloser, error) { return r.newBody(c.fence), nil } // for a connection that turns out to be closed
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("User-Agent", userAgent)
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := c.http.Do(req)
+	if errors.Is(err, ErrFenced) {
+		return answer{}, r.fail(verdict{action: ActionRetry, class: ClassKling}, cause(ctx, err))
+	}
 	if err != nil {
 		return answer{}, r.unanswered(ctx, err, wire.maySent())
 	}

@@ -49,6 +49,7 @@ type Client struct {
 	http      *http.Client
 	transport http.RoundTripper
 	observe   func(context.Context, Call) // nil: nobody is told
+	fence     func() error                // of create calls; nil: none
 }
 
 // NewClient returns a client. It makes no call yet.
