@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -46,7 +45,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		}
 		source = events.SourcePoll
 	}
-	if strings.HasPrefix(task.ExternalID, a.own.prefix+"-") || strings.HasPrefix(task.ExternalID, a.own.prefix+"_") {
+	if a.own.derives(task.ExternalID) {
 		return outcomeIgnored, nil // ours: it has a callback URL of its own
 	}
 	noted, err := lr.ledger.notedExternalID(ctx, task.ExternalID)
@@ -66,7 +65,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		return outcomeUnavailable, err
 	}
 	if rec.State == "" { // nothing is known of it: this is the first we hear of this task
-		rec = a.record(id, cb.kind.Name, task)
+		rec = a.record(id, cb.kind.Name, task, lr.ledger.now())
 		if _, err := lr.ledger.arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err
 		}
@@ -97,8 +96,7 @@ func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.T
 	return task, outcomeTaken, nil
 }
 
-func (a *adopter) record(id, kind string, task kling.Task) *record {
-	now := time.Now()
+func (a *adopter) record(id, kind string, task kling.Task, now time.Time) *record {
 	createdAt := task.CreatedAt
 	if createdAt.IsZero() {
 		createdAt = now

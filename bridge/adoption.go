@@ -28,8 +28,20 @@ func (c *creator) exists(ctx context.Context, j *job, failure *kling.Error) (ver
 	return c.unknown(ctx, j)
 }
 
-// askFirst looks a redelivered request up before its first send: whoever had it before may have sent it, and what was
-// known of that may be lost.
+// suspectBefore has every request that was stored before a time looked up before its first send: its task may exist though
+// nothing is known of it here. So it is after the start and after each reconnection, as a store may have been set back or
+// emptied meanwhile, and where streams have disappeared.
+func (c *creator) suspectBefore(at time.Time) { c.suspectedAt.Store(at.UnixNano()) }
+
+func (c *creator) suspects(r *request) bool {
+	if n := c.ledger.bus.Reconnections(); n != c.reconnections.Swap(n) {
+		c.suspectBefore(c.ledger.now())
+	}
+	return r.requestedAt.UnixNano() < c.suspectedAt.Load()
+}
+
+// askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which
+// state may be lost: whoever had it then may have sent it.
 func (c *creator) askFirst(ctx context.Context, j *job, body object) (verdict, error) {
 	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
 	if err == nil {
@@ -71,6 +83,14 @@ func olderTask(j *job, task kling.Task) *events.Error {
 		why.Code, why.HTTPStatus = j.refusal.Code, j.refusal.HTTPStatus
 	}
 	return why
+}
+
+// derivedID rejects a request that brought an external id along which is derived for another one.
+func derivedID(externalID string) *events.Error {
+	return &events.Error{
+		Class:   events.ErrorInvalid,
+		Message: fmt.Sprintf("external_task_id: %s has the form of the ids that the bridge derives for other requests", externalID),
+	}
 }
 
 // heldBy rejects a request that brought another one's external id along.

@@ -136,11 +136,12 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	replica := rand.Text()
 	p.watch = &watch{
 		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: replica,
-		consume: p.ensureConsumers, restored: p.waiting.reset,
+		consume: p.ensureConsumers, restored: p.waiting.reset, suspect: p.creator.suspectBefore,
 	}
 	for _, name := range o.Kinds.Pools() {
 		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
 		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), turns, b.pauses, p.hands, b.log)
+		p.pools[name].serverTime = conn.Now
 		p.lanes = append(p.lanes, p.intake.lanes(name)...)
 	}
 	b.pauses.listen(p.freed)

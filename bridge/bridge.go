@@ -219,6 +219,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	if err != nil {
 		return err
 	}
+	p.creator.suspectBefore(p.watch.bus.Now())
 	var background, dispatching sync.WaitGroup
 	background.Go(func() { p.hands.signal(hard, b.opts.AckWait/4) })
 	background.Go(func() { p.inFlight.listen(hard) })

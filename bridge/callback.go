@@ -263,7 +263,7 @@ func (lr *liveReceiver) ask(ctx context.Context, rec *record, task kling.Task) (
 // brought an external id along.
 func (lr *liveReceiver) askable(rec *record, task kling.Task) {
 	rec.State = stateSubmitted
-	rec.Deadline = time.Now().Add(lr.taskTimeout)
+	rec.Deadline = lr.ledger.now().Add(lr.taskTimeout)
 	if lr.trust == TrustURL {
 		rec.TaskID, rec.ExternalTaskID = task.ID, task.ExternalID
 	}
@@ -358,7 +358,7 @@ func (l *ledger) find(ctx context.Context, kind, token string) (*record, error) 
 	m, ev, err := l.completion(ctx, token)
 	switch {
 	case errors.Is(err, bus.ErrNoMessage):
-		return &record{Version: recordVersion, RequestID: token, Kind: kind, RequestedAt: time.Now()}, nil
+		return &record{Version: recordVersion, RequestID: token, Kind: kind, RequestedAt: l.now()}, nil
 	case err != nil:
 		return nil, err
 	}

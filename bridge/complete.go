@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -87,7 +86,7 @@ func (l *ledger) complete(ctx context.Context, rec *record, end ending) (first b
 // finish is complete for those who want to know what became of an end that was not the first.
 func (l *ledger) finish(ctx context.Context, rec *record, end ending) (news, error) {
 	token := rec.token()
-	now := time.Now()
+	now := l.now()
 	ev := l.event(rec, end, now)
 	completedAt := events.At(now)
 	ev.CompletedAt = &completedAt
@@ -199,7 +198,7 @@ func (l *ledger) publishProgress(
 	ctx context.Context, rec *record, status events.Status, source events.Source, task *kling.Task, last uint64,
 ) (stored bool, err error) {
 	token := rec.token()
-	ev := l.event(rec, ending{status: status, source: source, task: task}, time.Now())
+	ev := l.event(rec, ending{status: status, source: source, task: task}, l.now())
 	msgID := token + "." + string(status)
 	return l.publishEvent(ctx, rec, ev, l.subjects.Progress(rec.Kind, status, token), msgID, func(msg *nats.Msg) {
 		bus.GuardSequence(msg, l.subjects.EventsOf(token), last)
@@ -237,7 +236,7 @@ func (l *ledger) archived(ctx context.Context, rec *record, status events.Status
 	subject, msgID := l.subjects.Archived(rec.Kind, status, token), token+".archived"
 	ctx, span := l.telemetry.startSend(ctx, l.subjects, subject, rec, msgID)
 	defer func() { endSpan(span, err) }()
-	ev := l.event(rec, ending{status: status, source: events.SourceBridge}, time.Now())
+	ev := l.event(rec, ending{status: status, source: events.SourceBridge}, l.now())
 	msg := l.headMsg(ctx, ev, subject, msgID)
 	events.SetArchivedCloudEvent(msg.Header, l.subjects, ev, msgID)
 	bus.GuardSequence(msg, l.subjects.ArchivedOf(token), 0)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -28,8 +29,10 @@ type creator struct {
 	telemetry *telemetry
 	log       *slog.Logger
 
-	lookupWindow time.Duration
-	firstPoll    time.Duration // from submission
+	reconnections atomic.Uint64 // to NATS, that suspectedAt knows of
+	suspectedAt   atomic.Int64  // by the server's clock, in Unix nanoseconds: what was stored before may have been sent
+	lookupWindow  time.Duration
+	firstPoll     time.Duration // from submission
 }
 
 const (
@@ -61,7 +64,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	switch {
 	case j.invalid != nil:
 		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.invalid.Error()})
-	case !time.Now().Before(j.req.deadline):
+	case !c.ledger.now().Before(j.req.deadline):
 		return c.expire(ctx, j)
 	}
 	done, err := c.inputs.take(ctx, j.req)
@@ -79,6 +82,9 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	if inputErr != nil {
 		return c.reject(ctx, j, inputErr)
 	}
+	if c.namer.derivedForOther(j.req.externalID, j.req.token) {
+		return c.reject(ctx, j, derivedID(j.req.externalID))
+	}
 	if !j.noted {
 		holder, err := c.ledger.noteExternalID(ctx, j.req)
 		if err != nil {
@@ -92,6 +98,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	if !c.maySend(j) { // it holds slots: let it be looked up
 		return c.resume(ctx, j, "")
 	}
+	j.claimedAt = time.Now()
 	rec := c.newRecord(ctx, j)
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
@@ -101,7 +108,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 		return c.resume(ctx, j, rec.Claim)
 	}
 	j.rec, j.recSeq = rec, seq
-	if j.delivered > 1 && !j.asked {
+	if !j.asked && (j.delivered > 1 || c.suspects(j.req)) {
 		return c.askFirst(ctx, j, body)
 	}
 	return c.send(ctx, j, body)
@@ -120,7 +127,7 @@ func (c *creator) newRecord(ctx context.Context, j *job) *record {
 		Owner:          j.req.sequence,
 		Claim:          rand.Text(),
 		Attempt:        1,
-		ClaimedAt:      time.Now(),
+		ClaimedAt:      c.ledger.now(),
 		ExternalTaskID: externalID,
 		Slots:          j.req.slots,
 		RequestedAt:    j.req.requestedAt,
@@ -132,7 +139,7 @@ func (c *creator) newRecord(ctx context.Context, j *job) *record {
 }
 
 func (c *creator) creatingFire(rec *record) time.Time {
-	return earlier(time.Now().Add(creatingTimer), rec.Deadline)
+	return earlier(c.ledger.now().Add(creatingTimer), rec.Deadline)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -209,7 +216,7 @@ func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {
 func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error) {
 	callback := c.signer.url(j.rec.Kind, j.req.token)
 	j.sentAt = time.Now()
-	task, err := c.client.Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback)...)
+	task, err := c.client.Fenced(c.fence(j)).Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback)...)
 	if err == nil {
 		c.pauses.succeeded(j.req.kind, j.sentAt)
 		return c.submitted(ctx, j, task)
@@ -262,7 +269,7 @@ func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdi
 	j.accepted = true
 	j.slots.accepted(j.req.token)
 	rec := *j.rec
-	now := time.Now()
+	now := c.ledger.now()
 	rec.State, rec.TaskID, rec.SubmittedAt = stateSubmitted, task.ID, now
 	rec.NextPollAt = earlier(now.Add(c.firstPoll), rec.Deadline)
 	stored, err := c.ledger.arm(ctx, &rec, rec.NextPollAt)

@@ -37,6 +37,16 @@ func (n namer) token(externalID string) (token string, ok bool) {
 	return token, ok && events.IsToken(token)
 }
 
+// derives reports whether an external id has the form of those that are derived here.
+func (n namer) derives(externalID string) bool {
+	return strings.HasPrefix(externalID, n.prefix+"-") || strings.HasPrefix(externalID, n.prefix+"_")
+}
+
+// derivedForOther reports whether an external id is, or could be, derived for another request than that of the token.
+func (n namer) derivedForOther(externalID, token string) bool {
+	return n.derives(externalID) && externalID != n.externalID(token)
+}
+
 func hash(s string, length int) string {
 	sum := sha256.Sum256([]byte(s))
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:length]

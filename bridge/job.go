@@ -36,6 +36,7 @@ type job struct {
 	asks      int       // that it did not answer
 	cleared   bool      // no pause keeps it from being sent this time
 	probes    int       // sends that found what it waits for still paused
+	claimedAt time.Time // before the record of the next send was stored, by this machine's clock
 	sentAt    time.Time // last
 	foreign   int       // answers in a row that were not Kling's, of those that tell something
 	foreignAt time.Time // the first of them

@@ -12,7 +12,7 @@ import (
 
 // unknown begins to look for a task that a send may have made.
 func (c *creator) unknown(ctx context.Context, j *job) (verdict, error) {
-	j.unknownAt, j.lookups = time.Now(), 0
+	j.unknownAt, j.lookups = c.ledger.now(), 0
 	return c.lookUp(ctx, j)
 }
 
@@ -30,7 +30,7 @@ func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
 	denied := ok && failure.NotFound
-	now := time.Now()
+	now := c.ledger.now()
 	switch {
 	case denied && !now.Before(until):
 		return c.absent(ctx, j)
@@ -82,11 +82,12 @@ func (c *creator) resend(ctx context.Context, j *job) (verdict, error) {
 	if err != nil || inputErr != nil {
 		return verdict{}, errors.Join(err, inputError(inputErr))
 	}
+	j.claimedAt = time.Now()
 	rec := *j.rec
 	rec.Certain = j.certain()
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
-	rec.Claim, rec.ClaimedAt = rand.Text(), time.Now()
+	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.now()
 	seq, held, err := c.ledger.claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
 		return verdict{}, err

@@ -36,7 +36,7 @@ type search struct {
 // sweepKling looks at what Kling lists: each V1 kind by itself, and then what was created lately by any kind, which only
 // an API key may ask for.
 func (rc *reconciler) sweepKling(ctx context.Context) error {
-	s := &search{reconciler: rc, began: time.Now(), listed: map[string]bool{}}
+	s := &search{reconciler: rc, began: rc.bus.Now(), listed: map[string]bool{}}
 	return errors.Join(s.run(ctx), errors.Join(s.failed...))
 }
 
@@ -134,7 +134,7 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	return s.ledger.dueNow(ctx, &record{
 		Version: recordVersion, RequestID: token, Kind: k.Name, State: stateSubmitted, TaskID: t.ID,
 		ExternalTaskID: t.ExternalID, Slots: 1, RequestedAt: t.CreatedAt, SubmittedAt: t.CreatedAt,
-		Deadline: time.Now().Add(s.taskTimeout),
+		Deadline: s.bus.Now().Add(s.taskTimeout),
 	})
 }
 

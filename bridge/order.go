@@ -83,6 +83,9 @@ func (p *pool) promote(now time.Time) {
 
 // nextSlotless picks a job that will not become a task: it is invalid or its deadline has passed.
 func (p *pool) nextSlotless(now time.Time) *job {
+	if p.serverTime != nil {
+		now = p.serverTime()
+	}
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
 			if j.invalid != nil || !now.Before(j.req.deadline) {

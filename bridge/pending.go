@@ -82,6 +82,9 @@ const publishTimeout = 20 * time.Second
 // errUnknownKind is returned for a record of a kind that is no longer in the table.
 var errUnknownKind = errors.New("unknown kind")
 
+// now is the time by the NATS server's clock, by which timers fire and deadlines count.
+func (l *ledger) now() time.Time { return l.bus.Now() }
+
 func (l *ledger) pool(kind string) (kling.Pool, error) {
 	k, ok := l.kinds.Lookup(kind)
 	if !ok {
@@ -253,7 +256,7 @@ func (l *ledger) pendingMsg(rec *record, fireAt time.Time) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	if latest := time.Now().Add(l.retention / 2); fireAt.After(latest) {
+	if latest := l.now().Add(l.retention / 2); fireAt.After(latest) {
 		fireAt = latest
 	}
 	msg := nats.NewMsg(l.subjects.Put(l.subjects.Pending(rec.Kind, string(pool), rec.token())))

@@ -233,7 +233,7 @@ func (p *poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr
 		if n.ended() && err == nil {
 			return nil
 		}
-		if err != nil && (errors.Is(err, bus.ErrUnavailable) || time.Now().Before(d.rec.Deadline)) {
+		if err != nil && (errors.Is(err, bus.ErrUnavailable) || p.ledger.now().Before(d.rec.Deadline)) {
 			return err
 		}
 	} else {
@@ -249,7 +249,7 @@ func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (news, 
 		d.rec.State, d.rec.TaskID = stateSubmitted, task.ID
 		d.rec.SubmittedAt = task.CreatedAt
 		if d.rec.SubmittedAt.IsZero() {
-			d.rec.SubmittedAt = time.Now()
+			d.rec.SubmittedAt = p.ledger.now()
 		}
 	}
 	return p.ledger.observe(ctx, d.rec, task, events.SourcePoll)
@@ -277,7 +277,7 @@ func (p *poller) note(ctx context.Context, d *dueTask, queryErr error) {
 // again sets the timer for the next poll, or ends the request when its deadline has passed. A record in creating still
 // belongs to its request, which is looked after by the creator: its copy in the stream may be newer than the one here.
 func (p *poller) again(ctx context.Context, d *dueTask) error {
-	now := time.Now()
+	now := p.ledger.now()
 	if !now.Before(d.rec.Deadline) {
 		_, err := p.ledger.complete(ctx, d.rec, expired())
 		return err

@@ -20,7 +20,9 @@ type pool struct {
 	hands  *hands
 	work   func(*job) verdict
 	log    *slog.Logger
-	wake   chan struct{} // of capacity 1: something changed that may let a job start
+	// serverTime is what deadlines count by; nil: this machine's.
+	serverTime func() time.Time
+	wake       chan struct{} // of capacity 1: something changed that may let a job start
 
 	mu      sync.Mutex
 	ready   map[laneKey][]*job

@@ -48,7 +48,7 @@ func (rc *reconciler) run(ctx context.Context) {
 		if err == nil && mine {
 			var recordsErr error
 			cursor, recordsErr = rc.sweepRecords(ctx, cursor) // first: it does not depend on Kling
-			err = errors.Join(recordsErr, rc.sweepKling(ctx))
+			err = errors.Join(recordsErr, rc.sweepDue(ctx), rc.sweepKling(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			rc.log.WarnContext(ctx, "reconciliation", slog.Any("err", err))
@@ -65,7 +65,7 @@ func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
 	case errors.Is(err, bus.ErrNoMessage):
 	case err != nil:
 		return false, err
-	case isTurn(last.Data) && time.Since(last.Time) < rc.interval:
+	case isTurn(last.Data) && rc.bus.Now().Sub(last.Time) < rc.interval:
 		return false, nil
 	default:
 		if err := rc.bus.Delete(ctx, rc.subjects.SettingsStream(), last.Seq); err != nil {
@@ -75,7 +75,7 @@ func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	msg := nats.NewMsg(subject)
-	msg.Data = strconv.AppendInt(nil, time.Now().UnixMilli(), 10)
+	msg.Data = strconv.AppendInt(nil, rc.bus.Now().UnixMilli(), 10)
 	bus.GuardSequence(msg, subject, 0)
 	ack, err := rc.bus.Publish(ctx, msg)
 	return ack.Stored, err
@@ -131,12 +131,12 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 	if due.IsZero() {
 		due = earlier(rec.ClaimedAt.Add(creatingTimer), rec.Deadline)
 	}
-	if time.Since(due) < rc.settled {
+	if rc.bus.Now().Sub(due) < rc.settled {
 		return nil
 	}
 	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.Time("due", due))
-	_, _, err = rc.ledger.claim(ctx, rec, time.Now(), m.Seq)
+	_, _, err = rc.ledger.claim(ctx, rec, rc.bus.Now(), m.Seq)
 	if errors.Is(err, errUnknownKind) { // it may be known again to the next version: others are not to wait for it
 		rc.log.ErrorContext(ctx, "record", slog.String("request_id", rec.RequestID), slog.Any("err", err))
 		return nil

@@ -49,7 +49,7 @@ type deadline struct {
 // run sweeps until ctx ends.
 func (w *waiting) run(ctx context.Context) {
 	for sleep(ctx, waitingSweep) {
-		if err := w.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := w.sweep(ctx, w.bus.Now()); err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
 		}
 	}

@@ -27,10 +27,12 @@ type watch struct {
 	log      *slog.Logger
 	replica  string
 	consume  func(context.Context) error // makes the consumers
-	restored func()                      // told that state may be lost
+	restored func()                      // told that streams have disappeared
+	suspect  func(time.Time)             // told that what was stored before may have been sent without anything being known of it
 
 	looks       int
-	wrong       []reason // with the streams
+	lastSeq     map[string]uint64 // by stream
+	wrong       []reason          // with the streams
 	lastRestart time.Time
 
 	mu    sync.Mutex
@@ -54,6 +56,7 @@ const (
 
 // run watches until ctx ends. The error is for what a restart of the process may mend.
 func (w *watch) run(ctx context.Context) error {
+	w.lastSeq = map[string]uint64{}
 	for sleep(ctx, watchInterval) {
 		if !w.bus.Connected() {
 			continue // which readiness knows by itself
@@ -97,6 +100,7 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 	if err := w.bus.SyncClock(ctx, w.subjects.EventsStream()); err != nil {
 		w.log.DebugContext(ctx, "clock", slog.Any("err", err))
 	}
+	w.compareSequences(ctx)
 	lost, wrong := w.streams(ctx)
 	if len(lost) > 0 {
 		err := w.restore(ctx, lost)
@@ -109,6 +113,23 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 	}
 	w.wrong = wrong
 	return nil
+}
+
+// compareSequences notices that a stream holds less than it did: its last sequence only ever grows.
+func (w *watch) compareSequences(ctx context.Context) {
+	for _, name := range []string{w.subjects.RequestsStream(), w.subjects.EventsStream()} {
+		state, err := w.bus.State(ctx, name)
+		if err != nil {
+			continue // which is found out by other means
+		}
+		if last := w.lastSeq[name]; state.LastSeq < last {
+			w.log.ErrorContext(ctx, "a stream has gone back: what it stored last is lost, and requests are looked up before they are sent",
+				slog.String("stream", name), slog.Uint64("last_sequence", state.LastSeq), slog.Uint64("was", last))
+			w.restored()
+			w.suspect(w.bus.Now())
+		}
+		w.lastSeq[name] = state.LastSeq
+	}
 }
 
 // streams compares the streams with what they should be. It returns the names of those that are gone, and what is wrong
@@ -132,6 +153,7 @@ func (w *watch) streams(ctx context.Context) (lost []string, wrong []reason) {
 func (w *watch) restore(ctx context.Context, lost []string) error {
 	w.tell(ctx, []reason{{"nats", fmt.Sprintf("streams have disappeared: %v", lost)}})
 	w.restored()
+	w.suspect(w.bus.Now())
 	if err := provision(ctx, w.bus, w.opts); err != nil {
 		return fmt.Errorf("make streams anew: %w", err)
 	}

@@ -131,6 +131,9 @@ func (b *Bus) apiPrefix() string {
 // Connected reports whether the server can be reached now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 
+// Reconnections counts how often the connection was lost and stands again.
+func (b *Bus) Reconnections() uint64 { return b.nc.Stats().Reconnects }
+
 // MaxPayload is the largest message the server takes, in bytes, headers included.
 func (b *Bus) MaxPayload() int64 { return b.nc.MaxPayload() }
 

@@ -1,0 +1,73 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+)
+
+// sweepDue looks at fired records that have lain there for a while. One that the consumer of polls will not deliver again
+// (its message was acked by somebody else, or the consumer was made anew beyond it) is put back, and one whose deadline is
+// long past is ended, whatever the consumer does: its request would have no end otherwise.
+func (rc *reconciler) sweepDue(ctx context.Context) error {
+	var subjects []string
+	err := rc.bus.Subjects(ctx, rc.subjects.EventsStream(), rc.subjects.AllDue(), func(subject string) {
+		subjects = append(subjects, subject)
+	})
+	if err != nil || len(subjects) == 0 {
+		return err
+	}
+	c, err := rc.bus.JetStream().Consumer(ctx, rc.subjects.EventsStream(), pollConsumer)
+	if err != nil {
+		return fmt.Errorf("consumer %s: %w", pollConsumer, err)
+	}
+	polls := c.CachedInfo()
+	var failed []error
+	for _, subject := range subjects {
+		if err := rc.rescue(ctx, subject, polls); err != nil {
+			failed = append(failed, fmt.Errorf("fired record on %s: %w", subject, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// rescue sees to one fired record.
+func (rc *reconciler) rescue(ctx context.Context, subject string, polls *jetstream.ConsumerInfo) error {
+	m, err := rc.ledger.shelf().last(ctx, subject)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := decodeRecord(m.Data)
+	if err != nil {
+		return err
+	}
+	now := rc.bus.Now()
+	overdue := now.Sub(rec.Deadline) > rc.settled
+	if rec.newer() || now.Sub(m.Time) < rc.settled || !overdue && !passed(polls, m.Seq) {
+		return nil
+	}
+	rc.log.WarnContext(ctx, "a fired timer was not delivered", slog.String("request_id", rec.RequestID),
+		slog.String("kind", rec.Kind), slog.String("task_id", rec.TaskID), slog.Uint64("sequence", m.Seq), slog.Bool("expired", overdue))
+	if overdue {
+		_, err = rc.ledger.complete(ctx, rec, expired())
+	} else {
+		_, err = rc.ledger.putDue(ctx, rec, rc.subjects.CompletionOf(rec.token()))
+	}
+	if err != nil {
+		return err
+	}
+	return rc.bus.Delete(ctx, rc.subjects.EventsStream(), m.Seq)
+}
+
+// passed reports whether a consumer is done with a message, although it is still there.
+func passed(c *jetstream.ConsumerInfo, seq uint64) bool {
+	return seq <= c.AckFloor.Stream || c.NumPending == 0 && c.NumAckPending == 0
+}
