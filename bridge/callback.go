@@ -116,11 +116,22 @@ func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
 	defer cancel()
 	o, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
-	if err != nil {
-		rc.log.WarnContext(ctx, o.title(), slog.String("kind", kind.Name), slog.String("token", token),
-			slog.String("outcome", string(o)), slog.Any("err", err))
-	}
+	rc.note(ctx, kind, token, o, err)
 	return o
+}
+
+// note logs why a callback came to nothing by itself.
+func (rc *receiver) note(ctx context.Context, kind kling.Kind, token string, o outcome, err error) {
+	attrs := []slog.Attr{
+		slog.String("kind", kind.Name), slog.String("token", token), slog.String("outcome", string(o)), slog.Any("err", err),
+	}
+	switch {
+	case err == nil:
+	case o == outcomeUnintelligible:
+		rc.log.LogAttrs(ctx, slog.LevelWarn, "callback not understood", attrs...)
+	default:
+		rc.log.LogAttrs(ctx, slog.LevelWarn, "callback refused", attrs...)
+	}
 }
 
 // answer says nothing beyond the status: whoever calls without proof learns nothing.

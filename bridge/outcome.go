@@ -37,14 +37,6 @@ func outcomes() []outcome {
 	}
 }
 
-// title is what the log says of one with an error.
-func (o outcome) title() string {
-	if o == outcomeUnintelligible {
-		return "callback not understood"
-	}
-	return "callback refused"
-}
-
 // status is the answer's.
 func (o outcome) status() int {
 	switch o {
