@@ -120,3 +120,15 @@ func TestHeaderCarrier(t *testing.T) {
 		t.Errorf("%d keys, want 5", n)
 	}
 }
+
+// TestResultsWithoutFiles has one that was stored before results had files.
+func TestResultsWithoutFiles(t *testing.T) {
+	t.Parallel()
+	var r events.Result
+	if err := json.Unmarshal([]byte(`{"videos":[],"images":[],"audios":[],"expires_at":"2026-12-23T09:00:00.000Z"}`), &r); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := json.Marshal(r); err != nil || !strings.Contains(string(data), `"files":[]`) {
+		t.Errorf("%s, %v: want an empty list of files", data, err)
+	}
+}

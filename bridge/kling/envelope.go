@@ -32,6 +32,7 @@ func openEnvelope(body []byte) (envelope, error) {
 		RequestID json.RawMessage `json:"request_id"`
 		Data      json.RawMessage `json:"data"`
 	}
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	err := json.Unmarshal(bytes.ToValidUTF8(body, []byte("\uFFFD")), &fields)
 	if err != nil && !isWhole(body) {
 		return envelope{}, err

@@ -68,7 +68,7 @@ func TestOddFieldsInAnswers(t *testing.T) {
 		Odd: []string{"task_info", "task_result.videos.duration"},
 	}
 	ctx, k := t.Context(), kind(t, "text2video")
-	one := newClient(t, respond(200, `{"code":0,"data":`+object+`}`))
+	one := newClient(t, respond(200, "\uFEFF"+`{"code":0,"message":{},"request_id":[],"data":`+object+`}`))
 	many := newClient(t, respond(200, `{"code":0,"data":[{"task_id":[]},`+object+`]}`))
 	first := func(tasks []kling.Task, err error) (kling.Task, error) {
 		if len(tasks) != 1 {
