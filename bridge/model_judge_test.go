@@ -251,13 +251,16 @@ func (s *stage) read(stream string, by map[string][]storedMsg) error {
 		if err != nil {
 			return err
 		}
+		seq = m.Seq
+		if strings.HasPrefix(m.Subject, s.subjects.Probe("")) {
+			continue // of a replica that died before it removed it
+		}
 		if id := m.Header[hiddenMsgID]; id != nil {
 			m.Header[jetstream.MsgIDHeader] = id
 			delete(m.Header, hiddenMsgID)
 		}
 		parsed, _ := s.subjects.Parse(m.Subject)
 		by[parsed.Token] = append(by[parsed.Token], storedMsg{m, parsed})
-		seq = m.Seq
 	}
 }
 
