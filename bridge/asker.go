@@ -89,7 +89,7 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingReque
 		return events.Task{}, nil, refusef(http.StatusNotFound, "nothing is known of a request %q", id)
 	default:
 		task := a.waitingTask(held.req)
-		task.Before, task.WaitsFor = &held.before, a.waitsFor(held.req.kind)
+		task.Before, task.WaitsFor = &held.before, a.waitsFor(held.req)
 		return task, held, nil
 	}
 }

@@ -1,55 +1,54 @@
 package bridge
 
 import (
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// slots knows how many tasks of one pool are in flight and how many may be. The truth about capacity is Kling's: its
-// refusal (code 1303) says that as many as are in flight is all there is. Every replica sees every submitted and
-// completed event, so each of them knows what is in flight; what the others are about to send they tell, see turns.
+// slots knows how many tasks of one pool are in flight, of which model, and how many may be. The truth about capacity is
+// Kling's: its refusal (code 1303) says that as many as are in flight is all there is, of the pool or of a model. Every
+// replica sees every submitted and completed event, so each of them knows what is in flight; what the others are about to
+// send they tell, see turns.
 //
 // Safe for concurrent use.
 type slots struct {
 	mu sync.Mutex
 	// used is what each request takes, by token: reserved for a create call under way, or held by a task.
 	used map[string]usage
-	// reserved and held are the sums over used.
-	reserved, held int
-	foreign        int    // the part of reserved that is other replicas'
-	resting        []rest // freed, and left to other replicas for a moment
-	bound          int    // configured upper bound; 0: none
-	limit          int    // learned from refusals; unknownLimit until the first
-	window         int    // creates that may be unanswered at a time while the limit is unknown
-	probeAt        time.Time
-	probeWait      time.Duration
-	probed         time.Time // by this replica, last
-	trust          credit    // in what other replicas say that they reserve
-	deafUntil      time.Time // it is not believed
+	ceiling
+	models    map[string]*modelSlots
+	refusals  map[string]int // models that were refused under the limit, and how many slots each may have by itself
+	resting   resting        // freed, and left to other replicas for a moment
+	bound     int            // configured upper bound; 0: none
+	deafUntil time.Time      // what other replicas say that they reserve is not believed
 	// removed collects what ended while a recount was reading, see beginRecount. Nil otherwise.
 	removed map[string]bool
 }
 
+// need is what a task takes of its pool.
+type need struct {
+	n     int // slots
+	model string
+}
+
 type usage struct {
-	n       int
+	need
 	held    bool // by a task, rather than reserved for a call under way
 	foreign bool // reserved by another replica
 	at      time.Time
-}
 
-// rest is a number of slots that another replica may take until then.
-type rest struct {
-	n     int
-	until time.Time
+	overPool, overOwn bool // reserved beyond the limit of the pool, or of the model, to see whether it holds
 }
 
 const (
 	unknownLimit = -1
 	// maxWindow bounds creates under way at a time in one pool of one replica.
 	maxWindow = 64
+	// windowStep is after how many tasks that Kling took one more create may be unanswered: a limit is found with about an
+	// eighth of it in refusals.
+	windowStep = 8
 	// A pool that is full is tried with one more now and then: plans grow, and tasks of other programs on the same
 	// account end unseen. Each refusal doubles the wait.
 	firstProbeWait = time.Second
@@ -67,82 +66,126 @@ const (
 
 func newSlots(bound int) *slots {
 	return &slots{
-		used: map[string]usage{}, bound: bound, limit: unknownLimit, window: 1, probeWait: firstProbeWait,
-		trust: credit{most: maxTrust},
+		used: map[string]usage{}, ceiling: newCeiling(), models: map[string]*modelSlots{}, refusals: map[string]int{}, bound: bound,
 	}
 }
 
-// reserve takes n slots for a create call, if there are as many. A request that is known to hold slots already is let
-// through without taking any more, and owned is false: what it holds is not the caller's to give back.
-func (s *slots) reserve(token string, n int, now time.Time) (ok, owned bool) {
+// grant is the answer to whoever wants slots.
+type grant struct {
+	ok    bool
+	owned bool // and they are the caller's to give back
+	full  full // why not
+}
+
+// full is what has no room.
+type full int
+
+const (
+	fullPool full = iota
+	fullModel
+)
+
+// reserve takes slots for a create call, if there are as many. A request that is known to hold slots already is let through
+// without taking any more: what it holds is not the caller's to give back.
+func (s *slots) reserve(token string, of need, now time.Time) grant {
+	return s.ask(token, of, false, now)
+}
+
+// try is reserve for a request that comes after one that waits for the pool: it gets slots only to see whether the pool
+// is full for its model too.
+func (s *slots) try(token string, of need, now time.Time) grant { return s.ask(token, of, true, now) }
+
+func (s *slots) ask(token string, of need, beyond bool, now time.Time) grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.used[token]; known {
-		return true, false
+		return grant{ok: true}
 	}
-	if !s.fits(n, now) {
-		return false, false
+	var v view
+	if beyond {
+		v = s.look(of, true, now)
+		v.ok = v.ok && v.pool == fitsNever
+	} else {
+		v = s.judge(of, now)
 	}
-	s.put(token, usage{n: n, at: now})
-	return true, true
+	if !v.ok {
+		if v.own == fitsNow {
+			s.model(of.model).waits = now
+		}
+		return grant{full: s.why(of.model, v)}
+	}
+	u := usage{need: of, at: now, overPool: v.pool == fitsNever, overOwn: v.own == fitsNever}
+	if u.overPool {
+		s.delay(now)
+	}
+	if u.overOwn {
+		s.model(of.model).delay(now)
+	}
+	s.put(token, u)
+	return grant{ok: true, owned: true}
 }
 
-func (s *slots) fits(n int, now time.Time) bool {
-	ok, probe := s.fitsBeside(s.reserved, n, now)
-	waits := false // for what only others say
-	if !ok && s.foreign > 0 {
-		waits, _ = s.fitsBeside(s.reserved-s.foreign, n, now)
+// why tells what has no room, where neither may have any: a model that is only suspected waits for its pool.
+func (s *slots) why(model string, v view) full {
+	if _, certain := s.ownLimit(model); v.own == fitsNow || v.pool != fitsNow && !certain {
+		return fullPool
+	}
+	return fullModel
+}
+
+// view is how slots fit.
+type view struct {
+	ok        bool // they may be taken
+	pool, own fit
+}
+
+// judge tells whether slots may be taken. It waits for what other replicas say that they have reserved, but not for ever.
+func (s *slots) judge(of need, now time.Time) view {
+	v := s.look(of, true, now)
+	alone := v
+	if !v.ok && s.foreign > 0 {
+		alone = s.look(of, false, now)
+	}
+	waits := alone.ok && !v.ok // for what only others say
+	trust := &s.trust
+	if v.own != fitsNow {
+		trust = &s.model(of.model).trust
 	}
 	switch {
-	case s.trust.holds(waits, now):
-		return false
+	case trust.holds(waits, now):
+		v.ok = false
 	case waits:
 		s.forgetForeign()
 		s.deafUntil = now.Add(deafTime)
-		ok, probe = s.fitsBeside(s.reserved, n, now)
+		v = s.look(of, true, now)
 	}
-	if probe {
-		s.probed, s.probeAt = now, now.Add(s.probeWait)
-	}
-	return ok
+	return v
 }
 
-// fitsBeside reports whether n slots fit beside what is held and so many that are reserved, and whether that is to try a
-// full pool with one more.
-func (s *slots) fitsBeside(reserved, n int, now time.Time) (ok, probe bool) {
-	taken := reserved + s.held
-	left := taken + s.restingAt(now)
-	if s.bound > 0 && left+n > s.bound && left > 0 {
-		return false, false
+// look tells how slots fit beside what is held and reserved, with or without what others have reserved.
+func (s *slots) look(of need, others bool, now time.Time) view {
+	m := s.model(of.model)
+	all, own := s.reserved, m.reserved
+	if !others {
+		all, own = all-s.foreign, own-m.foreign
 	}
-	switch {
-	case s.limit == unknownLimit:
-		return reserved < s.window, false
-	case left+n <= s.limit:
-		return true, false
-	case taken+n <= s.limit: // it will fit in a moment
-		return false, false
-	case reserved > 0 || now.Before(s.probeAt):
-		return false, false
-	default:
-		return true, true
+	resting, ownResting := s.resting.at(of.model, now)
+	limit, _ := s.ownLimit(of.model)
+	v := view{pool: s.fit(s.limit, of.n, all, resting), own: m.fit(limit, of.n, own, ownResting)}
+	if left := all + s.held + resting; s.bound > 0 && left+of.n > s.bound && left > 0 {
+		v.pool = fitsSoon
+		return v
 	}
+	v.ok = v.pool == fitsNow && v.own == fitsNow || s.tries(of.model, v.pool, v.own, others, now)
+	return v
 }
 
-// never reports whether n slots are more than the pool has, as far as is known. Such a request waits for a probe.
-func (s *slots) never(n int) bool {
+// never reports whether slots are more than there are, as far as is known. Such a request waits for a probe.
+func (s *slots) never(of need) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.limit != unknownLimit && n > s.limit
-}
-
-// restingAt sums up what is left to other replicas.
-func (s *slots) restingAt(now time.Time) (n int) {
-	s.resting = slices.DeleteFunc(s.resting, func(r rest) bool { return !r.until.After(now) })
-	for _, r := range s.resting {
-		n += r.n
-	}
-	return n
+	own, _ := s.ownLimit(of.model)
+	return s.limit != unknownLimit && of.n > max(s.limit, 1) || own != unknownLimit && of.n > max(own, 1)
 }
 
 // bounded reports whether there is a configured bound.
@@ -160,16 +203,18 @@ func (s *slots) overfull(n int) bool {
 func (s *slots) accepted(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.window < maxWindow {
-		s.window++
-	}
 	u, ok := s.used[token]
+	if ok {
+		s.grow()
+		s.model(u.model).grow()
+	}
 	if !ok || u.held { // it has already ended
 		return
 	}
 	u.held = true
 	s.put(token, u)
-	s.begun()
+	s.learnTask(u)
+	s.begun(u.model)
 }
 
 // suspect turns a reservation into a held slot for a task that may exist: it counts as in flight, but does not hold up
@@ -184,36 +229,23 @@ func (s *slots) suspect(token string) {
 }
 
 // begun follows the beginning of a task; the caller holds the mutex.
-func (s *slots) begun() {
-	s.trust.spent = 0
+func (s *slots) begun(model string) {
+	m := s.model(model)
+	s.trust.spent, m.trust.spent = 0, 0
 	s.raise()
-}
-
-// raise corrects a limit that turned out to be too low; the caller holds the mutex.
-func (s *slots) raise() {
-	if s.limit != unknownLimit && s.held > s.limit {
-		s.limit, s.probeWait = s.held, firstProbeWait
+	m.raise()
+	if own := s.suspicion(model); own != unknownLimit && m.held > own {
+		s.refusals[model] = m.held
 	}
 }
 
-// refused gives a reservation back after Kling said that there is no capacity, and learns from it: so many more than
-// are in flight is too many.
-func (s *slots) refused(token string, now time.Time) {
+// refused gives a reservation back after Kling said that there is no capacity, and learns from it.
+func (s *slots) refused(token string, of need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := max(s.used[token].n, 1)
+	u := s.used[token]
 	s.forget(token)
-	limit := s.held + n - 1
-	if s.limit != unknownLimit {
-		limit = min(limit, s.limit)
-	}
-	if limit == s.limit {
-		s.probeWait = min(2*s.probeWait, maxProbeWait)
-	} else {
-		s.probeWait = firstProbeWait
-	}
-	s.limit = limit
-	s.probed, s.probeAt = now, now.Add(s.probeWait)
+	s.learnRefusal(of.model, of.n, u, now)
 }
 
 // release gives back what a request takes, whether reserved or held. What it held is left to other replicas until the
@@ -224,45 +256,43 @@ func (s *slots) release(token string, until time.Time) {
 	u, known := s.used[token]
 	s.forget(token)
 	if known && u.held && !until.IsZero() {
-		s.resting = append(s.resting, rest{u.n, until})
+		s.resting = append(s.resting, rest{u.n, u.model, until})
 	}
 }
 
 // hold notes a task that another replica has created.
-func (s *slots) hold(token string, n int, now time.Time) {
+func (s *slots) hold(token string, of need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, known := s.used[token]; known && (u.held || !u.foreign) {
 		return
 	}
-	s.put(token, usage{n: n, held: true, at: now})
-	s.begun()
+	s.put(token, usage{need: of, held: true, at: now})
+	s.begun(of.model)
 }
 
 // taken notes that another replica is about to send a create call, in the place of a slot that was left to it.
-func (s *slots) taken(token string, n int, now time.Time) {
+func (s *slots) taken(token string, of need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.used[token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
 		return
 	}
-	s.put(token, usage{n: n, foreign: true, at: now})
-	for n > 0 && len(s.resting) > 0 {
-		n -= s.resting[0].n
-		s.resting = s.resting[1:]
-	}
+	s.put(token, usage{need: of, foreign: true, at: now})
+	s.resting.take(of)
 }
 
 // given notes that another replica's call made no task. After a refusal of Kling's the pool need not be tried by
 // everybody.
-func (s *slots) given(token string, refused bool, now time.Time) {
+func (s *slots) given(token, model string, refused bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, known := s.used[token]; known && u.foreign && !u.held {
 		s.forget(token)
 	}
-	if refused && s.limit != unknownLimit { // but never for long: only what this replica has tried itself is certain
-		s.probeAt = earlier(now.Add(s.probeWait), s.probed.Add(2*maxProbeWait))
+	if refused {
+		s.heard(now)
+		s.model(model).heard(now)
 	}
 }
 
@@ -283,14 +313,8 @@ func (s *slots) remove(token string) {
 }
 
 func (s *slots) count(u usage, n int) {
-	if u.held {
-		s.held += n
-		return
-	}
-	s.reserved += n
-	if u.foreign {
-		s.foreign += n
-	}
+	s.ceiling.count(u, n)
+	s.model(u.model).count(u, n)
 }
 
 // forget is remove for what has come to an end; the caller holds the mutex.
@@ -301,51 +325,12 @@ func (s *slots) forget(token string) {
 	}
 }
 
-// beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
-// the stream. What ends while the stream is being read must not come back.
-func (s *slots) beginRecount() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.removed = map[string]bool{}
-}
-
-// endRecount takes over what the stream says is in flight, by token. Reservations of this replica and what was added
-// since began stay.
-func (s *slots) endRecount(stored map[string]int, began time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for token, u := range s.used {
-		_, ok := stored[token]
-		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
-		switch {
-		case !ok && (stale || u.held && u.at.Before(began)):
-			s.remove(token)
-		case ok && stale && !u.held: // whoever reserved it may be gone: it must not hold up probes
-			u.held = true
-			s.put(token, u)
-		}
-	}
-	for token, n := range stored {
-		if _, known := s.used[token]; !known && !s.removed[token] {
-			s.put(token, usage{n: n, held: true, at: began})
-		}
-	}
-	s.removed = nil
-}
-
-// abortRecount ends a recount that could not read the stream.
-func (s *slots) abortRecount() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.removed = nil
-}
-
-// weight is what a request takes, if it is known to take any.
-func (s *slots) weight(token string) (n int, known bool) {
+// need is what a request takes, if it is known to take any.
+func (s *slots) need(token string) (of need, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, known := s.used[token]
-	return u.n, known
+	return u.need, known
 }
 
 // room is how many requests are worth holding ready: those that could start now, and a few for slots that free soon.
@@ -369,13 +354,17 @@ func (s *slots) nextChange(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var next time.Time
-	if s.probeAt.After(now) {
-		next = s.probeAt
+	sooner := func(at time.Time) {
+		if at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	sooner(s.probeAt)
+	for _, m := range s.models {
+		sooner(m.probeAt)
 	}
 	for _, r := range s.resting {
-		if r.until.After(now) && (next.IsZero() || r.until.Before(next)) {
-			next = r.until
-		}
+		sooner(r.until)
 	}
 	return next
 }

@@ -205,6 +205,9 @@ func (l *ledger) publishProgress(
 		if rec.Slots > 1 {
 			msg.Header.Set(events.HeaderSlots, strconv.Itoa(rec.Slots))
 		}
+		if rec.Model != "" && status == events.StatusSubmitted {
+			msg.Header.Set(events.HeaderModel, rec.Model)
+		}
 	})
 }
 

@@ -130,6 +130,7 @@ func (c *creator) newRecord(ctx context.Context, j *job) *record {
 		ClaimedAt:      c.ledger.now(),
 		ExternalTaskID: externalID,
 		Slots:          j.req.slots,
+		Model:          j.req.model,
 		RequestedAt:    j.req.requestedAt,
 		Deadline:       j.req.deadline,
 		Metadata:       j.req.metadata,

@@ -78,8 +78,8 @@ func FuzzSlotNews(f *testing.F) {
 		for _, data := range [][]byte{one, other, one} {
 			turns.hear(&nats.Msg{Data: data}, s, now)
 		}
-		turns.until("x", now)
-		turns.yields(time.Time{}, now)
+		turns.until("x", "", now)
+		turns.yields(nil, now)
 		if s.reserved < 0 || s.held != 0 || s.reserved > 2*maxTake {
 			t.Errorf("%d reserved, %d held", s.reserved, s.held)
 		}

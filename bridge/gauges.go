@@ -134,13 +134,36 @@ func (s *slots) measure() (used, limit, bound int) {
 	return s.reserved + s.held, s.limit, s.bound
 }
 
+// measureModel returns the slots of a model in use, and those that it is known to have by itself or unknownLimit. Where the
+// pool may be what is full, that is not known.
+func (s *slots) measureModel(model string) (used, own int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.models[model]
+	if m == nil {
+		return 0, unknownLimit
+	}
+	return m.reserved + m.held, m.limit
+}
+
 // refused gives a job's slots back after Kling said that there is no capacity, and says what was learned from it.
 func (p *pool) refused(j *job, now time.Time) {
-	_, before, _ := p.slots.measure()
-	p.slots.refused(j.req.token, now)
-	if _, limit, _ := p.slots.measure(); limit != before {
-		p.log.Info("capacity learned", slog.String("pool", string(p.name)), slog.Int("limit", limit))
+	of := j.req.need()
+	pool, model := p.slots.limits(of.model)
+	p.slots.refused(j.req.token, of, now)
+	poolNow, modelNow := p.slots.limits(of.model)
+	if pool != poolNow || model != modelNow {
+		p.log.Info("capacity learned", slog.String("pool", string(p.name)), slog.Int("limit", poolNow),
+			slog.String("model", of.model), slog.Int("model_limit", modelNow))
 	}
+}
+
+// limits returns the learned limits of the pool and of a model in it, or unknownLimit.
+func (s *slots) limits(model string) (pool, own int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own, _ = s.ownLimit(model)
+	return s.limit, own
 }
 
 // backlogReader tells what waits in the requests stream. It asks at most every backlogFresh, however many collect, and

@@ -88,19 +88,21 @@ func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
 	}
 	p := f.pools[kind.Pool]
 	if parsed.Type == "completion" {
-		p.slots.release(parsed.Token, p.turns.until(parsed.Token, now))
+		of, _ := p.slots.need(parsed.Token)
+		p.slots.release(parsed.Token, p.turns.until(parsed.Token, of.model, now))
 		p.freed()
 		return
 	}
-	p.slots.hold(parsed.Token, slotsOf(msg.Header), now)
+	p.slots.hold(parsed.Token, needOf(kind, msg.Header), now)
 }
 
-func slotsOf(h nats.Header) int {
-	n, err := strconv.Atoi(h.Get(events.HeaderSlots))
-	if err != nil || n < 1 {
-		return 1
+// needOf reads what a submitted event says that its task takes.
+func needOf(kind kling.Kind, h nats.Header) need {
+	of := need{n: 1, model: modelKey(kind, h.Get(events.HeaderModel))}
+	if n, err := strconv.Atoi(h.Get(events.HeaderSlots)); err == nil && n > 1 {
+		of.n = min(n, maxImages)
 	}
-	return min(n, maxImages)
+	return of
 }
 
 // run recounts until ctx ends.
@@ -118,52 +120,6 @@ func (f *inFlight) run(ctx context.Context) {
 			return
 		case <-reconnected:
 		case <-ticker.C:
-		}
-	}
-}
-
-// recount reads from the stream what is in flight.
-func (f *inFlight) recount(ctx context.Context) error {
-	began := time.Now()
-	stored := map[kling.Pool]map[string]int{}
-	for name, p := range f.pools {
-		stored[name] = map[string]int{}
-		p.slots.beginRecount()
-	}
-	count := func(subject string) {
-		parsed, ok := f.subjects.Parse(subject)
-		if !ok {
-			return
-		}
-		if tokens := stored[kling.Pool(parsed.Pool)]; tokens != nil {
-			tokens[parsed.Token] = 1
-		}
-	}
-	// In one step: between two a record whose timer fires, or is set anew, could escape both.
-	if err := f.bus.Subjects(ctx, f.subjects.EventsStream(), f.subjects.Records("*"), count); err != nil {
-		for _, p := range f.pools {
-			p.slots.abortRecount()
-		}
-		return err
-	}
-	f.weigh(ctx, stored[kling.PoolImage])
-	for name, p := range f.pools {
-		p.slots.endRecount(stored[name], began)
-		p.freed()
-	}
-	return nil
-}
-
-// weigh looks up how many slots the image tasks take that this replica has not seen begin.
-func (f *inFlight) weigh(ctx context.Context, tokens map[string]int) {
-	p := f.pools[kling.PoolImage]
-	for token := range tokens {
-		if n, known := p.slots.weight(token); known {
-			tokens[token] = n
-			continue
-		}
-		if e, err := f.ledger.load(ctx, token); err == nil {
-			tokens[token] = max(e.rec.Slots, 1)
 		}
 	}
 }

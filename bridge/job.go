@@ -21,13 +21,14 @@ type job struct {
 	span    trace.Span // of this delivery
 	baggage baggage.Baggage
 
-	slots    *slots // of its pool
-	reserved bool   // holds some of them
-	told     bool   // to other replicas
-	accepted bool   // as a task at Kling
-	passed   int    // creates of others before its turn, to be restored if the turn comes to nothing
-	noted    bool   // its external id, if it brought one along
-	tries    int    // sends that certainly made no task, for the backoff
+	slots    *slots    // of its pool
+	reserved bool      // holds some of them
+	told     bool      // to other replicas
+	accepted bool      // as a task at Kling
+	waits    time.Time // for slots, as the first that does; zero: it has not
+	passed   int       // creates of others before its turn, to be restored if the turn comes to nothing
+	noted    bool      // its external id, if it brought one along
+	tries    int       // sends that certainly made no task, for the backoff
 	rec      *record
 	recSeq   uint64 // of rec in the stream; zero while nothing is stored
 

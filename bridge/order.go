@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -28,42 +29,42 @@ func (p *pool) next(now time.Time) *job {
 	if j := p.nextProbe(now); j != nil {
 		return j
 	}
-	was := p.stillBlocked()
-	p.blocked = blocked{}
-	if p.turns.yields(was.severalSince(), now) {
-		p.blocked = was
+	scan := scan{left: p.turns.yields(p.severalSince(), now), waiting: map[string]*job{}, passed: map[string]bool{}}
+	if scan.left[""] {
 		return nil
 	}
 	for _, priority := range p.order() {
-		j, waits := p.nextOf(priority, now)
-		if waits != nil { // nothing overtakes it, or a request for many images would never start
-			p.blocked = blocked{waits, now}
-			if was.job == waits {
-				p.blocked = was
-			}
-			return nil
-		}
-		if j != nil {
+		if j := p.nextOf(priority, &scan, now); j != nil {
 			return j
 		}
 	}
+	p.blocked = scan.waiting
 	return nil
 }
 
-// stillBlocked is what was blocked last, unless that is over: the request was cancelled, has expired or was looked up.
-func (p *pool) stillBlocked() blocked {
-	if p.blocked.job != nil && slices.Contains(p.ready[p.key(p.blocked.job)], p.blocked.job) {
-		return p.blocked
-	}
-	return blocked{}
+// scan is one look through the requests in hand, in order.
+type scan struct {
+	left    map[string]bool // models whose slots are left to other replicas
+	waiting map[string]*job // first requests that wait for slots of a model, or of the pool: empty
+	passed  map[string]bool // models of which a request waits for the pool
 }
 
-// severalSince is when a request that needs more than one slot began to wait; zero: none does.
-func (b blocked) severalSince() time.Time {
-	if b.job == nil || b.job.req.slots < 2 {
-		return time.Time{}
+// stillBlocked is what was blocked last, except what is over: the request was cancelled, has expired or was looked up. The
+// caller holds the mutex.
+func (p *pool) stillBlocked() map[string]*job {
+	maps.DeleteFunc(p.blocked, func(_ string, j *job) bool { return !slices.Contains(p.ready[p.key(j)], j) })
+	return p.blocked
+}
+
+// severalSince is since when requests wait that need more than one slot, by what they wait for.
+func (p *pool) severalSince() map[string]time.Time {
+	since := map[string]time.Time{}
+	for model, j := range p.stillBlocked() {
+		if j.req.slots > 1 {
+			since[model] = j.waits
+		}
 	}
-	return b.since
+	return since
 }
 
 // promote moves jobs whose delay is over to the front of their lanes.
@@ -103,7 +104,7 @@ func (p *pool) nextSlotless(now time.Time) *job {
 func (p *pool) nextSeated(now time.Time) *job {
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			_, known := p.slots.weight(j.req.token)
+			_, known := p.slots.need(j.req.token)
 			if (j.reserved || known) && p.pauses.allowQuery(j.req.kind, now) {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
@@ -126,9 +127,8 @@ func (p *pool) order() []events.Priority {
 	return append(order, events.Priorities()...)
 }
 
-// nextOf picks the first job of a priority, or names the one that waits for slots. Requests that need more slots than
-// the pool has are passed over: they are tried when the pool is. So are those that a pause covers.
-func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job) {
+// nextOf picks the first job of a priority that has its slots.
+func (p *pool) nextOf(priority events.Priority, scan *scan, now time.Time) *job {
 	generations := kling.Generations()
 	for i := range generations {
 		g := generations[(p.turn+i)%len(generations)]
@@ -137,23 +137,64 @@ func (p *pool) nextOf(priority events.Priority, now time.Time) (next, waits *job
 			if p.pauses.holds(j.req.kind) {
 				continue // it has its turn as a probe
 			}
-			ok, owned := p.slots.reserve(j.req.token, j.req.slots, now)
-			if !ok && p.slots.never(j.req.slots) {
+			if !p.seat(j, scan, now) {
 				continue
 			}
-			if !ok {
-				return nil, j
-			}
-			j.reserved, j.cleared = owned, true
+			j.cleared = true
 			p.ready[key] = slices.Delete(p.ready[key], at, at+1)
 			p.running++
 			p.turn += i + 1 // the other generation is next
 			j.passed = p.passed[priority]
 			p.countTurn(priority)
-			return j, nil
+			return j
 		}
 	}
-	return nil, nil
+	return nil
+}
+
+// seat reserves the slots of a job, if it is its turn. Nothing overtakes the first request that waits, or one for many images
+// would never start, except that a model that is full holds up no other, and that what needs more slots than there are
+// is passed over: it is tried when the pool is.
+func (p *pool) seat(j *job, scan *scan, now time.Time) bool {
+	of := j.req.need()
+	if scan.holds(of.model) {
+		return false
+	}
+	ask := p.slots.reserve
+	if scan.waiting[""] != nil {
+		ask = p.slots.try
+	}
+	got := ask(j.req.token, of, now)
+	if got.ok {
+		j.reserved = got.owned
+		return true
+	}
+	if !p.slots.never(of) {
+		scan.wait(j, got.full, now)
+	}
+	return false
+}
+
+// holds reports whether no request of a model can have its turn any more.
+func (s *scan) holds(model string) bool {
+	return s.left[model] || s.waiting[model] != nil || s.passed[model]
+}
+
+// wait notes the first request of a model, and of the pool, that has no slots.
+func (s *scan) wait(j *job, why full, now time.Time) {
+	if j.waits.IsZero() {
+		j.waits = now
+	}
+	model := j.req.need().model
+	switch {
+	case why == fullModel:
+		s.waiting[model] = j
+	case s.waiting[""] == nil:
+		s.waiting[""] = j
+		s.passed[model] = true
+	default:
+		s.passed[model] = true
+	}
 }
 
 // countTurn notes which waiting priorities were passed over.

@@ -26,7 +26,7 @@ func (p *pool) parked(j *job) bool { return p.pauses.holdsKind(j.req.kind) }
 // park gives a delivered request that would be parked back to the stream if enough are; the caller holds the mutex.
 func (p *pool) park(j *job) (away bool) {
 	if !p.parked(j) {
-		return false
+		return p.sendAway(j)
 	}
 	n, bytes := 0, j.size
 	for _, jobs := range p.ready {
@@ -47,15 +47,17 @@ func (p *pool) park(j *job) (away bool) {
 	return true
 }
 
-// aside counts the requests of a lane that others need not wait for: those that are parked, and some that need more slots
-// than there are. The caller holds the mutex.
+// aside counts the requests of a lane that others need not wait for: those that are parked, those of a model that is full,
+// and some that need more slots than there are. The caller holds the mutex.
 func (p *pool) aside(key laneKey) (n int) {
-	oversized := 0
+	oversized, crowds := 0, p.crowds()
 	for _, j := range p.ready[key] {
 		switch {
 		case p.parked(j):
 			n++
-		case p.slots.never(j.req.slots) && oversized < maxOversized:
+		case crowds.aside(j):
+			n++
+		case crowds.never(j) && oversized < maxOversized:
 			oversized++
 		}
 	}
@@ -80,11 +82,11 @@ func (p *pool) nextProbe(now time.Time) *job {
 	if best == nil {
 		return nil
 	}
-	ok, owned := p.slots.reserve(best.req.token, best.req.slots, now)
-	if !ok {
+	got := p.slots.reserve(best.req.token, best.req.need(), now)
+	if !got.ok {
 		return nil
 	}
-	best.reserved = owned
+	best.reserved = got.owned
 	if !p.pauses.allow(best.req.kind, now) { // another pool has been faster
 		p.giveBack(best)
 		return nil

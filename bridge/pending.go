@@ -44,6 +44,7 @@ type record struct {
 	ExternalTaskID string            `json:"external_task_id"`
 	TaskID         string            `json:"task_id,omitempty"`
 	Slots          int               `json:"slots"`
+	Model          string            `json:"model,omitempty"` // that the request names
 	RequestedAt    time.Time         `json:"requested_at"`
 	SubmittedAt    time.Time         `json:"submitted_at,omitzero"`
 	Deadline       time.Time         `json:"deadline"`

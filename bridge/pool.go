@@ -32,14 +32,8 @@ type pool struct {
 	passed  map[events.Priority]int // creates of others since this priority had its turn
 	turn    int                     // of the API generations, which alternate
 	room    chan struct{}           // closed and replaced when count falls or slots free
-	blocked blocked
+	blocked map[string]*job         // that come first and wait for slots of a model, or of the pool: empty
 	closed  bool
-}
-
-// blocked is the request that comes first and waits for slots.
-type blocked struct {
-	job   *job // nil: none does
-	since time.Time
 }
 
 type delayedJob struct {
@@ -158,13 +152,13 @@ func (p *pool) dispatch(stop <-chan struct{}) {
 	}
 }
 
-// bid tells other replicas that a request waits for slots here.
+// bid tells other replicas which requests wait for slots here.
 func (p *pool) bid(now time.Time) {
 	p.mu.Lock()
-	first := p.blocked
+	first := p.stillBlocked()
 	p.mu.Unlock()
-	if first.job != nil {
-		p.turns.wait(first.job.req, first.since, now)
+	for model, j := range first {
+		p.turns.wait(model, j.req, j.waits, now)
 	}
 }
 
@@ -221,16 +215,16 @@ func (p *pool) take(j *job) bool {
 	}
 	j.told = true
 	if p.slots.bounded() {
-		return p.turns.takeBounded(j.req.token, j.req.slots)
+		return p.turns.takeBounded(j.req.token, j.req.need())
 	}
-	p.turns.take(j.req.token, j.req.slots)
+	p.turns.take(j.req.token, j.req.need())
 	return true
 }
 
 // untake tells other replicas that a job has let go of what it reserved.
 func (p *pool) untake(j *job, refused bool) {
 	if j.told {
-		p.turns.give(j.req.token, refused)
+		p.turns.give(j.req.token, j.req.need().model, refused)
 	}
 	j.told = false
 }

@@ -92,7 +92,7 @@ func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 		}
 		return accept(j)
 	})
-	p.slots.hold("elsewhere", 1, time.Now())
+	p.slots.hold("elsewhere", need{n: 1}, time.Now())
 	p.add(testJob(t, "low", "text2video", events.PriorityLow))
 	p.step()
 	full = false
@@ -111,9 +111,9 @@ func TestRefusalDuringRecount(t *testing.T) {
 	began := time.Now()
 	p.slots.beginRecount()
 	p.step()
-	p.slots.endRecount(map[string]int{"ghost": 1}, began)
-	if n, known := p.slots.weight("ghost"); known {
-		t.Errorf("the refused request holds %d slots", n)
+	p.slots.endRecount(map[string]need{"ghost": {n: 1}}, began)
+	if of, known := p.slots.need("ghost"); known {
+		t.Errorf("the refused request holds %d slots", of.n)
 	}
 	for range 100 {
 		p.step()
@@ -132,29 +132,29 @@ func TestSlotsFollowEvents(t *testing.T) {
 			t.Errorf("%d slots in use, want %d", got, want)
 		}
 	}
-	if ok, owned := s.reserve("a", 2, now); !ok || !owned {
+	if got := s.reserve("a", need{n: 2}, now); !got.ok || !got.owned {
 		t.Fatal("an empty pool has no room")
 	}
 	inUse(2)
 	s.release("a", time.Time{}) // its completion came before the create reply
 	s.accepted("a")
 	inUse(0)
-	s.hold("b", 1, now) // by another replica
-	if ok, owned := s.reserve("b", 1, now); !ok || owned {
+	s.hold("b", need{n: 1}, now) // by another replica
+	if got := s.reserve("b", need{n: 1}, now); !got.ok || got.owned {
 		t.Error("a request that is known to hold a slot must pass without taking another")
 	}
-	s.refused("c", now)
-	if ok, _ := s.reserve("d", 1, now); ok {
+	s.refused("c", need{n: 1}, now)
+	if got := s.reserve("d", need{n: 1}, now); got.ok {
 		t.Error("more than Kling allows")
 	}
-	if ok, _ := s.reserve("d", 1, now.Add(2*firstProbeWait)); !ok {
+	if got := s.reserve("d", need{n: 1}, now.Add(2*firstProbeWait)); !got.ok {
 		t.Error("a full pool is never tried again")
 	}
 	s.accepted("d")
 	s.release("b", time.Time{})
 	s.release("d", time.Time{})
 	inUse(0)
-	if ok, _ := s.reserve("e", 2, now); !ok {
+	if got := s.reserve("e", need{n: 2}, now); !got.ok {
 		t.Error("the limit was not raised by the task that Kling took beyond it")
 	}
 }

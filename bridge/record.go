@@ -81,7 +81,7 @@ func onlyKnown(data []byte) bool {
 func knownMember(name []byte) bool {
 	switch string(name) {
 	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "certain", "claimed_at", "earlier_at", "external_task_id",
-		"task_id", "slots", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
+		"task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
 		return true
 	default:
 		return false

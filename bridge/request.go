@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type request struct {
 	token       string
 	kind        kling.Kind
 	priority    events.Priority
-	model       string // V2 kinds: the model of the path
+	model       string // of the path, or of model_name; empty: the body names none that a model can be called
 	body        object // what is forwarded to Kling, without model, callback URL and external task id
 	externalID  string // the caller's own, or empty
 	slots       int    // of the pool that the task takes
@@ -196,7 +197,11 @@ func (r *request) readBody(body object) error {
 		body = place
 	}
 	r.body = body
-	return r.countSlots()
+	if r.kind.Generation == kling.V1 {
+		r.readModelName()
+	}
+	r.countSlots()
+	return nil
 }
 
 // readOwnFields removes callback_url and external_task_id, which the bridge sets.
@@ -232,22 +237,41 @@ func rejectCallbackURL(place *object) error {
 	return nil
 }
 
-// countSlots reads how many slots an image task takes: its n, as a number or a string. A value Kling would refuse is
-// left for Kling to refuse.
-func (r *request) countSlots() error {
+// countSlots reads how many slots an image task takes: one for each image, which n or series_amount tell, as a number or
+// a string. A series of "auto" takes as many as Kling makes, which is known too late: it counts as the most there can be,
+// so that BRIDGE_CONCURRENCY is kept. A value Kling would refuse is left for Kling to refuse.
+func (r *request) countSlots() {
 	if r.kind.Pool != kling.PoolImage {
-		return nil
+		return
 	}
-	raw, ok := r.body.get("n")
-	if !ok {
-		return nil
+	for _, name := range []string{"n", "series_amount"} {
+		raw, _ := r.body.get(name)
+		text := strings.Trim(string(raw), `"`)
+		n, err := strconv.Atoi(text)
+		if name == "series_amount" && text == "auto" {
+			n, err = maxImages, nil
+		}
+		if err == nil && n > r.slots {
+			r.slots = min(n, maxImages)
+		}
 	}
-	n, err := strconv.Atoi(strings.Trim(string(raw), `"`))
-	if err == nil && n > 1 {
-		r.slots = min(n, maxImages)
-	}
-	return nil
 }
+
+// readModelName reads which model an older kind's body names. It is forwarded as it is; what can't be a model is left for
+// Kling to refuse.
+func (r *request) readModelName() {
+	var name string
+	raw, ok := r.body.get("model_name")
+	if ok && json.Unmarshal(raw, &name) == nil && modelPattern.MatchString(name) {
+		r.model = name
+	}
+}
+
+// need is what the request's task takes of its pool.
+func (r *request) need() need { return need{n: r.slots, model: modelKey(r.kind, r.model)} }
+
+// modelKey is under what name slots are counted, where Kling has limits by model. What names no model counts by kind.
+func modelKey(kind kling.Kind, model string) string { return cmp.Or(model, kind.Name) }
 
 // createBody is what is sent to Kling, in pieces: the caller's fields, and the two that the bridge sets.
 func (r *request) createBody(body object, externalID, callbackURL string) [][]byte {

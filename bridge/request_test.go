@@ -169,9 +169,36 @@ func TestImageSlots(t *testing.T) {
 			t.Errorf("%s: %d slots, %v; want %d", body, r.slots, err, want)
 		}
 	}
+	for body, want := range map[string]int{
+		`{"series_amount":2}`: 2, `{"series_amount":"9"}`: 9, `{"series_amount":"auto"}`: 9, `{"series_amount":10}`: 9,
+		`{"series_amount":""}`: 1, `{"series_amount":[]}`: 1, `{"n":5,"series_amount":3}`: 5, `{"n":1,"series_amount":3}`: 3,
+	} {
+		r, err := parse(t, "omni-image", body, nil)
+		if err != nil || r.slots != want {
+			t.Errorf("%s: %d slots, %v; want %d", body, r.slots, err, want)
+		}
+	}
 	r, err := parse(t, "text2video", `{"n":4}`, nil)
 	if err != nil || r.slots != 1 {
 		t.Errorf("a video takes %d slots, %v; want 1", r.slots, err)
+	}
+}
+
+// TestModelThatSlotsCountFor has bodies name a model in the ways that the APIs have for it, and in none.
+func TestModelThatSlotsCountFor(t *testing.T) {
+	for _, c := range []struct{ kind, body, want string }{
+		{"text2video", `{"model_name":"kling-v3"}`, "kling-v3"},
+		{"text2video", `{"model":"kling-v3"}`, "text2video"},
+		{"text2video", `{"model_name":""}`, "text2video"},
+		{"text2video", `{"model_name":["a"]}`, "text2video"},
+		{"text2video", `{"model_name":"a b"}`, "text2video"},
+		{"text-to-video", `{"model":"kling-3.0","model_name":"a"}`, "kling-3.0"},
+		{"drama-subtitle", `{"model_name":"a"}`, "drama-subtitle"},
+	} {
+		r, err := parse(t, c.kind, c.body, nil)
+		if err != nil || r.need().model != c.want {
+			t.Errorf("%s %s: counts for %s, %v; want %s", c.kind, c.body, r.need().model, err, c.want)
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
-	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -21,12 +20,17 @@ func (a *asker) waitingTask(r *request) events.Task {
 	}
 }
 
-// waitsFor says what keeps requests of a kind from being sent, as far as this replica knows.
-func (a *asker) waitsFor(kind kling.Kind) string {
+// waitsFor says what keeps a request from being sent, as far as this replica knows.
+func (a *asker) waitsFor(r *request) string {
+	kind := r.kind
 	if reasons := a.pauses.of(kind); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
-	used, limit, bound := a.pools[kind.Pool].slots.measure()
+	slots, model := a.pools[kind.Pool].slots, r.need().model
+	if used, own := slots.measureModel(model); own != unknownLimit && used >= own {
+		return fmt.Sprintf("a slot of model %s (%d of %d taken)", model, used, own)
+	}
+	used, limit, bound := slots.measure()
 	most := limit
 	if bound > 0 && (limit == unknownLimit || bound < limit) {
 		most = bound

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,11 +27,15 @@ type turns struct {
 	self    string // names this replica
 
 	mu     sync.Mutex
-	others map[string]bid       // of replicas that wait, by name
-	own    bid                  // told last
+	others map[bidder]bid       // of replicas that wait
+	own    map[string]bid       // told last, by model
 	echoes map[string]chan bool // by token: who waits for its own news to come back
 	grace  credit               // for replicas that are said to wait for several slots
 }
+
+// bidder is a replica and the model of which it waits for a slot; empty: it waits for the pool, whatever model it has a
+// slot for.
+type bidder struct{ replica, model string }
 
 // bid is what a replica that waits has told.
 type bid struct {
@@ -44,6 +49,7 @@ type bid struct {
 type slotNews struct {
 	Replica string        `json:"replica"`
 	Token   string        `json:"token,omitempty"`  // of the request that takes or gives
+	Model   string        `json:"model,omitempty"`  // of that, or which has no slot for what waits; empty: not known, or the pool
 	Take    int           `json:"take,omitempty"`   // slots, for a create call
 	Given   bool          `json:"given,omitempty"`  // the call made no task
 	Refused bool          `json:"full,omitempty"`   // because Kling had no capacity
@@ -79,7 +85,7 @@ const (
 
 func newTurns(nc *nats.Conn, subject, self string) *turns {
 	return &turns{
-		nc: nc, subject: subject, self: self, others: map[string]bid{}, echoes: map[string]chan bool{},
+		nc: nc, subject: subject, self: self, others: map[bidder]bid{}, own: map[string]bid{}, echoes: map[string]chan bool{},
 		grace: credit{most: maxGrace},
 	}
 }
@@ -93,11 +99,13 @@ func (t *turns) tell(news slotNews) {
 }
 
 // take tells that a create call is about to be sent.
-func (t *turns) take(token string, n int) { t.tell(slotNews{Token: token, Take: n}) }
+func (t *turns) take(token string, of need) {
+	t.tell(slotNews{Token: token, Model: of.model, Take: of.n})
+}
 
 // takeBounded is take in a pool with a configured bound. It waits until the news has come back, and with it all that
 // other replicas told before, and reports whether the bound has room for all of it.
-func (t *turns) takeBounded(token string, n int) (fits bool) {
+func (t *turns) takeBounded(token string, of need) (fits bool) {
 	heard := make(chan bool, 1)
 	t.mu.Lock()
 	t.echoes[token] = heard
@@ -107,7 +115,7 @@ func (t *turns) takeBounded(token string, n int) (fits bool) {
 		defer t.mu.Unlock()
 		delete(t.echoes, token)
 	}()
-	t.take(token, n)
+	t.take(token, of)
 	timeout := time.NewTimer(echoTime)
 	defer timeout.Stop()
 	select {
@@ -129,21 +137,23 @@ func (t *turns) echo(news slotNews, s *slots) {
 }
 
 // give tells that one has made no task.
-func (t *turns) give(token string, refused bool) {
-	t.tell(slotNews{Token: token, Given: true, Refused: refused})
+func (t *turns) give(token, model string, refused bool) {
+	t.tell(slotNews{Token: token, Model: model, Given: true, Refused: refused})
 }
 
-// wait tells, now and then and when it changes, which request has been waiting for slots and since when.
-func (t *turns) wait(r *request, since, now time.Time) {
+// wait tells, now and then and when it changes, which request has been waiting for slots, of the pool or of a model, and
+// since when.
+func (t *turns) wait(model string, r *request, since, now time.Time) {
 	b := bid{priority: r.priority, slots: r.slots, since: since, at: now}
 	t.mu.Lock()
-	due := now.Sub(t.own.at) >= bidInterval || b.priority != t.own.priority || b.slots != t.own.slots
+	last := t.own[model]
+	due := now.Sub(last.at) >= bidInterval || b.priority != last.priority || b.slots != last.slots
 	if due {
-		t.own = b
+		t.own[model] = b
 	}
 	t.mu.Unlock()
 	if due {
-		t.tell(slotNews{Wait: b.slots, Waited: now.Sub(since), Priority: b.priority})
+		t.tell(slotNews{Model: model, Wait: b.slots, Waited: now.Sub(since), Priority: b.priority})
 	}
 }
 
@@ -154,46 +164,55 @@ func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 	if len(msg.Data) > maxNews || json.Unmarshal(msg.Data, &news) != nil || !events.IsToken(news.Replica) {
 		return
 	}
+	if news.Model != "" && !modelPattern.MatchString(news.Model) {
+		return
+	}
+	of := need{n: news.Take, model: cmp.Or(news.Model, unknownModel)}
 	switch {
 	case news.Replica == t.self:
 		t.echo(news, s)
 	case news.Take > 0 && news.Take <= maxTake && events.IsToken(news.Token):
-		s.taken(news.Token, news.Take, now)
+		s.taken(news.Token, of, now)
 	case news.Given:
-		s.given(news.Token, news.Refused, now)
+		s.given(news.Token, of.model, news.Refused, now)
 	case news.Wait > 0 && news.Wait <= maxTake:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if _, known := t.others[news.Replica]; !known && len(t.others) >= maxOthers {
+		who := bidder{news.Replica, news.Model}
+		if _, known := t.others[who]; !known && len(t.others) >= maxOthers {
 			t.expire(now)
 			if len(t.others) >= maxOthers {
 				return
 			}
 		}
 		waited := min(max(news.Waited, 0), maxWaited)
-		t.others[news.Replica] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
+		t.others[who] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
 	}
 }
 
-// until is when this replica may take the slot that a request has freed: at once if it comes first of those that wait,
-// else after leaving it to each of those before it for a moment.
-func (t *turns) until(token string, now time.Time) time.Time {
+// until is when this replica may take the slot that a request has freed, of a task of that model: at once if it comes first
+// of those that wait, else after leaving it to each of those before it for a moment.
+func (t *turns) until(token, model string, now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
 	order := turnOrder(token)
 	place := func(b bid) int { return slices.Index(order, b.priority) }
-	rank, own := 0, weight(token, t.self)
-	for name, other := range t.others {
-		first := cmp.Or(cmp.Compare(place(other), place(t.own)), cmp.Compare(own, weight(token, name))) < 0
-		if first {
-			rank++
+	mine, own := t.own[model], weight(token, t.self)
+	if all := t.own[""]; all.at.After(mine.at) {
+		mine = all
+	}
+	before := map[string]bool{}
+	for who, other := range t.others {
+		wants := who.model == "" || who.model == model
+		if wants && cmp.Or(cmp.Compare(place(other), place(mine)), cmp.Compare(own, weight(token, who.replica))) < 0 {
+			before[who.replica] = true
 		}
 	}
-	if rank == 0 {
+	if len(before) == 0 {
 		return time.Time{}
 	}
-	return now.Add(time.Duration(min(rank, maxRank)) * turnStep)
+	return now.Add(time.Duration(min(len(before), maxRank)) * turnStep)
 }
 
 // turnOrder is the order of priorities for one freed slot: of ten slots, one is for normal and one for low requests
@@ -209,36 +228,39 @@ func turnOrder(token string) []events.Priority {
 	}
 }
 
-// yields reports whether another replica has waited so long for several slots that they are left to it. since is when
-// this replica's own first request began to wait for several; zero: it does not. What others have told seems later than it
-// was, by the time a message takes: of two that have waited alike both may go on, but replicas never all yield.
-func (t *turns) yields(since, now time.Time) bool {
+// yields returns the models for which another replica has waited so long for several slots that they are left to it; the
+// empty one: it waits for the pool, and all are left to it. since is when this replica's own first request began to wait
+// for several, by model likewise; absent: none does. What others have told seems later than it was, by the time a message
+// takes: of two that have waited alike both may go on, but replicas never all yield.
+func (t *turns) yields(since map[string]time.Time, now time.Time) map[string]bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	return t.grace.holds(t.starves(since, now), now)
+	starve := t.starve(since, now)
+	if !t.grace.holds(len(starve) > 0, now) {
+		return nil
+	}
+	return starve
 }
 
-// starves reports whether there is such a replica; the caller holds the mutex.
-func (t *turns) starves(since, now time.Time) bool {
-	for _, b := range t.others {
+// starve returns the models for which there is such a replica; the caller holds the mutex.
+func (t *turns) starve(since map[string]time.Time, now time.Time) map[string]bool {
+	starve := map[string]bool{}
+	for who, b := range t.others {
 		if b.slots < 2 || now.Sub(b.since) < starving {
 			continue
 		}
-		if since.IsZero() || b.since.Before(since) {
-			return true
+		if own, waits := since[who.model]; !waits || b.since.Before(own) {
+			starve[who.model] = true
 		}
 	}
-	return false
+	return starve
 }
 
 // expire forgets replicas that no longer wait; the caller holds the mutex.
 func (t *turns) expire(now time.Time) {
-	for name, b := range t.others {
-		if now.Sub(b.at) > bidLife {
-			delete(t.others, name)
-		}
-	}
+	maps.DeleteFunc(t.others, func(_ bidder, b bid) bool { return now.Sub(b.at) > bidLife })
+	maps.DeleteFunc(t.own, func(_ string, b bid) bool { return now.Sub(b.at) > bidLife })
 }
 
 // weight orders replicas, for each slot differently (rendezvous hashing).

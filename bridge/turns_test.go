@@ -22,7 +22,7 @@ func TestTurnsAreFair(t *testing.T) {
 		at := map[time.Time]string{}
 		for _, name := range names {
 			turns := waitingWith(name, names, 1, 0, now)
-			at[turns.until(token, now)] = name
+			at[turns.until(token, "", now)] = name
 		}
 		if len(at) != len(names) {
 			t.Fatalf("two replicas have the same turn for %s", token)
@@ -60,9 +60,34 @@ func TestReplicaThatNoLongerWaitsHasNoTurn(t *testing.T) {
 	turns := waitingWith("a", []string{"b", "c", "d"}, 1, 0, now)
 	later := now.Add(2 * bidLife)
 	for i := range 20 {
-		if until := turns.until(fmt.Sprint(i), later); !until.IsZero() {
+		if until := turns.until(fmt.Sprint(i), "", later); !until.IsZero() {
 			t.Fatal("a slot is left to replicas that have not been heard of for long")
 		}
+	}
+}
+
+// TestTurnsGoByModel has a replica wait for a model that is full, beside one that waits for its pool.
+func TestTurnsGoByModel(t *testing.T) {
+	now := time.Now()
+	turns := newTurns(nil, "", "a")
+	later := func(model string) (n int) {
+		for i := range 100 {
+			if !turns.until(fmt.Sprint(i), model, now).IsZero() {
+				n++
+			}
+		}
+		return n
+	}
+	turns.hear(told(slotNews{Replica: "b", Model: "x", Wait: 3, Waited: time.Hour}), newSlots(0), now)
+	if x, y := later("x"), later("y"); x == 0 || y > 0 {
+		t.Errorf("of 100 slots of each model %d and %d are left to a replica that waits for the former", x, y)
+	}
+	if left := turns.yields(nil, now); !left["x"] || left["y"] || left[""] {
+		t.Errorf("slots are left for %v", left)
+	}
+	turns.hear(told(slotNews{Replica: "c", Wait: 1}), newSlots(0), now)
+	if later("y") == 0 {
+		t.Error("no slot is left to a replica that waits for the pool")
 	}
 }
 
@@ -80,8 +105,8 @@ func TestTurnsGoByPriority(t *testing.T) {
 					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), newSlots(0), now)
 				}
 			}
-			turns.wait(&request{priority: own, slots: 1}, now, now)
-			if turns.until(fmt.Sprint(i), now).IsZero() {
+			turns.wait("", &request{priority: own, slots: 1}, now, now)
+			if turns.until(fmt.Sprint(i), "", now).IsZero() {
 				first[own]++
 			}
 		}
@@ -96,21 +121,21 @@ func TestSlotsAreLeftToWhoNeedsSeveral(t *testing.T) {
 	now := time.Now()
 	const waited = 2 * starving
 	older := waitingWith("b", []string{"a"}, 4, waited, now)
-	if older.yields(now.Add(-2*waited), now) {
+	if older.yields(map[string]time.Time{"": now.Add(-2 * waited)}, now)[""] {
 		t.Error("the replica that has waited longest yields")
 	}
 	younger := waitingWith("a", []string{"b"}, 4, 2*waited, now)
-	if !younger.yields(now.Add(-waited), now) {
+	if !younger.yields(map[string]time.Time{"": now.Add(-waited)}, now)[""] {
 		t.Error("the replica that has waited less takes the slots")
 	}
-	if !younger.yields(time.Time{}, now) {
+	if !younger.yields(nil, now)[""] {
 		t.Error("a replica that needs one slot takes it")
 	}
-	if waitingWith("a", []string{"b"}, 1, waited, now).yields(time.Time{}, now) {
+	if waitingWith("a", []string{"b"}, 1, waited, now).yields(nil, now)[""] {
 		t.Error("a slot is left to a replica that needs only one")
 	}
 	one, two := waitingWith("a", []string{"b"}, 4, waited, now), waitingWith("b", []string{"a"}, 4, waited, now)
-	if one.yields(now.Add(-waited), now) && two.yields(now.Add(-waited), now) {
+	if one.yields(map[string]time.Time{"": now.Add(-waited)}, now)[""] && two.yields(map[string]time.Time{"": now.Add(-waited)}, now)[""] {
 		t.Error("two that have waited alike yield to each other")
 	}
 }
@@ -131,7 +156,7 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 				turns.hear(told(slotNews{Replica: name, Wait: 4, Waited: now.Sub(since)}), newSlots(0), now.Add(10*time.Millisecond))
 			}
 		}
-		if turns.yields(began[self], now) {
+		if turns.yields(map[string]time.Time{"": began[self]}, now)[""] {
 			yielding++
 		}
 	}
@@ -144,11 +169,11 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 func TestYieldingEndsWithTheRequest(t *testing.T) {
 	p := testPool(accept)
 	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.slots.hold("x", 2, time.Now())
+	p.slots.hold("x", need{n: 2}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
 	large.req.slots = 4
 	p.add(large)
-	if j := p.step(); j != nil || p.blocked.job != large {
+	if j := p.step(); j != nil || p.blocked[""] != large {
 		t.Fatalf("got %+v", j)
 	}
 	large.req.deadline = time.Now()
@@ -156,7 +181,7 @@ func TestYieldingEndsWithTheRequest(t *testing.T) {
 	if j := p.step(); j != large {
 		t.Fatalf("got %+v, want the expired request to be settled", j)
 	}
-	if j := p.step(); j != nil || p.blocked.job != nil {
+	if j := p.step(); j != nil || p.blocked[""] != nil {
 		t.Errorf("got %+v, and the replica still waits for a request that is gone", j)
 	}
 }
@@ -170,14 +195,14 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 		turns.hear(told(n), s, now)
 	}
 	room := func(token string) bool {
-		ok, _ := s.reserve(token, 1, now)
-		if ok {
+		got := s.reserve(token, need{n: 1}, now)
+		if got.ok {
 			s.release(token, time.Time{})
 		}
-		return ok
+		return got.ok
 	}
 	s.limit, s.probeAt = 2, now.Add(time.Hour)
-	s.hold("long", 1, now)
+	s.hold("long", need{n: 1}, now)
 	hear(slotNews{Token: "x", Take: 1})
 	if room("y") {
 		t.Error("another replica's reservation was not counted")
@@ -187,7 +212,7 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 		t.Error("a reservation that came to nothing still counts")
 	}
 	hear(slotNews{Token: "x", Take: 1})
-	s.hold("x", 1, now) // it became a task
+	s.hold("x", need{n: 1}, now) // it became a task
 	hear(slotNews{Token: "x", Given: true})
 	if room("y") {
 		t.Error("a stray message took a running task's slot away")
@@ -197,7 +222,7 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 		t.Error("a slot was taken that was left to another replica")
 	}
 	hear(slotNews{Token: "z", Take: 1})
-	if s.restingAt(now) != 0 {
+	if n, _ := s.resting.at("", now); n != 0 {
 		t.Error("a slot is left to a replica that has taken it")
 	}
 	hear(slotNews{Token: "z", Given: true, Refused: true})
@@ -216,8 +241,8 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 	p := testPool(accept)
 	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.slots.hold("x", 1, time.Now())
-	p.slots.hold("y", 1, time.Now())
+	p.slots.hold("x", need{n: 1}, time.Now())
+	p.slots.hold("y", need{n: 1}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
 	large.req.slots = 3
 	p.add(large)
@@ -270,7 +295,7 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 	p := testPool(accept)
 	now := time.Now()
 	p.slots.limit, p.slots.probeAt = 1, now.Add(time.Hour)
-	p.slots.taken("orphan", 1, now)
+	p.slots.taken("orphan", need{n: 1}, now)
 	p.add(testJob(t, "urgent", "text2video", events.PriorityHigh))
 	if j := p.step(); j != nil {
 		t.Fatalf("%s was started without a slot", j.req.id)
@@ -287,15 +312,15 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
 	s, now := newSlots(0), time.Now()
 	s.limit = 1
-	s.taken("orphan", 1, now)
+	s.taken("orphan", need{n: 1}, now)
 	for _, c := range []struct {
 		after time.Duration
 		probe bool
 	}{{foreignLife / 2, false}, {2 * foreignLife, true}} {
 		s.beginRecount()
-		s.endRecount(map[string]int{"orphan": 1}, now.Add(c.after))
-		if ok, _ := s.reserve("probe", 1, now.Add(c.after)); ok != c.probe {
-			t.Errorf("after %s the pool was tried: %v, want %v", c.after, ok, c.probe)
+		s.endRecount(map[string]need{"orphan": {n: 1}}, now.Add(c.after))
+		if got := s.reserve("probe", need{n: 1}, now.Add(c.after)); got.ok != c.probe {
+			t.Errorf("after %s the pool was tried: %v, want %v", c.after, got.ok, c.probe)
 		}
 	}
 }

@@ -20,6 +20,7 @@ const (
 	HeaderStatus   = "Kling-Status"    // on events: the event's status
 	HeaderSource   = "Kling-Source"    // on events: callback, poll or bridge
 	HeaderSlots    = "Kling-Slots"     // on submitted events of tasks that take more than one slot of their pool
+	HeaderModel    = "Kling-Model"     // on submitted events of tasks whose request names a model
 	HeaderReplayOf = "Kling-Replay-Of" // on requests that replay a dead letter: the request id of that
 
 	// HeaderMetaPrefix begins headers of a request that are echoed on each of its events, as the same header and in

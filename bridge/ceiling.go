@@ -1,0 +1,311 @@
+package bridge
+
+import (
+	"slices"
+	"time"
+)
+
+// ceiling counts what is taken under one limit that Kling has and does not tell: of a pool, or of one model in it.
+type ceiling struct {
+	reserved, held int // by create calls under way, and by tasks
+	foreign        int // the part of reserved that is other replicas'
+
+	limit     int // learned from refusals; unknownLimit until the first
+	grown     int // tasks begun since the limit was unknown: so much surer is it that there is room
+	since     int // tasks begun since a try was refused
+	probeAt   time.Time
+	probeWait time.Duration
+	probed    time.Time // by this replica, last
+	trust     credit    // in what other replicas say that they reserve
+}
+
+func newCeiling() ceiling {
+	return ceiling{limit: unknownLimit, probeWait: firstProbeWait, trust: credit{most: maxTrust}}
+}
+
+// window is how many creates may be unanswered at a time while the limit is unknown. All of them may be refused.
+func (c *ceiling) window() int { return min(1+c.grown/windowStep, maxWindow) }
+
+// grow follows a task that Kling took.
+func (c *ceiling) grow() {
+	c.grown++
+	c.since++
+}
+
+// count adds n slots of a usage; less than zero: takes them away.
+func (c *ceiling) count(u usage, n int) {
+	if u.held {
+		c.held += n
+		return
+	}
+	c.reserved += n
+	if u.foreign {
+		c.foreign += n
+	}
+}
+
+// learn takes over a limit that refusals tell.
+func (c *ceiling) learn(limit int, now time.Time) {
+	c.limit, c.probeWait = limit, firstProbeWait
+	c.delay(now)
+}
+
+// due reports whether it is time to try a full ceiling with one more. After a try that was refused, tasks have to begin
+// meanwhile, or maxProbeWait has to pass: where tasks are long, tries are not to be many for each.
+func (c *ceiling) due(now time.Time) bool {
+	busy := c.probeWait == firstProbeWait || c.since >= windowStep
+	return !now.Before(c.probeAt) && (busy || !now.Before(c.probed.Add(maxProbeWait)))
+}
+
+// again follows a refusal that tells nothing new. One that was asked for makes the next take longer.
+func (c *ceiling) again(asked bool, now time.Time) {
+	if asked {
+		c.probeWait, c.since = min(2*c.probeWait, maxProbeWait), 0
+	}
+	c.delay(now)
+}
+
+// forget gives a limit up. What was begun under it says nothing of the room beyond.
+func (c *ceiling) forget() {
+	c.limit = unknownLimit
+	c.settle()
+}
+
+// settle keeps the window in proportion to what there has been room for.
+func (c *ceiling) settle() { c.grown = min(c.grown, c.held) }
+
+func (c *ceiling) delay(now time.Time) { c.probed, c.probeAt = now, now.Add(c.probeWait) }
+
+// raise corrects a limit that turned out to be too low.
+func (c *ceiling) raise() {
+	if c.limit != unknownLimit && c.held > c.limit {
+		c.limit, c.probeWait = c.held, firstProbeWait
+	}
+}
+
+// heard follows what another replica tells of a refusal: the limit need not be tried by everybody. It is never put off for
+// long: only what this replica has tried itself is certain.
+func (c *ceiling) heard(now time.Time) {
+	if c.limit != unknownLimit {
+		c.probeAt = earlier(now.Add(c.probeWait), c.probed.Add(2*maxProbeWait))
+	}
+}
+
+// fit is how a number of slots fits under a ceiling.
+type fit int
+
+const (
+	fitsNow   fit = iota
+	fitsSoon      // once calls are answered, or what is left to others is free
+	fitsNever     // while as many are held
+)
+
+// fit tells how n slots fit beside what is held, reserved and left to others under a limit.
+func (c *ceiling) fit(limit, n, reserved, resting int) fit {
+	taken := reserved + c.held
+	switch {
+	case limit == unknownLimit && reserved < c.window(), limit != unknownLimit && taken+resting+n <= limit:
+		return fitsNow
+	case limit == unknownLimit, taken+n <= limit:
+		return fitsSoon
+	default:
+		return fitsNever
+	}
+}
+
+// Kling's texts have its limits count by pool, or by model too. A refusal does not say which limit was met, so the pool's
+// is kept together with the models that were refused under it: each of them may have been full by itself.
+//
+// While there is one such model both limits are in force, and the first call that only one of them forbids is made at
+// once: it decides. A second model that is refused speaks for the pool's limit, and the models' own go out of force.
+
+// ownLimit is the limit of a model that is in force, and whether it is more than a suspicion.
+func (s *slots) ownLimit(model string) (limit int, certain bool) {
+	limit = s.model(model).limit
+	own := s.suspicion(model)
+	if own != unknownLimit && len(s.refusals) == 1 && (limit == unknownLimit || own < limit) {
+		return own, false
+	}
+	return limit, true
+}
+
+// suspicion is the limit that a model has if the pool was not full when it was refused.
+func (s *slots) suspicion(model string) int {
+	if own, known := s.refusals[model]; known {
+		return own
+	}
+	return unknownLimit
+}
+
+// learnRefusal learns from a refusal of n slots that stood under an entry u: so many more than are held is too many.
+func (s *slots) learnRefusal(model string, n int, u usage, now time.Time) {
+	m := s.model(model)
+	all, own := s.held+n-1, m.held+n-1
+	suspected := s.suspicion(model)
+	m.refused = now
+	m.settle()
+	s.settle()
+	switch {
+	case m.limit != unknownLimit && own >= m.limit:
+		m.again(u.overOwn && !u.overPool, now)
+		if u.overPool {
+			s.again(true, now)
+		}
+	case s.limit != unknownLimit && all >= s.limit:
+		if _, known := s.refusals[model]; !known {
+			suspected = own
+		}
+		if suspected != unknownLimit {
+			suspected = min(suspected, own)
+		}
+		s.refusals[model] = suspected
+		s.again(u.overPool, now)
+	case suspected != unknownLimit && own >= suspected: // the pool had room: it has held more
+		m.learn(suspected, now)
+		s.acquit(model)
+	default:
+		s.learn(all, now)
+		s.refusals = map[string]int{model: own}
+	}
+}
+
+// acquit takes a model out of those that speak for the pool's limit, which stands only while there are any.
+func (s *slots) acquit(model string) {
+	delete(s.refusals, model)
+	if len(s.refusals) == 0 {
+		s.forgetLimit()
+	}
+}
+
+// forgetLimit gives the pool's limit up.
+func (s *slots) forgetLimit() {
+	s.ceiling.forget()
+	s.refusals = map[string]int{}
+	for _, m := range s.models {
+		m.settle()
+	}
+}
+
+// learnTask learns from a task that was begun beyond a limit.
+func (s *slots) learnTask(u usage) {
+	m := s.model(u.model)
+	_, bowed := s.refusals[u.model]
+	if limit, _ := s.ownLimit(u.model); u.overOwn && limit != unknownLimit && m.held > limit {
+		m.forget()
+		if bowed {
+			s.refusals[u.model] = unknownLimit
+		}
+	}
+	if !u.overPool || s.limit == unknownLimit || s.held <= s.limit {
+		return
+	}
+	for name, own := range s.refusals { // it was not the pool that was full
+		if name != u.model && own != unknownLimit {
+			other := s.model(name)
+			other.learn(own, other.refused)
+		}
+	}
+	s.forgetLimit()
+	if bowed {
+		s.grown = 0
+	}
+}
+
+// tries reports whether a call is worth making that a limit forbids.
+func (s *slots) tries(model string, pool, own fit, others bool, now time.Time) bool {
+	m := s.model(model)
+	_, certain := s.ownLimit(model)
+	_, bowed := s.refusals[model]
+	calm := func(c *ceiling) bool { // others' calls do not blur what is learned
+		return c.reserved == 0 || !others && c.reserved == c.foreign
+	}
+	switch {
+	case pool == fitsSoon || own == fitsSoon:
+		return false
+	case pool == fitsNow:
+		return calm(&m.ceiling) && (!certain || m.due(now))
+	case !calm(&s.ceiling):
+		return false
+	case own == fitsNow && !bowed && len(s.refusals) > 0: // it has nothing to do with the pool's limit, for all that is known
+		return true
+	default:
+		return s.due(now) && (own == fitsNow || !certain || m.due(now)) && !s.another(model, own, now)
+	}
+}
+
+// another reports whether a full pool is better tried by another model: one that is not full by itself, and whose last
+// refusal is longer ago.
+func (s *slots) another(model string, own fit, now time.Time) bool {
+	for name, m := range s.models {
+		if name != model && now.Sub(m.waits) < 2*recheck && (own != fitsNow || m.refused.Before(s.model(model).refused)) {
+			return true
+		}
+	}
+	return false
+}
+
+// modelSlots is the ceiling of one model in a pool.
+type modelSlots struct {
+	ceiling
+	refused time.Time // last
+	waits   time.Time // a request of it waited last, for nothing but the pool
+}
+
+// unknownModel stands for the model of a task that nothing more is known of. It counts for the pool only.
+const unknownModel = "*"
+
+// maxModels bounds the models that are remembered without a use.
+const maxModels = 256
+
+// model returns the ceiling of a model.
+func (s *slots) model(name string) *modelSlots {
+	if m := s.models[name]; m != nil {
+		return m
+	}
+	if len(s.models) >= maxModels {
+		s.forgetModels()
+	}
+	m := &modelSlots{ceiling: newCeiling()}
+	s.models[name] = m
+	return m
+}
+
+// forgetModels makes room for others among the models.
+func (s *slots) forgetModels() {
+	for name, m := range s.models {
+		if _, known := s.refusals[name]; !known && m.reserved+m.held == 0 {
+			delete(s.models, name)
+		}
+	}
+}
+
+// resting is what was freed and is left to other replicas for a moment.
+type resting []rest
+
+// rest is a number of slots that another replica may take until then.
+type rest struct {
+	n     int
+	model string
+	until time.Time
+}
+
+// at sums up what is left to other replicas, in the pool and of a model.
+func (r *resting) at(model string, now time.Time) (all, own int) {
+	*r = slices.DeleteFunc(*r, func(r rest) bool { return !r.until.After(now) })
+	for _, r := range *r {
+		all += r.n
+		if r.model == model {
+			own += r.n
+		}
+	}
+	return all, own
+}
+
+// take ends the rest of slots that another replica takes, of that model before others.
+func (r *resting) take(of need) {
+	for n := of.n; n > 0 && len(*r) > 0; {
+		i := max(slices.IndexFunc(*r, func(r rest) bool { return r.model == of.model }), 0)
+		n -= (*r)[i].n
+		*r = slices.Delete(*r, i, i+1)
+	}
+}

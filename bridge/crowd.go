@@ -1,0 +1,89 @@
+package bridge
+
+import (
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
+)
+
+// Requests of a model that is full take none of the room of their lane, so that those of other models come through. A pool
+// holds a bounded number of them. What is more goes back to the stream for a while if the model is certainly full. While
+// the pool may be what is full, it stays there: to have it go to and fro would help nobody if there is one model only.
+const (
+	maxCrowded  = 1000
+	crowdedAway = 5 * time.Second
+	maxAway     = time.Minute
+)
+
+// crowds tells which requests in hand wait for a model that is full, at one moment.
+type crowds struct {
+	pool *pool
+	seen map[need]crowd
+	full bool // there are as many as may be held
+}
+
+// crowd is what is known of the slots that a request needs.
+type crowd struct {
+	waits   bool // the model has not as many
+	certain bool // and the pool is not what is full
+	never   bool // there are not as many at all
+}
+
+// crowds looks at the requests in hand; the caller holds the mutex.
+func (p *pool) crowds() *crowds {
+	c := &crowds{pool: p, seen: map[need]crowd{}}
+	n, bytes := 0, 0
+	for _, jobs := range p.ready {
+		for _, j := range jobs {
+			if c.of(j).waits {
+				n, bytes = n+1, bytes+j.size
+			}
+		}
+	}
+	c.full = n >= maxCrowded || bytes > maxParkedBytes
+	return c
+}
+
+func (c *crowds) of(j *job) crowd {
+	of := j.req.need()
+	known, ok := c.seen[of]
+	if !ok {
+		known = c.pool.slots.crowd(of)
+		c.seen[of] = known
+	}
+	return known
+}
+
+func (c *crowds) never(j *job) bool { return c.of(j).never }
+
+// aside reports whether requests behind this one need not wait for it.
+func (c *crowds) aside(j *job) bool {
+	known := c.of(j)
+	return known.waits && (known.certain || !c.full)
+}
+
+// crowd tells what is known of slots.
+func (s *slots) crowd(of need) crowd {
+	never := s.never(of)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.model(of.model)
+	own, certain := s.ownLimit(of.model)
+	return crowd{waits: own != unknownLimit && m.reserved+m.held+of.n > own, certain: certain, never: never}
+}
+
+// sendAway gives a delivered request of a model that is full back to the stream if enough are held; the caller holds the
+// mutex.
+func (p *pool) sendAway(j *job) (away bool) {
+	known := p.slots.crowd(j.req.need())
+	_, seated := p.slots.need(j.req.token)
+	if !known.waits || !known.certain || seated || j.invalid != nil || !p.crowds().full {
+		return false
+	}
+	wait := min(crowdedAway*time.Duration(min(max(j.delivered, 1), 16)), maxAway)
+	wait = wait/2 + mathrand.N(wait)
+	p.log.Debug("given back while its model is full", slog.String("request_id", j.req.id), slog.Duration("wait", wait))
+	j.span.End()
+	_ = j.msg.NakWithDelay(wait) // without it the request comes back after the ack wait
+	return true
+}

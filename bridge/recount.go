@@ -1,0 +1,111 @@
+package bridge
+
+import (
+	"context"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
+// the stream. What ends while the stream is being read must not come back.
+func (s *slots) beginRecount() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removed = map[string]bool{}
+}
+
+// endRecount takes over what the stream says is in flight, by token. Reservations of this replica and what was added
+// since began stay.
+func (s *slots) endRecount(stored map[string]need, began time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for token, u := range s.used {
+		_, ok := stored[token]
+		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
+		switch {
+		case !ok && (stale || u.held && u.at.Before(began)):
+			s.remove(token)
+		case ok && stale && !u.held: // whoever reserved it may be gone: it must not hold up probes
+			u.held = true
+			s.put(token, u)
+		}
+	}
+	for token, of := range stored {
+		u, known := s.used[token]
+		switch {
+		case !known && !s.removed[token]:
+			s.put(token, usage{need: of, held: true, at: began})
+		case known && u.model == unknownModel:
+			u.need = of
+			s.put(token, u)
+		}
+	}
+	s.removed = nil
+}
+
+// abortRecount ends a recount that could not read the stream.
+func (s *slots) abortRecount() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removed = nil
+}
+
+// recount reads from the stream what is in flight.
+func (f *inFlight) recount(ctx context.Context) error {
+	began := time.Now()
+	stored := map[kling.Pool]map[string]need{}
+	for name, p := range f.pools {
+		stored[name] = map[string]need{}
+		p.slots.beginRecount()
+	}
+	count := func(subject string) {
+		parsed, ok := f.subjects.Parse(subject)
+		if !ok {
+			return
+		}
+		if tokens := stored[kling.Pool(parsed.Pool)]; tokens != nil {
+			tokens[parsed.Token] = need{n: 1, model: unknownModel}
+		}
+	}
+	// In one step: between two a record whose timer fires, or is set anew, could escape both.
+	if err := f.bus.Subjects(ctx, f.subjects.EventsStream(), f.subjects.Records("*"), count); err != nil {
+		for _, p := range f.pools {
+			p.slots.abortRecount()
+		}
+		return err
+	}
+	for name, p := range f.pools {
+		f.weigh(ctx, p.slots, stored[name], name == kling.PoolImage)
+		p.slots.endRecount(stored[name], began)
+		p.freed()
+	}
+	return nil
+}
+
+// maxWeighed is how many records of a pool one recount reads to know their models. The others count for the pool alone, until
+// the next recount.
+const maxWeighed = 1000
+
+// weigh looks up what the tasks take that this replica has not seen begin. several: they may take more than one slot, and
+// all are looked up.
+func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]need, several bool) {
+	read := 0
+	for token := range tokens {
+		of, known := s.need(token)
+		if known {
+			tokens[token] = of
+		}
+		if known && of.model != unknownModel || read >= maxWeighed && !several {
+			continue
+		}
+		read++
+		e, err := f.ledger.load(ctx, token)
+		if err != nil {
+			continue
+		}
+		if kind, ok := f.kinds.Lookup(e.rec.Kind); ok {
+			tokens[token] = need{n: max(e.rec.Slots, 1), model: modelKey(kind, e.rec.Model)}
+		}
+	}
+}
