@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -94,7 +95,7 @@ func TestConsumerDisappears(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name := range s.ConsumerNames(w.ctx).Name() {
-			if err := w.js.DeleteConsumer(w.ctx, stream, name); err != nil && err != jetstream.ErrConsumerNotFound {
+			if err := w.js.DeleteConsumer(w.ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 				t.Fatal(err)
 			}
 		}
