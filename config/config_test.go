@@ -66,7 +66,7 @@ func TestLoadReadsEveryVariable(t *testing.T) {
 		"BRIDGE_DATA_DIR": "/data", "BRIDGE_SUBJECT_PREFIX": "team.kling", "BRIDGE_EVENT_RETENTION": "24h",
 		"BRIDGE_NAMESPACE": "prod-1", "BRIDGE_EXTRA_KINDS": "new=/v1/videos/new:video", "BRIDGE_CONCURRENCY": "video=2",
 		"BRIDGE_TASK_TIMEOUT": "3600", "BRIDGE_MAX_INLINE_BYTES": "1024", "BRIDGE_KLING_TIMEOUT": "5s",
-		"BRIDGE_LOOKUP_WINDOW": "1m", "BRIDGE_PROBE_INTERVAL": "1s", "BRIDGE_ACK_WAIT": "2s",
+		"BRIDGE_LOOKUP_WINDOW": "3m", "BRIDGE_PROBE_INTERVAL": "1s", "BRIDGE_ACK_WAIT": "2s",
 		"BRIDGE_PUBLIC_URL": "https://bridge.example.com/kling", "BRIDGE_CALLBACK_ADDR": "127.0.0.1:0",
 		"BRIDGE_CALLBACK_SECRET": "new, old", "BRIDGE_CALLBACK_TRUST": "query", "BRIDGE_ADOPT": "true",
 		"BRIDGE_TLS_AUTOCERT": "bridge.example.com", "BRIDGE_POLL_AFTER": "1s", "BRIDGE_POLL_MIN_INTERVAL": "1s",
@@ -140,6 +140,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		"BRIDGE_LOG_FORMAT":        "xml",
 		"BRIDGE_MAX_INLINE_BYTES":  "0",
 		"BRIDGE_ARCHIVE_MAX_BYTES": "-1",
+		"BRIDGE_LOOKUP_WINDOW":     "1m",
 	})
 	faults, ok := errors.AsType[config.Faults](err)
 	if !ok {
@@ -155,6 +156,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		`BRIDGE_CONCURRENCY: "video=0" is not a pool and a number above 0 (want e.g. video=20,image=9)`,
 		`BRIDGE_TASK_TIMEOUT: -1s is not above zero`,
 		`BRIDGE_MAX_INLINE_BYTES: 0 is not above zero`,
+		`BRIDGE_KLING_TIMEOUT: 1m0s is not below BRIDGE_LOOKUP_WINDOW (1m0s)`,
 		`BRIDGE_PUBLIC_URL: "https://bridge.example.com?x=1" has a query or fragment`,
 		`BRIDGE_CALLBACK_ADDR: "8080" is not an address (want e.g. 127.0.0.1:8080 or :8080)`,
 		`BRIDGE_CALLBACK_TRUST: "me" is not one of url, query`,

@@ -101,6 +101,10 @@ func (c Config) validateLimits() Faults {
 	if c.PollMaxInterval < c.PollMinInterval {
 		f.add("BRIDGE_POLL_MAX_INTERVAL", "%s is below BRIDGE_POLL_MIN_INTERVAL (%s)", c.PollMaxInterval, c.PollMinInterval)
 	}
+	if c.KlingTimeout >= c.LookupWindow {
+		// A claim of a send has to be good for as long as the send takes.
+		f.add("BRIDGE_KLING_TIMEOUT", "%s is not below BRIDGE_LOOKUP_WINDOW (%s)", c.KlingTimeout, c.LookupWindow)
+	}
 	if c.MaxInlineBytes < 1 {
 		f.add("BRIDGE_MAX_INLINE_BYTES", "%d is not above zero", c.MaxInlineBytes)
 	}

@@ -152,7 +152,7 @@ func (w *world) environment(s setup) []string {
 		"BRIDGE_PUBLIC_URL=" + publicURL,
 		"BRIDGE_KLING_TIMEOUT=" + klingTimeout.String(),
 		"BRIDGE_ACK_WAIT=2s",
-		"BRIDGE_LOOKUP_WINDOW=1s",
+		"BRIDGE_LOOKUP_WINDOW=3s",
 		"BRIDGE_POLL_AFTER=2s",
 		"BRIDGE_POLL_MIN_INTERVAL=500ms",
 		"BRIDGE_POLL_MAX_INTERVAL=2s",
