@@ -109,7 +109,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		creator: &creator{
 			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
 			dead:   dead,
-			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes),
+			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
 		},

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,6 +21,7 @@ import (
 type inputs struct {
 	js       jetstream.JetStream
 	maxBytes int64         // of one object
+	buckets  []string      // that may be read, with * for any characters; empty: all
 	room     chan struct{} // bounds the objects in memory
 	entry    chan struct{} // one request at a time takes its room: two with half of theirs would wait for each other
 }
@@ -31,8 +34,8 @@ const (
 	maxInMemory = 4
 )
 
-func newInputs(js jetstream.JetStream, maxBytes int64) *inputs {
-	return &inputs{js: js, maxBytes: maxBytes, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
+func newInputs(js jetstream.JetStream, maxBytes int64, buckets []string) *inputs {
+	return &inputs{js: js, maxBytes: maxBytes, buckets: buckets, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
 }
 
 // hasReferences reports whether a value may hold a reference.
@@ -168,6 +171,15 @@ func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted [
 	return nil
 }
 
+// allows reports whether inputs may be in a bucket. Whoever may publish requests would else read every bucket that the
+// bridge can read.
+func (in *inputs) allows(bucket string) bool {
+	return len(in.buckets) == 0 || slices.ContainsFunc(in.buckets, func(pattern string) bool {
+		ok, err := path.Match(pattern, bucket)
+		return ok && err == nil
+	})
+}
+
 func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string) error {
 	bucket, name, ok := strings.Cut(ref, "/")
 	if !ok || bucket == "" || name == "" {
@@ -175,6 +187,9 @@ func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string)
 	}
 	fault := func(format string, args ...any) error {
 		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", clip(name), clip(bucket)) + fmt.Sprintf(format, args...)}
+	}
+	if !in.allows(bucket) {
+		return fault("inputs are not read from that bucket (BRIDGE_INPUT_BUCKETS)")
 	}
 	store, err := in.js.ObjectStore(ctx, bucket)
 	switch {

@@ -12,7 +12,7 @@ import (
 // have eight, of 50 MiB each.
 func TestObjectsInMemoryAreBounded(t *testing.T) {
 	t.Parallel()
-	in := newInputs(nil, 1)
+	in := newInputs(nil, 1, nil)
 	with := func(objects int) *request {
 		refs := strings.TrimSuffix(strings.Repeat(`"nats-object://in/a",`, objects), ",")
 		return &request{body: object{fields: []field{

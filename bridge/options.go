@@ -57,6 +57,7 @@ type Options struct {
 	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
 	MaxInlineBytes    int64              // of a nats-object:// input; zero: 50 MiB
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
+	InputBuckets      []string           // that nats-object:// inputs may be in, * for any characters; empty: all
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
 
 	Archive archive.Options // where the files of results are copied to; zero: they are not

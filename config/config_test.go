@@ -33,6 +33,7 @@ func TestLoadDefaults(t *testing.T) {
 		TaskTimeout:       24 * time.Hour,
 		MaxInlineBytes:    50 << 20,
 		ArchiveMaxBytes:   2 << 30,
+		InputBuckets:      config.Buckets{"*"},
 		KlingTimeout:      60 * time.Second,
 		LookupWindow:      2 * time.Minute,
 		ProbeInterval:     30 * time.Second,
@@ -73,6 +74,7 @@ func TestLoadReadsEveryVariable(t *testing.T) {
 		"BRIDGE_POLL_MAX_INTERVAL": "10s", "BRIDGE_ADMIN_ADDR": "[::1]:0", "BRIDGE_LOG_LEVEL": "WARN",
 		"BRIDGE_LOG_FORMAT": "json", "BRIDGE_SHUTDOWN_TIMEOUT": "1s", "BRIDGE_ARCHIVE_URL": "nats://results",
 		"BRIDGE_ARCHIVE_ALLOW_HOSTS": "127.0.0.1:8090", "BRIDGE_ARCHIVE_MAX_BYTES": "1024",
+		"BRIDGE_INPUT_BUCKETS": "kling-inputs, team-*",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -167,6 +169,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		`BRIDGE_POLL_MAX_INTERVAL: 5m0s is below BRIDGE_POLL_MIN_INTERVAL (10m0s)`,
 		`BRIDGE_ARCHIVE_MAX_BYTES: -1 is not above zero`,
 		`BRIDGE_LOG_LEVEL: "loud" is not one of debug, info, warn, error`,
+		"BRIDGE_INPUT_BUCKETS":     "inputs,,a/b",
 		`BRIDGE_LOG_FORMAT: "xml" is not one of text, json`,
 	}
 	if diff := cmp.Diff(want, strings.Split(faults.Error(), "\n")); diff != "" {
@@ -183,6 +186,7 @@ func TestLoadFaults(t *testing.T) {
 		"even replicas":           {map[string]string{"BRIDGE_STREAM_REPLICAS": "2"}, "BRIDGE_STREAM_REPLICAS"},
 		"replicas of one server":  {map[string]string{"BRIDGE_STREAM_REPLICAS": "3"}, "BRIDGE_STREAM_REPLICAS"},
 		"two logins":              {map[string]string{"NATS_USER": "u", "NATS_TOKEN": "t"}, "NATS_TOKEN"},
+		`BRIDGE_INPUT_BUCKETS: "" is not the name of a bucket (want letters, digits, _ and -, with * for any of them)`,
 		"certificate without key": {map[string]string{"NATS_CERT": "config_test.go"}, "NATS_KEY"},
 		"autocert and files": {map[string]string{
 			"BRIDGE_TLS_AUTOCERT": "a.example", "BRIDGE_TLS_CERT": "config_test.go", "BRIDGE_TLS_KEY": "config_test.go",

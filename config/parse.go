@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,26 @@ func parseNumber[T int | int64](v string) (T, error) {
 		return 0, fmt.Errorf("%q is not a whole number", v)
 	}
 	return T(n), nil
+}
+
+// bucketPattern is the name of a bucket of the NATS Object Store, with * for any characters.
+var bucketPattern = regexp.MustCompile(`^[A-Za-z0-9_*-]+$`)
+
+// Buckets is a list of names of buckets, each with * for any characters.
+type Buckets []string
+
+// UnmarshalText implements [encoding.TextUnmarshaler] for a list such as kling-inputs,team-*.
+func (b *Buckets) UnmarshalText(text []byte) error {
+	var list Buckets
+	for item := range strings.SplitSeq(string(text), ",") {
+		item = strings.TrimSpace(item)
+		if !bucketPattern.MatchString(item) {
+			return fmt.Errorf("%q is not the name of a bucket (want letters, digits, _ and -, with * for any of them)", item)
+		}
+		list = append(list, item)
+	}
+	*b = list
+	return nil
 }
 
 // Concurrency is the upper bound on tasks in flight, by pool.

@@ -43,6 +43,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		ReconcileInterval: s.ReconcileInterval,
 		Concurrency:       poolCaps(s),
 		MaxInlineBytes:    s.MaxInlineBytes,
+		InputBuckets:      s.InputBuckets,
 		ShutdownTimeout:   s.ShutdownTimeout,
 		AckWait:           s.AckWait,
 

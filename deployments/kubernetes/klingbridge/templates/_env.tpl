@@ -5,6 +5,7 @@
 # Beyond loopback, for probes and Prometheus; the network policy says who else.
 - {name: BRIDGE_ADMIN_ADDR, value: ":8081"}
 - {name: BRIDGE_LOG_FORMAT, value: json}
+- {name: BRIDGE_INPUT_BUCKETS, value: {{ .Values.inputBuckets | quote }}}
 {{- with .Values.publicURL }}
 - {name: BRIDGE_PUBLIC_URL, value: {{ . | quote }}}
 {{- end }}
