@@ -73,7 +73,7 @@ func (a *Archive) Close() {
 func (a *Archive) Copy(ctx context.Context, f File) (events.ArchivedFile, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d, err := a.source.open(ctx, f.URL)
+	d, err := a.source.open(ctx, f)
 	if err != nil {
 		return events.ArchivedFile{}, fmt.Errorf("fetch file %d: %w", f.Number, err)
 	}

@@ -61,7 +61,7 @@ func TestFilesOfEverySort(t *testing.T) {
 	t.Parallel()
 	source := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Content-Type"] = []string{"application/octet-stream"}
-		_, _ = io.WriteString(w, r.URL.Path)
+		_, _ = io.WriteString(w, "\x00"+r.URL.Path) // as bytes of media, known to nobody
 	})
 	a := open(t, "file://"+t.TempDir(), archive.Options{}, nil)
 	files := archive.Files(&events.Event{RequestID: "order-1", Kind: "drama-subtitle", Result: &events.Result{
@@ -93,7 +93,7 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 
 func TestCopy(t *testing.T) {
 	t.Parallel()
-	content := bytes.Repeat([]byte("frames "), 100_000)
+	content := bytes.Repeat([]byte("frames\x00"), 100_000)
 	for name, test := range map[string]struct {
 		path string
 		typ  string
@@ -148,7 +148,7 @@ func TestCopy(t *testing.T) {
 // TestCopyRemovesWhatAKillHasLeft finds a part of an earlier try.
 func TestCopyRemovesWhatAKillHasLeft(t *testing.T) {
 	t.Parallel()
-	source := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "whole") })
+	source := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "\x00whole") })
 	dir := filepath.Join(t.TempDir(), "text2video", "2026-10-01", "order-1")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -373,7 +373,7 @@ func TestCopySendsNothingOfOurs(t *testing.T) {
 			}
 		}
 		http.SetCookie(w, &http.Cookie{Name: "session", Value: "1"})
-		_, _ = io.WriteString(w, "clip")
+		_, _ = io.WriteString(w, "\x00clip")
 	})
 	a := open(t, "file://"+t.TempDir(), archive.Options{}, nil)
 	for range 2 {
@@ -386,7 +386,7 @@ func TestCopySendsNothingOfOurs(t *testing.T) {
 // TestFileURL escapes what a directory's name may hold.
 func TestFileURL(t *testing.T) {
 	t.Parallel()
-	source := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "clip") })
+	source := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "\x00clip") })
 	dir := filepath.Join(t.TempDir(), "my results #1")
 	a := open(t, (&url.URL{Scheme: "file", Path: dir}).String(), archive.Options{}, nil)
 	got, err := a.Copy(t.Context(), file(source+"/clip.mp4"))

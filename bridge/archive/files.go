@@ -17,6 +17,7 @@ type File struct {
 	Number int    // from 1, in the order of [Files]
 	folder string // <kind>/<date>/<id>
 	ext    string // when neither URL nor content type tell one
+	media  string // what it is announced to be
 }
 
 // Files lists the files of a result: videos, images, audios, each followed by its other forms, and the others. Their names in the
@@ -31,25 +32,25 @@ func Files(ev *events.Event) []File {
 	}
 	folder := path.Join(events.Token(ev.Kind), date.Format(time.DateOnly), events.Token(ev.RequestID))
 	var files []File
-	add := func(url, ext string) {
+	add := func(url, ext, media string) {
 		if url != "" {
-			files = append(files, File{URL: url, Number: len(files) + 1, folder: folder, ext: ext})
+			files = append(files, File{URL: url, Number: len(files) + 1, folder: folder, ext: ext, media: media})
 		}
 	}
 	for _, v := range ev.Result.Videos {
-		add(v.URL, ".mp4")
-		add(v.WatermarkURL, ".mp4")
+		add(v.URL, ".mp4", mediaVideo)
+		add(v.WatermarkURL, ".mp4", mediaVideo)
 	}
 	for _, i := range ev.Result.Images {
-		add(i.URL, ".png")
-		add(i.WatermarkURL, ".png")
+		add(i.URL, ".png", mediaImage)
+		add(i.WatermarkURL, ".png", mediaImage)
 	}
 	for _, a := range ev.Result.Audios {
-		add(a.URLMP3, ".mp3")
-		add(a.URLWAV, ".wav")
+		add(a.URLMP3, ".mp3", mediaAudio)
+		add(a.URLWAV, ".wav", mediaAudio)
 	}
 	for _, f := range ev.Result.Files {
-		add(f.URL, ".bin")
+		add(f.URL, ".bin", mediaOther)
 	}
 	return files
 }

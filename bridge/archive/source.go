@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -84,8 +85,8 @@ func (s *source) client(u *url.URL) (*http.Client, error) {
 }
 
 // open begins a download.
-func (s *source) open(ctx context.Context, raw string) (*download, error) {
-	u, err := url.Parse(raw)
+func (s *source) open(ctx context.Context, f File) (*download, error) {
+	u, err := url.Parse(f.URL)
 	if err != nil {
 		return nil, fmt.Errorf("%w: not a URL", ErrRefused) // the error would quote it
 	}
@@ -94,7 +95,7 @@ func (s *source) open(ctx context.Context, raw string) (*download, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, raw, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, http.NoBody)
 	if err != nil {
 		cancel(err)
 		return nil, fmt.Errorf("%w: not a URL", ErrRefused)
@@ -105,14 +106,32 @@ func (s *source) open(ctx context.Context, raw string) (*download, error) {
 		cancel(err)
 		return nil, withoutURL(err)
 	}
+	silent := time.AfterFunc(s.readTimeout, func() { cancel(errSilent) })
 	d, err := s.download(resp)
+	if err == nil {
+		err = d.look(ctx, f.media)
+	}
 	if err != nil {
+		silent.Stop()
 		cancel(err)
 		_ = resp.Body.Close() // nothing of it is wanted
 		return nil, fmt.Errorf("host %s: %w", u.Host, err)
 	}
-	d.cancel, d.silent = cancel, time.AfterFunc(s.readTimeout, func() { cancel(errSilent) })
+	d.cancel, d.silent = cancel, silent
 	return d, nil
+}
+
+// look fails when the first bytes are not what the file is announced to be. What is wrong with the body, Read says.
+func (d *download) look(ctx context.Context, media string) error {
+	head, _ := d.body.Peek(headLength)
+	switch {
+	case errors.Is(context.Cause(ctx), errSilent):
+		return errSilent
+	case len(head) == 0:
+		return nil
+	default:
+		return checkMedia(media, head, d.contentType)
+	}
 }
 
 func (s *source) download(resp *http.Response) (*download, error) {
@@ -127,7 +146,8 @@ func (s *source) download(resp *http.Response) (*download, error) {
 		return nil, errors.New("answered with an empty file")
 	}
 	return &download{
-		source: s, body: resp.Body, size: resp.ContentLength, contentType: mediaType(resp.Header), hash: sha256.New(),
+		source: s, body: bufio.NewReaderSize(resp.Body, headLength), closer: resp.Body, size: resp.ContentLength,
+		contentType: mediaType(resp.Header), hash: sha256.New(),
 	}, nil
 }
 
@@ -154,7 +174,8 @@ func withoutURL(err error) error {
 // download is a file on its way. Its end is io.EOF only when the file is whole.
 type download struct {
 	source      *source
-	body        io.ReadCloser
+	body        *bufio.Reader // of closer
+	closer      io.Closer
 	cancel      context.CancelCauseFunc // ends it without ending the store's work, which has to clean up
 	size        int64                   // -1 where the source does not say
 	contentType string
@@ -233,5 +254,5 @@ func (d *download) close() {
 	d.silent.Stop()
 	d.stalled.Stop()
 	d.cancel(nil)
-	_ = d.body.Close() // what was only read from
+	_ = d.closer.Close() // what was only read from
 }
