@@ -129,6 +129,7 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	case ctx.Err() != nil: // another replica goes on, at once
 		_ = msg.Nak() // without it the message comes back after the ack wait
 	default:
+		a.telemetry.metrics.archived(ctx, archiveAgain)
 		a.unfinished.keep(r.rec.token(), r.copied)
 		wait := r.wait(time.Now())
 		a.log.WarnContext(ctx, "archive", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
@@ -178,6 +179,7 @@ func (a *archiver) settle(ctx context.Context, r *unarchived) error {
 	if err := a.ledger.archived(ctx, r.rec, status, body); err != nil {
 		return err
 	}
+	a.telemetry.metrics.archived(ctx, string(status))
 	a.log.InfoContext(ctx, "archived", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
 		slog.String("status", string(status)), slog.Int("files", len(body.Files)), slog.String("error", body.Error))
 	return nil

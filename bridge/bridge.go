@@ -40,7 +40,7 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge options: public URL: %w", err)
 	}
-	m, err := newMetrics(o.MeterProvider)
+	m, err := newMetrics(o.MeterProvider, o.Kinds)
 	if err != nil {
 		return nil, fmt.Errorf("bridge metrics: %w", err)
 	}

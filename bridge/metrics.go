@@ -54,6 +54,7 @@ type metrics struct {
 	pollTasks      metric.Int64Counter
 	callErrors     metric.Int64Counter
 	publishRetries metric.Int64Counter
+	archiveTries   metric.Int64Counter
 
 	submitDuration   metric.Float64Histogram
 	taskDuration     metric.Float64Histogram
@@ -92,7 +93,7 @@ type (
 	callCode struct{ call, code string }
 )
 
-func newMetrics(provider metric.MeterProvider) (*metrics, error) {
+func newMetrics(provider metric.MeterProvider, kinds kling.Kinds) (*metrics, error) {
 	meter := provider.Meter(instrumentationName)
 	var errs []error
 	count := func(name, unit, description string) metric.Int64Counter {
@@ -117,6 +118,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 		polls:          count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
 		pollTasks:      count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
 		callErrors:     count("kling.call.errors", "{error}", "Calls to Kling that failed, by its code."),
+		archiveTries:   count("kling.archive.tries", "{try}", "Tries to archive a result, by what they came to."),
 		publishRetries: count("kling.publish.retries", "{retry}", "Publishes tried again because JetStream gave no certain answer."),
 
 		submitDuration:   seconds("kling.submit.duration", "From a request being stored to its task being created.", waitBuckets),
@@ -152,13 +154,19 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	var err error
 	m.units, err = meter.Float64Counter("kling.units", metric.WithUnit("{unit}"), metric.WithDescription("Units deducted by Kling."))
 	errs = append(errs, err, m.gauges.create(meter))
-	m.begin()
+	m.begin(kinds)
 	return m, errors.Join(errs...)
 }
 
 // begin shows the series that alerts watch from the start: a counter that appears at 1 has not increased.
-func (m *metrics) begin() {
+func (m *metrics) begin(kinds kling.Kinds) {
 	ctx := context.Background()
+	for _, kind := range kinds.All() {
+		m.completions.Add(ctx, 0, m.byEnd.of(end{kind.Name, events.StatusExpired, events.SourceBridge}))
+	}
+	for _, came := range []string{archiveSucceeded, archiveFailed, archiveAgain} {
+		m.archiveTries.Add(ctx, 0, m.byAnswer.of(came))
+	}
 	for _, o := range outcomes() {
 		m.callbacks.Add(ctx, 0, m.byOutcome.of(o))
 	}
@@ -273,6 +281,17 @@ func (m *metrics) asked(ctx context.Context, n news, err error) {
 		answer = answerEnded
 	}
 	m.pollTasks.Add(ctx, 1, m.byAnswer.of(answer))
+}
+
+// What a try to archive a result came to.
+const (
+	archiveSucceeded = "succeed"
+	archiveFailed    = "failed" // for good: some of its files are not in the archive
+	archiveAgain     = "again"  // it is tried again later
+)
+
+func (m *metrics) archived(ctx context.Context, came string) {
+	m.archiveTries.Add(ctx, 1, m.byAnswer.of(came))
 }
 
 func (m *metrics) called(ctx context.Context, c kling.Call) {

@@ -22,7 +22,7 @@ func testMetrics(tb testing.TB) *metrics {
 
 func metricsOf(tb testing.TB, provider metric.MeterProvider) *metrics {
 	tb.Helper()
-	m, err := newMetrics(provider)
+	m, err := newMetrics(provider, kling.DefaultKinds())
 	if err != nil {
 		tb.Fatal(err)
 	}
