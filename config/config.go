@@ -18,7 +18,7 @@ import (
 )
 
 // Config holds every variable. A duration is written as Go writes it (90s, 5m, 720h) or in whole seconds, and is above
-// zero. An empty variable counts as one that is not set.
+// zero. An empty variable counts as one that is not set. Secrets are trimmed of white space.
 type Config struct {
 	KlingAPIKey        Secret  `env:"KLING_API_KEY" help:"static key, sent as Bearer; or the pair below"`
 	KlingAccessKey     Secret  `env:"KLING_ACCESS_KEY" help:"access key of a key pair, which signs a short-lived JWT (older API only)"`
@@ -89,7 +89,7 @@ func Load(environ map[string]string) (Config, error) {
 	if environ == nil {
 		environ = map[string]string{} // nil would make the parser read the process's own environment
 	}
-	err := env.ParseWithOptions(&c, env.Options{Environment: environ, FuncMap: parsers()})
+	err := env.ParseWithOptions(&c, env.Options{Environment: withTrimmedSecrets(environ), FuncMap: parsers()})
 	faults := append(parseFaults(err), c.validate()...)
 	slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(position(a.Variable), position(b.Variable)) })
 	c.Unknown = unknown(environ)

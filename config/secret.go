@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"strings"
 )
 
@@ -26,6 +28,20 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText implements [encoding.TextMarshaler], which JSON uses too.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// withTrimmedSecrets returns the environment with the white space around secrets taken away: files, consoles and
+// here-documents add a newline that nobody sees. A blank secret is one that is not set.
+func withTrimmedSecrets(environ map[string]string) map[string]string {
+	trimmed := maps.Clone(environ)
+	for field := range reflect.TypeFor[Config]().Fields() {
+		name := field.Tag.Get("env")
+		value, set := environ[name]
+		if set && (field.Type == reflect.TypeFor[Secret]() || field.Type == reflect.TypeFor[Secrets]()) {
+			trimmed[name] = strings.TrimSpace(value)
+		}
+	}
+	return trimmed
+}
 
 // Secrets is a comma-separated list of secrets.
 type Secrets []Secret

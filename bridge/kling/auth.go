@@ -43,11 +43,19 @@ func (Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalJSON keeps credentials out of JSON.
 func (Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
+// CheckAPIKey returns why a key can't be sent to Kling as it is. The error does not quote it.
+func CheckAPIKey(key string) error {
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("want printable ASCII without spaces")
+	}
+	return nil
+}
+
 func (c Credentials) validate() error {
 	switch {
 	case c.APIKey != "":
-		if strings.ContainsFunc(c.APIKey, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return errors.New("API key: want printable ASCII without spaces")
+		if err := CheckAPIKey(c.APIKey); err != nil {
+			return fmt.Errorf("API key: %w", err)
 		}
 		return nil
 	case c.AccessKey == "" && c.SecretKey == "":

@@ -63,7 +63,7 @@ The flags are the simulation's: faults are probabilities from 0 to 1.`,
 
 func (p *program) dev(ctx context.Context, sim simulation) error {
 	environ := maps.Clone(p.environ)
-	if environ["KLING_API_KEY"] == "" {
+	if strings.TrimSpace(environ["KLING_API_KEY"]) == "" {
 		environ["KLING_API_KEY"] = simAPIKey
 	}
 	simulate := !onThisMachine(environ["KLING_BASE_URL"])

@@ -62,6 +62,9 @@ func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 		})
 	}
 	faults = append(faults, unknownPools(c, s.kinds.Pools())...)
+	if err := kling.CheckAPIKey(c.KlingAPIKey.Reveal()); err != nil { // which the client would only say without the name
+		faults = append(faults, config.Fault{Variable: "KLING_API_KEY", Problem: err.Error()})
+	}
 	var archiveFaults config.Faults
 	s.archive, archiveFaults = archiveOptions(c)
 	faults = append(faults, archiveFaults...)
