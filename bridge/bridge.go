@@ -50,7 +50,7 @@ func New(o Options) (*Bridge, error) {
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
-		telemetry: newTelemetry(o.Logger, o.TracerProvider, m),
+		telemetry: newTelemetry(o.Logger, o.TracerProvider, o.Propagator, m),
 		pauses:    p,
 		public:    public,
 		admin: &admin{pauses: p, metrics: o.Metrics, console: console.New(console.Options{

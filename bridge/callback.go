@@ -392,7 +392,7 @@ func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
 	if ev.SubmittedAt != nil {
 		rec.SubmittedAt = ev.SubmittedAt.Time
 	}
-	ctx := t.propagator.Extract(context.Background(), events.HeaderCarrier(m.Header))
+	ctx := t.headers.Extract(context.Background(), events.HeaderCarrier(m.Header))
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		rec.Trace = t.carry(ctx)
 	}

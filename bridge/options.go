@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/archive"
@@ -56,8 +57,8 @@ type Options struct {
 	ReconcileInterval time.Duration
 	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
 	MaxInlineBytes    int64              // of a nats-object:// input; zero: 50 MiB
-	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	InputBuckets      []string           // that nats-object:// inputs may be in, * for any characters; empty: all
+	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s
 
 	Archive archive.Options // where the files of results are copied to; zero: they are not
@@ -67,6 +68,8 @@ type Options struct {
 
 	Logger         *slog.Logger         // nil: slog.Default
 	TracerProvider trace.TracerProvider // nil: the global one
-	MeterProvider  metric.MeterProvider // nil: the global one
-	Metrics        http.Handler         // serves /metrics on AdminListener; nil: 404
+	// Propagator reads the trace context of requests' headers and writes that of events. Nil: W3C trace context and baggage.
+	Propagator    propagation.TextMapPropagator
+	MeterProvider metric.MeterProvider // nil: the global one
+	Metrics       http.Handler         // serves /metrics on AdminListener; nil: 404
 }

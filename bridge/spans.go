@@ -16,7 +16,7 @@ import (
 
 // startRequest begins the span of one delivery of a request.
 func (t *telemetry) startRequest(ctx context.Context, s events.Subjects, h nats.Header, r *request) (context.Context, trace.Span) {
-	ctx = t.propagator.Extract(ctx, events.HeaderCarrier(h))
+	ctx = t.headers.Extract(ctx, events.HeaderCarrier(h))
 	template := s.Request("{kind}", events.PriorityNormal)
 	return t.start(ctx, "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
 		return append(messaging(semconv.MessagingOperationTypeProcess, "process", template),

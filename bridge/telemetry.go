@@ -30,21 +30,30 @@ const (
 type telemetry struct {
 	log        *slog.Logger
 	tracer     trace.Tracer
-	propagator propagation.TextMapPropagator
+	propagator propagation.TextMapPropagator // of records: the trace of a request's life is the bridge's own affair
+	headers    propagation.TextMapPropagator // of requests and events
 	metrics    *metrics
 }
 
-func newTelemetry(log *slog.Logger, provider trace.TracerProvider, m *metrics) *telemetry {
+// newTelemetry takes the propagator of headers; nil: that of records, which is W3C's.
+func newTelemetry(
+	log *slog.Logger, provider trace.TracerProvider, headers propagation.TextMapPropagator, m *metrics,
+) *telemetry {
+	w3c := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	if headers == nil {
+		headers = w3c
+	}
 	return &telemetry{
 		log:        log,
 		metrics:    m,
 		tracer:     provider.Tracer(instrumentationName),
-		propagator: propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
+		propagator: w3c,
+		headers:    headers,
 	}
 }
 
 func (t *telemetry) inject(ctx context.Context, h nats.Header) {
-	t.propagator.Inject(ctx, events.HeaderCarrier(h))
+	t.headers.Inject(ctx, events.HeaderCarrier(h))
 }
 
 // traceContext is a W3C context in the form a record stores. It is a [propagation.TextMapCarrier] of the fields that
@@ -86,7 +95,7 @@ func (t *telemetry) carry(ctx context.Context) traceContext {
 
 // carryHeaders is carry for the context in a message's headers.
 func (t *telemetry) carryHeaders(h nats.Header) traceContext {
-	return t.carry(t.propagator.Extract(context.Background(), events.HeaderCarrier(h)))
+	return t.carry(t.headers.Extract(context.Background(), events.HeaderCarrier(h)))
 }
 
 // resume returns a context in the trace of a record.

@@ -66,6 +66,7 @@ func (p *program) doctor(ctx context.Context, asJSON bool) error {
 	}
 	s, faults := p.readSettings(false)
 	faults = append(faults, certificateFaults(s, faults)...)
+	faults = append(faults, exporterFaults(p.environ)...)
 	options := doctorOptions(s, faults)
 	if account := s.RequireKling(); len(account) > 0 {
 		options.NoAccount = s.noAccount() && doctor.Simulated(ctx, options)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +35,9 @@ const (
 
 // telemetry is what a bridge reports to.
 type telemetry struct {
-	log     *slog.Logger         // the program's, and OpenTelemetry's where that is wanted
+	log        *slog.Logger                  // the program's, and OpenTelemetry's where that is wanted
+	propagator propagation.TextMapPropagator // of the headers of requests and events
+
 	meters  metric.MeterProvider // of /metrics and of whatever else OTEL_* asks for
 	metrics http.Handler         // of /metrics, in Prometheus's form
 
@@ -50,13 +51,13 @@ type telemetry struct {
 // The exporters read the process's own environment; environ only decides which of them are started.
 func setupTelemetry(ctx context.Context, environ map[string]string, log *slog.Logger) (*telemetry, error) {
 	otel.SetErrorHandler(&throttledHandler{log: log, now: time.Now})
-	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(
-		propagation.TraceContext{}, propagation.Baggage{}))
+	propagator := propagatorOf(environ, log)
+	otel.SetTextMapPropagator(propagator)
 	res, err := telemetryResource(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t := &telemetry{log: log}
+	t := &telemetry{log: log, propagator: propagator}
 	err = t.setupTraces(ctx, environ, res)
 	if err == nil {
 		err = t.setupMetrics(ctx, environ, res)
@@ -78,7 +79,7 @@ func (t *telemetry) setupTraces(ctx context.Context, environ map[string]string, 
 	}
 	exporter, err := autoexport.NewSpanExporter(ctx)
 	if err != nil {
-		return fmt.Errorf("set up the export of traces (OTEL_TRACES_EXPORTER): %w", err)
+		return exporterFault("OTEL_TRACES_EXPORTER", err)
 	}
 	traces := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
 	otel.SetTracerProvider(traces)
@@ -95,7 +96,7 @@ func (t *telemetry) setupMetrics(ctx context.Context, environ map[string]string,
 	if exports(environ, "METRICS") {
 		pushed, err := autoexport.NewMetricReader(ctx)
 		if err != nil {
-			return fmt.Errorf("set up the export of metrics (OTEL_METRICS_EXPORTER): %w", err)
+			return exporterFault("OTEL_METRICS_EXPORTER", err)
 		}
 		options = append(options, sdkmetric.WithReader(pushed))
 	}
@@ -136,22 +137,12 @@ func (t *telemetry) setupLogs(ctx context.Context, environ map[string]string, re
 	}
 	exporter, err := autoexport.NewLogExporter(ctx)
 	if err != nil {
-		return fmt.Errorf("set up the export of logs (OTEL_LOGS_EXPORTER): %w", err)
+		return exporterFault("OTEL_LOGS_EXPORTER", err)
 	}
 	logs := sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(sdklog.NewBatchProcessor(exporter)))
 	t.stops = append(t.stops, logs.Shutdown)
 	t.log = alsoTo(t.log, otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(logs)))
 	return nil
-}
-
-// exports reports whether anything says where to export the signal to.
-func exports(environ map[string]string, signal string) bool {
-	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") {
-		return false
-	}
-	return environ["OTEL_"+signal+"_EXPORTER"] != "" ||
-		environ["OTEL_EXPORTER_OTLP_ENDPOINT"] != "" ||
-		environ["OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT"] != ""
 }
 
 // telemetryResource names the service; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.

@@ -88,7 +88,7 @@ func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 	}
 	defer opts.Kling.Close()
 	opts.CallbackListener, opts.AdminListener = l.callback, l.admin
-	opts.MeterProvider, opts.Metrics = t.meters, t.metrics
+	opts.MeterProvider, opts.Metrics, opts.Propagator = t.meters, t.metrics, t.propagator
 	b, err := bridge.New(opts)
 	if err != nil {
 		return err

@@ -65,6 +65,9 @@ func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 	if err := kling.CheckAPIKey(c.KlingAPIKey.Reveal()); err != nil { // which the client would only say without the name
 		faults = append(faults, config.Fault{Variable: "KLING_API_KEY", Problem: err.Error()})
 	}
+	if needKling { // that is, where a bridge is run
+		faults = append(faults, exporterFaults(p.environ)...)
+	}
 	var archiveFaults config.Faults
 	s.archive, archiveFaults = archiveOptions(c)
 	faults = append(faults, archiveFaults...)
