@@ -48,6 +48,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.MaxInlineBytes, 50<<20)
 	orDefault(&o.ShutdownTimeout, 20*time.Second)
 	orDefault(&o.AckWait, 20*time.Second)
+	o.Connections = o.Connections.withDefaults()
 	o.Archive.Replicas = o.StreamReplicas
 	o.Bus.Logger = o.Logger
 	return o

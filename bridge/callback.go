@@ -69,13 +69,17 @@ type callback struct {
 // ServeHTTP takes paths apart itself: http.ServeMux would answer unclean ones with a redirect, which Kling does not
 // follow.
 func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isHealthProbe(r) {
+		answer(w, r, http.StatusOK)
+		return
+	}
 	began := time.Now()
 	o := rc.serve(w, r, began)
 	if o == outcomeAnswered {
 		return
 	}
 	rc.metrics.answered(r.Context(), o, began)
-	answer(w, o.status())
+	answer(w, r, o.status())
 }
 
 // serve settles a callback and says what it came to.
@@ -88,8 +92,9 @@ func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	if !ok {
 		return outcomeForged
 	}
+	caller := callerOf(r.Context())
 	if parts[0] == kling.ReservedName {
-		return live.selfTest(w, r, parts)
+		return live.selfTest(w, r, parts, caller)
 	}
 	kind, token, o := live.route(r, parts)
 	if o != outcomeTaken {
@@ -113,10 +118,16 @@ func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 		}
 		return o
 	}
+	if token != "" {
+		caller.prove()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
 	defer cancel()
 	o, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
 	rc.note(ctx, kind, token, o, err)
+	if token == "" && o.proves() {
+		caller.prove()
+	}
 	return o
 }
 
@@ -132,21 +143,6 @@ func (rc *receiver) note(ctx context.Context, kind kling.Kind, token string, o o
 	default:
 		rc.log.LogAttrs(ctx, slog.LevelWarn, "callback refused", attrs...)
 	}
-}
-
-// answer says nothing beyond the status: whoever calls without proof learns nothing.
-func answer(w http.ResponseWriter, status int) {
-	switch status {
-	case http.StatusOK:
-		w.WriteHeader(status)
-		return
-	case http.StatusMethodNotAllowed:
-		w.Header().Set("Allow", http.MethodPost)
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", retryAfter)
-	}
-	w.Header().Set("Connection", "close") // what a refused caller has yet to send is not read
-	http.Error(w, http.StatusText(status), status)
 }
 
 // callbackPath returns the parts of a path below the callback prefix, at least one, and whether it lies there.
@@ -183,6 +179,9 @@ func (lr *liveReceiver) route(r *http.Request, parts []string) (kind kling.Kind,
 
 // readCallback reads a body within its limits of size and, by the server's read timeout, of time.
 func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, outcome) {
+	if isCompressed(r) {
+		return nil, outcomeCompressed
+	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), usualCallback)) + bytes.MinRead)
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxCallbackBytes))

@@ -129,7 +129,9 @@ func (w *world) newBridge(s setup, r *running) *bridge.Bridge {
 	w.t.Helper()
 	o := s.bridge
 	o.Bus.URL = w.urls
-	o.CallbackListener = listenLocal(w.t)
+	if o.CallbackListener == nil {
+		o.CallbackListener = listenLocal(w.t)
+	}
 	if o.AdminListener == nil {
 		o.AdminListener = listenLocal(w.t)
 	}

@@ -37,15 +37,16 @@ type Options struct {
 	StreamReplicas int             // of every stream; zero: 1
 	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
 
-	CallbackListener net.Listener // serves nothing but callbacks
-	AdminListener    net.Listener // health, readiness, metrics and the console
-	AdminToken       string       // opens the console; empty: it is open on a loopback AdminListener, else closed
-	CallbackTLS      *tls.Config  // nil: plain HTTP
-	PublicURL        string       // how Kling reaches CallbackListener; empty: poll only
-	CallbackSecrets  []string     // the first signs, all verify; empty: one is generated once, shared by replicas
-	WebhookSecrets   []string     // whsec_…; when set, the Standard Webhooks signature is required
-	CallbackTrust    Trust        // empty: TrustURL
-	Adopt            bool         // take in callbacks of tasks created elsewhere
+	CallbackListener net.Listener     // serves nothing but callbacks
+	Connections      ConnectionLimits // of CallbackListener
+	AdminListener    net.Listener     // health, readiness, metrics and the console
+	AdminToken       string           // opens the console; empty: it is open on a loopback AdminListener, else closed
+	CallbackTLS      *tls.Config      // nil: plain HTTP
+	PublicURL        string           // how Kling reaches CallbackListener; empty: poll only
+	CallbackSecrets  []string         // the first signs, all verify; empty: one is generated once, shared by replicas
+	WebhookSecrets   []string         // whsec_…; when set, the Standard Webhooks signature is required
+	CallbackTrust    Trust            // empty: TrustURL
+	Adopt            bool             // take in callbacks of tasks created elsewhere
 
 	TaskTimeout     time.Duration // default deadline of a request from when it was stored; zero: 24h
 	LookupWindow    time.Duration // how long a task of unknown fate is looked up before it is sent again; zero: 2m

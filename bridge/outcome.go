@@ -24,6 +24,7 @@ const (
 	outcomeMalformed     outcome = "malformed"     // not what Kling sends
 	outcomeContradicting outcome = "contradicting" // about another task than its URL
 	outcomeNotPosted     outcome = "not_posted"    // another method than POST
+	outcomeCompressed    outcome = "compressed"
 	outcomeTooLarge      outcome = "too_large"
 	outcomeTooSlow       outcome = "too_slow"    // the body did not come
 	outcomeUnavailable   outcome = "unavailable" // could not be stored or proven now
@@ -33,7 +34,8 @@ const (
 func outcomes() []outcome {
 	return []outcome{
 		outcomeStored, outcomeRepeated, outcomeLate, outcomePolled, outcomeUnintelligible, outcomeIgnored, outcomeForged,
-		outcomeUnsigned, outcomeMalformed, outcomeContradicting, outcomeNotPosted, outcomeTooLarge, outcomeTooSlow, outcomeUnavailable,
+		outcomeUnsigned, outcomeMalformed, outcomeContradicting, outcomeNotPosted, outcomeCompressed, outcomeTooLarge,
+		outcomeTooSlow, outcomeUnavailable,
 	}
 }
 
@@ -52,6 +54,8 @@ func (o outcome) status() int {
 		return http.StatusConflict
 	case outcomeNotPosted:
 		return http.StatusMethodNotAllowed
+	case outcomeCompressed:
+		return http.StatusUnsupportedMediaType
 	case outcomeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case outcomeTooSlow:
@@ -61,4 +65,9 @@ func (o outcome) status() int {
 	default:
 		return http.StatusInternalServerError
 	}
+}
+
+// proves reports whether what came on a URL without a signature was shown to be Kling's, by its signature or by asking.
+func (o outcome) proves() bool {
+	return o == outcomeStored || o == outcomeRepeated || o == outcomeLate || o == outcomePolled || o == outcomeIgnored
 }

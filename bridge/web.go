@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // web runs the two HTTP servers.
@@ -26,7 +24,6 @@ const (
 	headerTime     = 2 * time.Second
 	exchangeTime   = 10 * time.Second // for a whole request to the admin listener, and for any answer
 	idleTime       = 90 * time.Second
-	maxConnections = 2048 // on the callback listener
 	maxHeaderBytes = 16 << 10
 )
 
@@ -36,8 +33,11 @@ func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 	w.callbacks = b.newServer(w.handling.count(b.receiver), callbackReadTime)
 	w.admin = b.newServer(w.handling.count(b.admin.handler()), exchangeTime)
 	w.callbacks.TLSConfig = b.opts.CallbackTLS
+	w.callbacks.Protocols = allProtocols()
+	w.callbacks.HTTP2 = http2Limits()
+	w.callbacks.ConnContext = withCaller
 	w.serving.Go(func() {
-		err := w.serveCallbacks(b.opts.CallbackListener)
+		err := w.serveCallbacks(newCallers(b.opts.CallbackListener, b.opts.Connections, b.log))
 		if !errors.Is(err, http.ErrServerClosed) {
 			failed(fmt.Errorf("callback listener %s: %w", b.opts.CallbackListener.Addr(), err))
 		}
@@ -52,11 +52,31 @@ func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 }
 
 func (w *web) serveCallbacks(l net.Listener) error {
-	l = netutil.LimitListener(l, maxConnections)
 	if w.callbacks.TLSConfig != nil {
 		return w.callbacks.ServeTLS(l, "", "")
 	}
 	return w.callbacks.Serve(l)
+}
+
+// allProtocols lets Kling, or a proxy in front, choose. HTTP/2 without TLS is begun knowing it: no upgrade leads there.
+func allProtocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// http2Limits bounds what a connection may take up. A frame has its memory before it has come: by default that is 1 MiB for
+// whoever announces as much.
+func http2Limits() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          100,
+		MaxReadFrameSize:              16 << 10, // the least there is
+		MaxReceiveBufferPerConnection: maxCallbackBytes,
+		MaxReceiveBufferPerStream:     64 << 10,
+		WriteByteTimeout:              exchangeTime,
+	}
 }
 
 func (b *Bridge) newServer(h http.Handler, readTime time.Duration) *http.Server {
@@ -67,7 +87,9 @@ func (b *Bridge) newServer(h http.Handler, readTime time.Duration) *http.Server 
 		WriteTimeout:      exchangeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is as wrong as any other URL
+		ErrorLog:                     slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -104,7 +126,7 @@ type handling struct {
 func (h *handling) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.begin() {
-			answer(w, http.StatusServiceUnavailable)
+			answer(w, r, http.StatusServiceUnavailable)
 			return
 		}
 		defer h.inHand.Done()
