@@ -13,6 +13,7 @@ import (
 type admin struct {
 	pauses  *pauses
 	metrics http.Handler // nil: none are served
+	hosts   hosts
 	console *console.Console
 	bus     atomic.Pointer[bus.Bus] // nil until NATS was reached
 	ready   atomic.Bool             // requests are being taken
@@ -21,19 +22,19 @@ type admin struct {
 
 func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("GET /healthz", a.hosts.check(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	})))
+	mux.Handle("GET /readyz", a.hosts.check(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		reasons := a.reasons()
 		if len(reasons) > 0 {
 			writeJSON(w, http.StatusServiceUnavailable, readiness{Reasons: reasons, Warnings: a.warnings()})
 			return
 		}
 		writeJSON(w, http.StatusOK, readiness{Ready: true, Warnings: a.warnings()})
-	})
+	})))
 	if a.metrics != nil {
-		mux.Handle("GET /metrics", a.metrics)
+		mux.Handle("GET /metrics", a.hosts.check(a.metrics))
 	}
 	mux.Handle("/", a.console)
 	return mux

@@ -47,15 +47,19 @@ func New(o Options) (*Bridge, error) {
 	o.Kling = o.Kling.Observed(m.called)
 	o.Bus.Retried = func() { m.publishRetries.Add(context.Background(), 1) }
 	p := newPauses(o.ProbeInterval, o.Logger)
+	loopback := onLoopback(o.AdminListener.Addr())
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
 		telemetry: newTelemetry(o.Logger, o.TracerProvider, o.Propagator, m),
 		pauses:    p,
 		public:    public,
-		admin: &admin{pauses: p, metrics: o.Metrics, console: console.New(console.Options{
-			Token: o.AdminToken, Loopback: onLoopback(o.AdminListener.Addr()), Simulated: o.Simulated, Logger: o.Logger,
-		})},
+		admin: &admin{
+			pauses: p, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
+			console: console.New(console.Options{
+				Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger,
+			}),
+		},
 		receiver: &receiver{
 			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger, metrics: m,
 			unproven: make(chan struct{}, maxUnproven),

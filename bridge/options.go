@@ -40,6 +40,7 @@ type Options struct {
 	CallbackListener net.Listener     // serves nothing but callbacks
 	Connections      ConnectionLimits // of CallbackListener
 	AdminListener    net.Listener     // health, readiness, metrics and the console
+	AdminHosts       []string         // names that AdminListener is asked by, beside those that nobody else can have; without ports
 	AdminToken       string           // opens the console; empty: it is open on a loopback AdminListener, else closed
 	CallbackTLS      *tls.Config      // nil: plain HTTP
 	PublicURL        string           // how Kling reaches CallbackListener; empty: poll only

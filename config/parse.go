@@ -92,3 +92,20 @@ func (c *Concurrency) UnmarshalText(text []byte) error {
 	*c = caps
 	return nil
 }
+
+// HostNames is a comma-separated list of host names without ports.
+type HostNames []string
+
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (n *HostNames) UnmarshalText(text []byte) error {
+	for item := range strings.SplitSeq(string(text), ",") {
+		item = strings.TrimSpace(item)
+		if !plainHost.MatchString(item) {
+			return fmt.Errorf("%q is not a host name (want e.g. bridge.example.com, without a port)", item)
+		}
+		*n = append(*n, item)
+	}
+	return nil
+}

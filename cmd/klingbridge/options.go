@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net"
+
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
@@ -26,6 +28,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		StreamReplicas: s.StreamReplicas,
 		EventRetention: s.EventRetention,
 
+		AdminHosts:      adminHosts(s),
 		AdminToken:      s.AdminToken.Reveal(),
 		CallbackTLS:     callbackTLS,
 		PublicURL:       s.PublicURL,
@@ -53,6 +56,12 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 
 		Logger: s.log,
 	}, nil
+}
+
+// adminHosts are the names the admin listener is known by: those that are set, and the one it listens on.
+func adminHosts(s settings) []string {
+	host, _, _ := net.SplitHostPort(s.AdminAddr) // which was checked
+	return append([]string{host}, s.AdminHosts...)
 }
 
 func klingOptions(s settings) kling.Options {
