@@ -58,6 +58,7 @@ func New(o Options) (*Bridge, error) {
 			pauses: p, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
 			console: console.New(console.Options{
 				Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger,
+				Session: min(console.DefaultSession, o.EventRetention),
 			}),
 		},
 		receiver: &receiver{

@@ -149,6 +149,9 @@ func (s Subjects) Setting(name string) string { return s.state("setting", name) 
 // External is private to the bridge: the note that a request brought an external task id of its own, by the token of that.
 func (s Subjects) External(token string) string { return s.state("external", token) }
 
+// Logout is private to the bridge: the note that somebody has ended a session of the console.
+func (s Subjects) Logout(session string) string { return s.state("logout", session) }
+
 // AnythingOf matches every message about one request in the events stream: no message there means that nothing is
 // known of the request.
 func (s Subjects) AnythingOf(token string) string {
@@ -183,9 +186,9 @@ func (s Subjects) stream(name string) string {
 
 // Parsed is a subject taken apart. Of a request, Priority is set; of an event or dead letter, Status and Token; of a
 // pending or due record, Pool and Token; of what replicas tell each other about slots, Pool; of a note of an external task
-// id, Token.
+// id, Token; of one of a logout, the session as Token.
 type Parsed struct {
-	Type     string // request, progress, completion, late, archived, dead; pending, due, slots, external
+	Type     string // request, progress, completion, late, archived, dead; pending, due, slots, external, logout
 	Kind     string
 	Priority Priority
 	Status   Status
@@ -221,7 +224,7 @@ func parseState(t []string) (Parsed, bool) {
 	if len(t) == 2 && t[0] == "slots" && IsToken(t[1]) {
 		return Parsed{Type: t[0], Pool: t[1]}, true
 	}
-	if len(t) == 2 && t[0] == "external" && IsToken(t[1]) {
+	if len(t) == 2 && (t[0] == "external" || t[0] == "logout") && IsToken(t[1]) {
 		return Parsed{Type: t[0], Token: t[1]}, true
 	}
 	if len(t) != 4 || !allTokens(t) || (t[0] != "pending" && t[0] != "due") {

@@ -85,6 +85,7 @@ func TestSubjects(t *testing.T) {
 		s.AllDue():                                                "kling-state.due.>",
 		s.Setting("namespace"):                                    "kling-state.setting.namespace",
 		s.External("order-42"):                                    "kling-state.external.order-42",
+		s.Logout("1800000000-ABC"):                                "kling-state.logout.1800000000-ABC",
 		s.AnythingOf("order-42"):                                  "*.*.*.*.order-42",
 		s.Put("kling.completion.effects.succeed.x"):               "kling-put.kling.completion.effects.succeed.x",
 		s.RequestsStream():                                        "KLING_REQUESTS",
@@ -128,6 +129,7 @@ func TestParse(t *testing.T) {
 		},
 		"kling-state.due.effects.video.order-42": {Type: "due", Kind: "effects", Pool: "video", Token: "order-42"},
 		"kling-state.external.order-42":          {Type: "external", Token: "order-42"},
+		"kling-state.logout.1800000000-ABC":      {Type: "logout", Token: "1800000000-ABC"},
 	} {
 		got, ok := events.DefaultSubjects().Parse(subject)
 		if !ok {

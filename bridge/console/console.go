@@ -24,6 +24,9 @@ type Source interface {
 	TokenOf(externalTaskID string) (token string, ok bool)
 }
 
+// DefaultSession is how long a login lasts.
+const DefaultSession = 12 * time.Hour
+
 // Options configures a [Console].
 type Options struct {
 	// Token is asked of everybody. Empty: nobody is asked, and the console is closed unless Loopback is set.
@@ -32,7 +35,8 @@ type Options struct {
 	Loopback bool
 	// Simulated marks everything shown as not Kling's.
 	Simulated bool
-	// Session is how long a login lasts; zero: 12h.
+	// Session is how long a login lasts; zero: [DefaultSession]. A logout is known for as long as the events stream keeps
+	// what it has, which must be longer.
 	Session time.Duration
 	// Idle is how long what was read is kept after nobody looks any more; zero: 5m.
 	Idle time.Duration
@@ -55,7 +59,7 @@ func New(o Options) *Console {
 		o.Idle = 5 * time.Minute
 	}
 	if o.Session == 0 {
-		o.Session = 12 * time.Hour
+		o.Session = DefaultSession
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -85,16 +85,19 @@ func loopbackHost(hostport string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// admit tells whether a request may see and do things: it carries a session or the token itself, or none is wanted.
-func (g *gate) admit(r *http.Request, now time.Time) *answerError {
-	if _, in := g.session(r, now); in || !g.hasToken {
-		return nil
+var errLogIn = &answerError{http.StatusUnauthorized, "Log in with the token, BRIDGE_ADMIN_TOKEN."}
+
+// admit tells whether a request may see and do things: it carries a session, which may have been ended since, or the token
+// itself, or none is wanted.
+func (g *gate) admit(r *http.Request, now time.Time) (login, *answerError) {
+	if l, in := g.session(r, now); in || !g.hasToken {
+		return l, nil
 	}
 	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !given {
-		return &answerError{http.StatusUnauthorized, "Log in with the token, BRIDGE_ADMIN_TOKEN."}
+		return login{}, errLogIn
 	}
-	return g.check(r, token, now)
+	return login{}, g.check(r, token, now)
 }
 
 // LongToken is from how many bytes on a token is found by no amount of guessing: half of "openssl rand -hex 32" would do.

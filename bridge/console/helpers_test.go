@@ -80,6 +80,7 @@ type site struct {
 	t      *testing.T
 	url    string
 	source *source
+	bus    *bus.Bus
 	js     jetstream.JetStream
 	stop   func() // ends Run and waits for it; it may be called twice
 }
@@ -102,28 +103,34 @@ func open(t *testing.T, o console.Options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return (&site{t: t, source: &source{tasks: map[string]events.Task{}}, bus: b, js: b.JetStream()}).replica(o)
+}
+
+// replica serves another console of the same stream.
+func (s *site) replica(o console.Options) *site {
+	s.t.Helper()
 	o.Loopback = true
 	o.Logger = slog.New(slog.DiscardHandler)
 	c := console.New(o)
-	s := &site{t: t, source: &source{tasks: map[string]events.Task{}}, js: b.JetStream()}
+	another := &site{t: s.t, source: s.source, bus: s.bus, js: s.js}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.Run(ctx, s.source, b, subjects)
+		c.Run(ctx, another.source, another.bus, subjects)
 	}()
-	s.stop = func() {
+	another.stop = func() {
 		cancel()
 		<-done
 	}
 	web := httptest.NewServer(c)
-	s.url = web.URL
-	t.Cleanup(func() {
-		s.stop()
+	another.url = web.URL
+	s.t.Cleanup(func() {
+		another.stop()
 		web.Close()
 	})
-	s.untilRun(o.Token)
-	return s
+	another.untilRun(o.Token)
+	return another
 }
 
 // untilRun waits until questions are answered.

@@ -86,25 +86,35 @@ func (c *Console) checked(next http.Handler) http.Handler {
 func (c *Console) guarded(answer func(*session, http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		if refused := c.gate.admit(r, time.Now()); refused != nil {
+		l, refused := c.gate.admit(r, time.Now())
+		if refused != nil {
 			c.fail(w, r, refused)
 			return
 		}
-		s := c.live.Load()
-		if s == nil {
-			c.fail(w, r, errStarting)
-			return
-		}
-		ctx, leave, ok := s.enter(r.Context())
-		if !ok {
-			c.fail(w, r, errStarting)
-			return
-		}
-		defer leave()
-		if err := answer(s, w, r.WithContext(ctx)); err != nil {
+		err := c.within(r, func(s *session, r *http.Request) error {
+			if err := s.stillIn(r.Context(), l); err != nil {
+				return err
+			}
+			return answer(s, w, r)
+		})
+		if err != nil {
 			c.fail(w, r, err)
 		}
 	}
+}
+
+// within runs f while there is a connection to NATS, and ends it with that.
+func (c *Console) within(r *http.Request, f func(*session, *http.Request) error) error {
+	s := c.live.Load()
+	if s == nil {
+		return errStarting
+	}
+	ctx, leave, ok := s.enter(r.Context())
+	if !ok {
+		return errStarting
+	}
+	defer leave()
+	return f(s, r.WithContext(ctx))
 }
 
 var errStarting = &answerError{http.StatusServiceUnavailable, "The bridge has no connection to NATS yet; /readyz says more."}
@@ -170,10 +180,19 @@ func byID[A any](r *http.Request, f func(context.Context, string) (A, error)) (a
 // serveSession tells the page, before anybody has logged in, what it has to be. It is no secret.
 func (c *Console) serveSession(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	_, in := c.gate.session(r, time.Now())
 	writeJSON(w, http.StatusOK, map[string]bool{
-		"token": c.gate.hasToken, "open": in || !c.gate.hasToken, "simulated": c.opts.Simulated,
+		"token": c.gate.hasToken, "open": c.isOpen(r), "simulated": c.opts.Simulated,
 	})
+}
+
+// isOpen reports whether a page may ask without logging in. While there is no connection to NATS it may try.
+func (c *Console) isOpen(r *http.Request) bool {
+	l, in := c.gate.session(r, time.Now())
+	if !in {
+		return !c.gate.hasToken
+	}
+	err := c.within(r, func(s *session, r *http.Request) error { return s.stillIn(r.Context(), l) })
+	return !errors.Is(err, errLogIn)
 }
 
 func (c *Console) serveLogin(w http.ResponseWriter, r *http.Request) {
@@ -193,19 +212,28 @@ func (c *Console) serveLogin(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// serveLive ends the stream of a session with that.
+// serveLive ends the stream of a session with that. It looks once more, for a logout that came before the stream was known.
 func (c *Console) serveLive(s *session, w http.ResponseWriter, r *http.Request) error {
 	now := time.Now()
 	if login, in := c.gate.session(r, now); in {
 		ctx, ended := c.logins.stream(r.Context(), login, now)
 		defer ended()
 		r = r.WithContext(ctx)
+		if err := s.stillIn(ctx, login); err != nil {
+			return err
+		}
 	}
 	return s.serveLive(w, r)
 }
 
+// serveLogout confirms what is stored.
 func (c *Console) serveLogout(w http.ResponseWriter, r *http.Request) {
 	if login, in := c.gate.session(r, time.Now()); in {
+		err := c.within(r, func(s *session, r *http.Request) error { return s.logOut(r.Context(), login) })
+		if err != nil {
+			c.fail(w, r, err)
+			return
+		}
 		c.logins.end(login)
 	}
 	http.SetCookie(w, &http.Cookie{

@@ -101,7 +101,12 @@ byId('search').addEventListener('submit', (event) => {
   else location.hash = target;
 });
 byId('logout').addEventListener('click', async () => {
-  await post('/api/logout', {}).catch(() => {});
+  try {
+    await post('/api/logout', {});
+  } catch (error) {
+    main.prepend(notice(error.message, 'error'));
+    return;
+  }
   logIn();
 });
 document.addEventListener('keydown', (event) => {
