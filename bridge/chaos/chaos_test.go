@@ -26,6 +26,8 @@ var (
 	burst        = flag.Int("chaos.burst", 100, "tasks that end at once on the embedded server")
 	burstKills   = flag.Int("chaos.burst-kills", 3, "kills in the middle of such a burst")
 	attack       = flag.Duration("chaos.attack", 3*time.Second, "how long the program is attacked")
+	idle         = flag.Int("chaos.idle", 200, "connections at a time that say nothing more to the callback listener")
+	slow         = flag.Int("chaos.slow", 100, "connections at a time that never finish what they say to it")
 	archived     = flag.Int("chaos.archived", 100, "results to archive")
 	archiveKills = flag.Int("chaos.archive-kills", 4, "kills in the middle of archiving a file")
 	older        = flag.String("chaos.older", "", "program of an earlier version to upgrade from; empty: this one")
@@ -47,6 +49,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // no 2xx for news that is not stored, and each file of a result in the archive, once and whole.
 func TestPromises(t *testing.T) {
 	binary := build(t)
+	t.Run("siege", func(t *testing.T) { // by itself, for it takes all that the machine has
+		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true})
+		w.besiege(*idle, *slow, *attack)
+		w.settle()
+		w.audit()
+	})
 	t.Run("kills", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1})
