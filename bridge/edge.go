@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -76,6 +77,22 @@ func (c *creator) foreign(j *job, failure *kling.Error) *events.Error {
 		Message: fmt.Sprintf("something before Kling has refused this request %d times and let others of its kind pass: HTTP %d: %s",
 			j.foreign, failure.HTTPStatus, failure.Message),
 	}
+}
+
+// rejectForeign rejects a request that something before Kling refuses, if Kling denies that it has a task of it: what
+// refuses may be in the way of the answer only. It is not done while Kling does not say.
+func (c *creator) rejectForeign(ctx context.Context, j *job, why *events.Error) (v verdict, done bool, err error) {
+	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
+	if err == nil {
+		v, err = c.found(ctx, j, task)
+		return v, true, err
+	}
+	if failure, ok := errors.AsType[*kling.Error](err); ok && failure.NotFound {
+		v, err = c.refuse(ctx, j, why)
+		return v, true, err
+	}
+	c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
+	return verdict{}, false, nil
 }
 
 // waitPaused is how long a request waits that would be sent again, were its kind not paused.

@@ -22,6 +22,7 @@ type edge struct {
 
 	mu       sync.Mutex
 	refuse   func(r *http.Request, body string) *page // nil: nothing
+	late     bool                                     // it lets through what it refuses, and answers all the same
 	answered []string                                 // bodies of the creates that it answered
 }
 
@@ -49,24 +50,38 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	p, late := e.answer(r, string(body))
+	if p != nil && !late {
+		return p.response(r), nil
+	}
+	through := r.Clone(r.Context())
+	through.Body = io.NopCloser(bytes.NewReader(body))
+	resp, err := e.base.RoundTrip(through)
+	if p == nil || err != nil {
+		return resp, err
+	}
+	return p.response(r), resp.Body.Close()
+}
+
+// answer returns what it answers; nil: nothing.
+func (e *edge) answer(r *http.Request, body string) (p *page, late bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.refuse != nil {
-		if p := e.refuse(r, string(body)); p != nil {
-			if r.Method == http.MethodPost {
-				e.answered = append(e.answered, string(body))
-			}
-			return &http.Response{
-				StatusCode: p.status, Header: http.Header{"Content-Type": {"text/html"}}, Request: r,
-				Body: io.NopCloser(strings.NewReader(p.body)),
-			}, nil
-		}
+	if e.refuse == nil {
+		return nil, false
 	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	e.mu.Unlock()
-	defer e.mu.Lock()
-	return e.base.RoundTrip(r)
+	p = e.refuse(r, body)
+	if p != nil && r.Method == http.MethodPost {
+		e.answered = append(e.answered, body)
+	}
+	return p, e.late
+}
+
+func (p page) response(r *http.Request) *http.Response {
+	return &http.Response{
+		StatusCode: p.status, Header: http.Header{"Content-Type": {"text/html"}}, Request: r,
+		Body: io.NopCloser(strings.NewReader(p.body)),
+	}
 }
 
 // behindEdge starts a world whose Kling is behind an edge that lets everything through.
@@ -240,6 +255,34 @@ func TestBodyRefusedAlone(t *testing.T) {
 			}
 			w.settledDown()
 		})
+	}
+}
+
+// TestAnswerRefusedAlone has a gateway let one body through and refuse what Kling answers, again and again: the task is
+// adopted rather than its request rejected, which would invite its user to pay twice. Nobody has recorded that.
+func TestAnswerRefusedAlone(t *testing.T) {
+	w, e := behindEdge(t, setup{sim: silent(), bridge: bridge.Options{
+		ProbeInterval: 200 * time.Millisecond, LookupWindow: 300 * time.Millisecond,
+	}})
+	e.set(func(r *http.Request, body string) *page {
+		if r.Method == http.MethodPost && strings.Contains(body, "disliked") {
+			return &page{403, "<html><head><title>Attention Required!</title></head></html>"}
+		}
+		return nil
+	})
+	e.mu.Lock()
+	e.late = true
+	e.mu.Unlock()
+	w.submit("refused", "disliked")
+	for i := range 10 {
+		w.submit(fmt.Sprintf("passes-%d", i), "a")
+	}
+	w.eventually("all tasks are announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 11 })
+	if n, dead := len(w.sim.Tasks()), w.count("KLING_DEAD", ">"); n != 11 || dead != 0 {
+		t.Errorf("%d tasks and %d dead letters for 11 requests", n, dead)
+	}
+	if n := len(e.creates()); n != 3 {
+		t.Errorf("it was sent %d times", n)
 	}
 }
 

@@ -55,16 +55,18 @@ type stage struct {
 	api      *httptest.Server
 	client   *kling.Client
 	began    time.Time
+	edges    int // that were put before Kling
 
 	mu       sync.Mutex // guards what follows
 	cast     []*replica // all that were ever started
 	alive    []*replica
 	requests map[string]*asked
-	sent     map[string]int // create calls that may have made a task, by external id
-	answered map[string]int // queries with an answer, likewise
-	blind    map[string]int // queries that are still to fail, likewise
-	endings  map[string]int // callbacks of the end that were made or lost, by task id
-	told     []string       // the story as it happened
+	sent     map[string]int  // create calls that may have made a task, by external id
+	answered map[string]int  // queries with an answer, likewise
+	blind    map[string]int  // queries that are still to fail, likewise
+	excused  map[string]bool // what the create call under way makes is disguised as a refusal, likewise
+	endings  map[string]int  // callbacks of the end that were made or lost, by task id
+	told     []string        // the story as it happened
 	broken   []breach
 }
 
@@ -100,23 +102,26 @@ func (th *theatre) newStage(st story) (*stage, error) {
 	th.mu.Unlock()
 	s := &stage{
 		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
-		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{}, endings: map[string]int{},
+		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{},
+		excused: map[string]bool{}, endings: map[string]int{},
 	}
 	var simErr, clientErr error
 	s.sim, simErr = klingtest.New(klingtest.Options{
-		APIKeys:      []string{apiKey},
-		Slots:        map[kling.Pool]int{kling.PoolVideo: st.slots},
-		SubmittedFor: 10 * time.Millisecond,
-		DurationOf:   func(v klingtest.TaskView) time.Duration { return s.messageOf(v).wish.duration() },
-		QueryLag:     st.queryLag,
-		CallbackHTTP: &http.Client{Transport: s, Timeout: 5 * time.Second},
-		Observe:      s.observe,
+		APIKeys:         []string{apiKey},
+		Slots:           map[kling.Pool]int{kling.PoolVideo: st.slots},
+		CapacityByModel: st.byModel,
+		SubmittedFor:    10 * time.Millisecond,
+		DurationOf:      func(v klingtest.TaskView) time.Duration { return s.messageOf(v).wish.duration() },
+		QueryLag:        st.queryLag,
+		CallbackHTTP:    &http.Client{Transport: s, Timeout: 5 * time.Second},
+		Observe:         s.observe,
 		Faults: klingtest.Faults{
 			Create: s.create,
 			Query:  s.query,
 			Callback: func(v klingtest.CallbackView) klingtest.CallbackFault {
-				return s.messageOf(v.TaskView).wish.callbacks.fault(v.Ended())
+				return s.messageOf(v.TaskView).wish.callback(v.Ended())
 			},
+			OddShape: st.oddity,
 		},
 	})
 	s.api = httptest.NewServer(s.sim)
@@ -274,12 +279,11 @@ func (s *stage) submit(id string, w wish) {
 		s.requests[token] = r
 	}
 	n := len(r.messages) + 1
-	fields := map[string]any{"prompt": promptOf(token, n, w.end)}
-	if w.kind == kindV2 {
-		fields["model"] = "kling-3.0"
+	if n > 1 {
+		w = w.repeating(r.messages[0].wish)
 	}
 	msg := nats.NewMsg(s.subjects.Request(w.kind, w.priority))
-	msg.Data = body(fields)
+	msg.Data = body(w.fields(promptOf(token, n, w.end)))
 	r.messages = append(r.messages, message{wish: w, data: msg.Data})
 	s.mu.Unlock()
 
@@ -306,6 +310,22 @@ func promptOf(token string, n int, end string) string {
 		prompt += " [policy]"
 	}
 	return prompt
+}
+
+// fields is the body of a wish, without what tells its way through the bridge.
+func (w wish) fields(prompt string) map[string]any {
+	switch w.kind {
+	case kindV1:
+		return map[string]any{"prompt": prompt, "model_name": w.model}
+	case kindV2:
+		return map[string]any{"prompt": prompt, "model": w.model}
+	case kindSolution:
+		return map[string]any{"contents": []map[string]string{
+			{"type": "video", "url": "https://example.com/a.mp4"}, {"type": "prompt", "text": prompt},
+		}}
+	default:
+		return map[string]any{"prompt": prompt}
+	}
 }
 
 // messageOf returns the message that made a task.
@@ -342,6 +362,8 @@ func (s *stage) finish(task klingtest.TaskView) {
 func (s *stage) mend() {
 	s.sim.SetAuthOutage(0)
 	s.sim.SetMaintenance(false)
+	s.sim.SetEdge(nil)
+	s.sim.SetRetired(kindV1, nil)
 	for _, r := range s.running() {
 		r.link.setDown(false)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -16,7 +17,9 @@ import (
 // story is what happens, in the order in which it begins: nothing waits for anything unless a step says so.
 type story struct {
 	slots    int           // of Kling's video pool
+	byModel  bool          // each model has so many
 	queryLag time.Duration // how long Kling denies a new task
+	oddity   float64       // how likely a task object has a field of a type that it never has at Kling
 	steps    []step
 }
 
@@ -28,7 +31,11 @@ type step struct {
 
 func (st story) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Kling takes %d tasks at a time and denies new ones for %s", st.slots, st.queryLag)
+	fmt.Fprintf(&b, "Kling takes %d tasks at a time", st.slots)
+	if st.byModel {
+		b.WriteString(" of each model")
+	}
+	fmt.Fprintf(&b, ", denies new ones for %s and shows %g of them oddly", st.queryLag, st.oddity)
 	for _, s := range st.steps {
 		b.WriteString("\n\t" + s.text)
 	}
@@ -43,7 +50,9 @@ func stories() *rapid.Generator[story] {
 	return rapid.Custom(func(t *rapid.T) story {
 		return story{
 			slots:    pick(t, "slots", 20, 2, 1),
+			byModel:  pick(t, "by model", false, false, true),
 			queryLag: pick(t, "query lag", 0, 0, 400*time.Millisecond),
+			oddity:   pick(t, "oddity", 0, 0.5, 1),
 			steps:    slices.Concat(rapid.SliceOfN(acts(), 1, 6).Draw(t, "acts")...),
 		}
 	})
@@ -64,6 +73,7 @@ func steps() *rapid.Generator[step] {
 	}{
 		{8, aRequest}, {3, forgedCallback}, {3, contradiction}, {3, honestCallback}, {2, waitForTask}, {2, waitForEnd},
 		{2, finish}, {3, crashAtWrite}, {1, crash}, {1, shutdown}, {4, oneMore}, {2, cutOff}, {1, glitchAtWrite}, {2, outage},
+		{1, anEdge},
 	}
 	var cards []func(*rapid.T) step
 	for _, p := range pack {
@@ -80,6 +90,7 @@ func anID(t *rapid.T) string { return pick(t, "id", "order-1", "order-2", "order
 // wish is what a request asks for and what Kling makes of it.
 type wish struct {
 	kind      string
+	model     string // empty where the kind has none
 	priority  events.Priority
 	end       string // of its task
 	creates   trouble
@@ -95,28 +106,28 @@ const (
 	refused  = "is refused" // there is no task
 )
 
-// The kinds that are asked for, one of each API generation.
+// The kinds that are asked for: of each API generation, and two of one that share a lane.
 const (
-	kindV1 = "text2video"
-	kindV2 = "text-to-video"
+	kindV1       = "text2video"
+	kindV1Beside = "text-to-audio"
+	kindV2       = "text-to-video"
+	kindSolution = "drama-subtitle"
 )
+
+// aModel draws one of two models of a kind, or none where it has none.
+func aModel(t *rapid.T, kind string) string {
+	switch kind {
+	case kindV1:
+		return pick(t, "model", "kling-v3", "kling-v2-6")
+	case kindV2:
+		return pick(t, "model", "kling-3.0", "kling-3.0-turbo")
+	default:
+		return ""
+	}
+}
 
 // hurry is the deadline of a hurried request.
 const hurry = 700 * time.Millisecond
-
-// trouble is what the first create calls meet.
-type trouble struct {
-	name  string
-	times int
-	fault klingtest.Fault
-	blind int // queries that fail after such a call
-}
-
-// gossip is what becomes of the callbacks.
-type gossip struct {
-	name  string
-	fault func(end bool) klingtest.CallbackFault
-}
 
 func (w wish) duration() time.Duration {
 	if w.endless {
@@ -126,7 +137,8 @@ func (w wish) duration() time.Duration {
 }
 
 func (w wish) String() string {
-	text := []string{strings.TrimSuffix(w.kind+"."+string(w.priority), "."), "that " + w.end}
+	what := strings.TrimSuffix(w.kind+"."+string(w.priority), ".")
+	text := []string{strings.TrimSpace(what + " " + w.model), "that " + w.end}
 	if w.hurried {
 		text = append(text, "within "+hurry.String())
 	}
@@ -142,47 +154,16 @@ func (w wish) String() string {
 }
 
 func aWish(t *rapid.T) wish {
+	kind := pick(t, "kind", kindV1, kindV1, kindV2, kindSolution, kindV1Beside)
 	return wish{
-		kind:      pick(t, "kind", kindV1, kindV1, kindV2),
+		kind:      kind,
+		model:     aModel(t, kind),
 		priority:  pick(t, "priority", events.PriorityNormal, events.PriorityNormal, events.PriorityHigh, events.PriorityLow),
 		end:       pick(t, "end", goesWell, goesWell, goesWell, fails, refused),
 		creates:   pick(t, "create", troubles()...),
 		callbacks: pick(t, "callbacks", gossips()...),
 		hurried:   pick(t, "hurried", false, false, false, true),
 		endless:   pick(t, "endless", false, false, true),
-	}
-}
-
-func troubles() []trouble {
-	return []trouble{
-		{}, {}, {}, {},
-		{"the first reply is reset after the task is stored", 1, klingtest.ResetAfterStore, 0},
-		{"the first reply is a 504 although the task is stored", 1, klingtest.Gateway504AfterStore, 0},
-		{"the first reply is truncated", 1, klingtest.TruncateAfterStore, 0},
-		{"the first reply is a 500 although the task is stored", 1, klingtest.Error500AfterStore, 0},
-		{"the first reply is reset after the task is stored and the first queries fail", 1, klingtest.ResetAfterStore, 3},
-		{"the first call is reset before anything is stored", 1, klingtest.ResetBeforeStore, 0},
-		{"the first call ends in a 500 without a task", 1, klingtest.Error500NoTask, 0},
-		{"the first two calls end in a 502 without a task", 2, klingtest.HTML502NoTask, 0},
-		{"the first call finds no capacity", 1, klingtest.Answer{Code: 1303}, 0},
-		{"the first call is too fast", 1, klingtest.TooFast1302, 0},
-		{"the first call is too fast and gets no code", 1, klingtest.TooFastNoCode429, 0},
-	}
-}
-
-func gossips() []gossip {
-	none := gossip{"", func(bool) klingtest.CallbackFault { return klingtest.CallbackFault{} }}
-	return []gossip{
-		none, none, none,
-		{"callbacks are lost", func(bool) klingtest.CallbackFault { return klingtest.CallbackFault{Lose: true} }},
-		{"the callback of the end is lost", func(end bool) klingtest.CallbackFault { return klingtest.CallbackFault{Lose: end} }},
-		{"callbacks come three times", func(bool) klingtest.CallbackFault { return klingtest.CallbackFault{Repeat: 2} }},
-		{"callbacks come in the wrong order", func(end bool) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Reorder: !end}
-		}},
-		{"callbacks come before the reply to the create call", func(bool) klingtest.CallbackFault {
-			return klingtest.CallbackFault{Early: true} // which means something at the creation only
-		}},
 	}
 }
 
@@ -227,25 +208,28 @@ func finish(t *rapid.T) step {
 func honestCallback(t *rapid.T) step {
 	id := anID(t)
 	return withTask(id, "Kling calls back once more about "+id, func(s *stage, task klingtest.TaskView) {
+		if s.messageOf(task).wish.creates.silent {
+			return
+		}
 		answered := s.callBack(task.CallbackURL, callbackBody(task, task.Status))
 		s.tell("  callback %s of %s is answered %d", task.Status, id, answered)
-		s.checkAnswer(task, task.Status, answered)
+		s.checkAnswer(task, task.Status, answered, true)
 	})
 }
 
 func callbackBody(task klingtest.TaskView, status string) string {
-	if task.Kind.Name == kindV2 {
-		return v2Body(task, status)
+	if task.Kind.Generation == kling.V1 {
+		return v1Body(task, status)
 	}
-	return v1Body(task, status)
+	return v2Body(task, status)
 }
 
 // success is a callback body that says that a task went well.
 func success(task klingtest.TaskView) string {
-	if task.Kind.Name == kindV2 {
-		return callbackBody(task, klingtest.StatusSucceeded)
+	if task.Kind.Generation == kling.V1 {
+		return callbackBody(task, klingtest.StatusSucceed)
 	}
-	return callbackBody(task, klingtest.StatusSucceed)
+	return callbackBody(task, klingtest.StatusSucceeded)
 }
 
 func forgedCallback(t *rapid.T) step {

@@ -13,7 +13,9 @@ import (
 func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
 	if failure.Foreign && failure.Action == kling.ActionPause {
 		if why := c.foreign(j, failure); why != nil {
-			return c.refuse(ctx, j, why)
+			if v, done, err := c.rejectForeign(ctx, j, why); done || err != nil {
+				return v, err
+			}
 		}
 	}
 	held := j.rec.Attempt > 1

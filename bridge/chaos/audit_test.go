@@ -144,9 +144,12 @@ func (w *world) stored(stream string) (all []message, err error) {
 		if err != nil {
 			return all, err
 		}
+		seq = m.Seq
+		if strings.HasPrefix(m.Subject, w.subjects.Probe("")) {
+			continue // of a replica that was killed before it removed it
+		}
 		parsed, _ := w.subjects.Parse(m.Subject)
 		all = append(all, message{m, parsed})
-		seq = m.Seq
 	}
 }
 
