@@ -314,3 +314,26 @@ func TestProbesAlternate(t *testing.T) {
 		t.Errorf("%d of %d requests were tried", len(tried), n)
 	}
 }
+
+// TestPageInPlaceOfAnAnswer has one request answered by a page that says 200, more often than it would be sent without any
+// answer: it goes on when the page is gone.
+func TestPageInPlaceOfAnAnswer(t *testing.T) {
+	w, e := behindEdge(t, setup{bridge: bridge.Options{
+		ProbeInterval: 100 * time.Millisecond, LookupWindow: 100 * time.Millisecond,
+	}})
+	e.set(func(r *http.Request, _ string) *page {
+		if r.Method == http.MethodPost {
+			return &page{200, html404}
+		}
+		return nil
+	})
+	w.submit("patient", "a")
+	w.eventually("it was sent five times", func() bool { return len(e.creates()) >= 5 })
+	e.set(nil)
+	if ev := w.await("patient"); ev.Status != events.StatusSucceed {
+		t.Errorf("got %s, %+v", ev.Status, ev.Error)
+	}
+	if n := len(w.sim.Tasks()); n != 1 {
+		t.Errorf("%d tasks", n)
+	}
+}

@@ -1,0 +1,79 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// putBack counts how often a message was given back to the stream for a while.
+type putBack struct {
+	jetstream.Msg
+	times *int
+}
+
+func (m putBack) NakWithDelay(wait time.Duration) error {
+	if wait > 0 {
+		*m.times++
+	}
+	return nil
+}
+
+// TestParkingIsBounded has more requests of a paused kind than a pool holds in memory, by number and by size.
+func TestParkingIsBounded(t *testing.T) {
+	for size, want := range map[int]int{1000: maxParked, 1 << 20: maxParkedBytes >> 20} {
+		p, back := testPool(accept), 0
+		page := &kling.Error{Foreign: true, Action: kling.ActionPause}
+		p.pauses.failed(kind(t, "effects"), page, time.Now(), time.Now())
+		for i := range 300 {
+			j := testJob(t, fmt.Sprint(i), "effects", events.PriorityNormal)
+			j.msg, j.size = putBack{times: &back}, size
+			p.add(j)
+		}
+		key := p.key(testJob(t, "", "effects", events.PriorityNormal))
+		if n := len(p.ready[key]); n != want || back != 300-want {
+			t.Errorf("of 300 with %d bytes, %d are parked and %d were given back, want %d parked", size, n, back, want)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		if n, ok := p.waitForRoom(ctx, key); !ok || n != p.slots.room() {
+			t.Errorf("room for %d others, want %d", n, p.slots.room())
+		}
+		cancel()
+		p.add(testJob(t, "other", "text2video", events.PriorityNormal))
+		if j := p.step(); j == nil || j.req.id != "other" {
+			t.Errorf("a request of another kind waits: %+v", j)
+		}
+	}
+}
+
+// TestKindsAlternateAsProbes has a pool paused: what is tried next is of another kind than what was tried last.
+func TestKindsAlternateAsProbes(t *testing.T) {
+	credit := &kling.Error{Action: kling.ActionPause, Code: 1102}
+	p := testPool(nil)
+	p.work = func(j *job) verdict {
+		p.pauses.failed(j.req.kind, credit, time.Now(), time.Now())
+		return paused()
+	}
+	for i := range 3 {
+		p.add(testJob(t, fmt.Sprint("a", i), "text2video", events.PriorityHigh))
+	}
+	p.add(testJob(t, "b", "effects", events.PriorityLow))
+	var tried string
+	now := time.Now()
+	for range 6 {
+		if j := p.next(now); j != nil {
+			p.run(j)
+			tried += j.req.id + " "
+		}
+		now = now.Add(2 * p.pauses.interval)
+	}
+	if tried != "a0 b a1 b a2 b " {
+		t.Errorf("tried %s", tried)
+	}
+}
