@@ -269,6 +269,9 @@ func TestOddFieldsCostThemselves(t *testing.T) {
 			w.submit(id, "a")
 			w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted."+id) == 1 })
 			callback := k.set(body)
+			if got := w.post(callback, `{"task_status":"processing","task_info":[]}`); got != http.StatusOK { // told at the end
+				t.Fatalf("processing: %d", got)
+			}
 			says := strings.ReplaceAll(body, "ID", fmt.Sprint(2*i+1))
 			if source == events.SourcePoll {
 				says = `{"task_status":"succeed","task_result":[]}`
