@@ -53,10 +53,11 @@ type job struct {
 // InProgress implements inHand.
 func (j *job) InProgress() error { return j.msg.InProgress() }
 
-// certain counts the sends of a job's record that are known not to have been lost on their way back: they made no task for
-// certain, or were answered by something before Kling.
+// certain counts the sends of a job's record that nothing says were lost on their way back: they made no task for certain,
+// were answered by something before Kling, or were claimed by a replica that died, mostly before it sent anything.
 func (j *job) certain() int {
-	if j.rec.Claim == j.refusedClaim || j.rec.Claim == j.foreignClaim {
+	takenOver := j.unknownAt.IsZero()
+	if takenOver || j.rec.Claim == j.refusedClaim || j.rec.Claim == j.foreignClaim {
 		return j.rec.Certain + 1
 	}
 	return j.rec.Certain

@@ -38,7 +38,7 @@ type record struct {
 	Owner          uint64            `json:"owner"` // sequence of the request message that may create the task
 	Claim          string            `json:"claim"` // changes with every send, so that a lost ack is told from a lost race
 	Attempt        int               `json:"attempt"`
-	Certain        int               `json:"certain,omitempty"`   // sends before the last that made no task for certain, or met a page
+	Certain        int               `json:"certain,omitempty"`   // sends before the last that are not known to have been lost, see certain
 	ClaimedAt      time.Time         `json:"claimed_at"`          // before the last send
 	EarlierAt      time.Time         `json:"earlier_at,omitzero"` // the last send before that which may have reached Kling
 	ExternalTaskID string            `json:"external_task_id"`

@@ -56,6 +56,16 @@ func TestLostForGood(t *testing.T) {
 	}
 }
 
+// TestClaimsOfTheDead has a request whose claims outlived their replicas, which is no word on what Kling answers: it is sent.
+func TestClaimsOfTheDead(t *testing.T) {
+	w := start(t, setup{sim: silent(), bridge: bridge.Options{LookupWindow: 100 * time.Millisecond}})
+	w.putRecord("claimed", map[string]any{
+		"state": "creating", "owner": 1, "claim": "somebody's", "claimed_at": time.Now().Add(-time.Minute), "attempt": 3,
+	}, time.Now().Add(time.Hour))
+	w.submit("claimed", "a") // sequence 1 of the stream
+	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.claimed") == 1 })
+}
+
 // TestDenialThatIsNoProof has the query deny a task that Kling is known to have made: what it denies is not sent again.
 func TestDenialThatIsNoProof(t *testing.T) {
 	w, e := behindEdge(t, setup{
