@@ -57,7 +57,7 @@ func TestPromises(t *testing.T) {
 	})
 	t.Run("kills", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1})
+		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, recorded: true})
 		w.killAtEveryPoint(*requests, *kills)
 		w.settle()
 		w.echo()
@@ -66,7 +66,9 @@ func TestPromises(t *testing.T) {
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
 		cluster := bustest.StartCluster(t)
-		w := newWorld(t, setup{binary: binary, natsURL: cluster.URL(), replicas: *replicas, streamReplicas: 3})
+		w := newWorld(t, setup{
+			binary: binary, natsURL: cluster.URL(), replicas: *replicas, streamReplicas: 3, recorded: true, byModel: true,
+		})
 		w.killLeadersToo(cluster, *requests/3, *kills/3)
 		w.settle()
 		w.echo()

@@ -4,119 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
 )
-
-// fate is what befalls a request at Kling. It is the end of its prompt, where the simulated Kling reads it: a prompt with
-// "[policy]" is refused and one with "fail:" fails without our doing.
-type fate string
-
-// The fates that have a name here. The others are the effects that the simulated Kling knows.
-const (
-	fatePlain     fate = "plain"
-	fateRefused   fate = "[policy]"
-	fateFails     fate = "fail: out of luck"
-	fateSlow      fate = "slow"      // the task is stored after the client has given up
-	fateLost      fate = "lost"      // no callback comes
-	fateRepeated  fate = "repeated"  // each callback comes three times
-	fateLate      fate = "late"      // the end is called back after polling has found it
-	fateEarly     fate = "early"     // the end is called back before the create call is answered
-	fateReordered fate = "reordered" // processing is called back after the end
-	fateTooFast        = fate(klingtest.TooFast1302)
-	fateNoTask         = fate(klingtest.Error500NoTask)
-)
-
-const (
-	klingTimeout = 2 * time.Second
-	slowness     = 2500 * time.Millisecond // of fateSlow
-	lateness     = 3 * time.Second         // of fateLate
-)
-
-func fates() []fate {
-	all := []fate{
-		fatePlain, fatePlain, fatePlain, fateRefused, fateFails, fateSlow, fateLost, fateRepeated, fateLate, fateEarly,
-		fateReordered,
-	}
-	for _, e := range []klingtest.Effect{
-		klingtest.ResetAfterStore, klingtest.Gateway504AfterStore, klingtest.TruncateAfterStore, klingtest.HangAfterStore,
-		klingtest.Error500AfterStore, klingtest.ResetBeforeStore, klingtest.Error500NoTask, klingtest.Error503NoTask,
-		klingtest.HTML502NoTask, klingtest.TooFast1302, klingtest.TooFastNoCode429,
-	} {
-		all = append(all, fate(e))
-	}
-	return all
-}
-
-const fateMark = " | "
-
-func prompt(id string, f fate) string { return id + fateMark + string(f) }
-
-func (w *world) fateOf(t klingtest.TaskView) fate {
-	_, f, _ := strings.Cut(t.Prompt, fateMark)
-	return fate(f)
-}
-
-// idOf returns the id of the request that a task was made for.
-func idOf(t klingtest.TaskView) string {
-	id, _, _ := strings.Cut(t.Prompt, fateMark)
-	return id
-}
-
-// createFault spoils the first create call of a request.
-func (w *world) createFault(v klingtest.CreateView) klingtest.Fault {
-	if v.Seen > 0 || w.calm.Load() {
-		return nil
-	}
-	switch f := w.fateOf(v.TaskView); f {
-	case fateSlow:
-		return klingtest.Slow(slowness)
-	case fatePlain, fateFails, fateLost, fateRepeated, fateLate, fateEarly, fateReordered:
-		return nil
-	default:
-		return klingtest.Effect(f)
-	}
-}
-
-// queryFault spoils one query in ten.
-func (w *world) queryFault(klingtest.QueryView) klingtest.Fault {
-	w.trap.pass(pointAsked)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.calm.Load() || w.dice.IntN(10) > 0 {
-		return nil
-	}
-	effects := []klingtest.Effect{
-		klingtest.Error500NoTask, klingtest.HTML502NoTask, klingtest.TooFast1302, klingtest.ResetBeforeStore,
-	}
-	return effects[w.dice.IntN(len(effects))]
-}
-
-func (w *world) callbackFault(v klingtest.CallbackView) klingtest.CallbackFault {
-	if w.calm.Load() {
-		return klingtest.CallbackFault{}
-	}
-	switch f := w.fateOf(v.TaskView); {
-	case f == fateLost:
-		return klingtest.CallbackFault{Lose: true}
-	case f == fateRepeated:
-		return klingtest.CallbackFault{Repeat: 2}
-	case f == fateLate && v.Ended():
-		return klingtest.CallbackFault{Delay: lateness}
-	case f == fateEarly && v.Status == klingtest.StatusSubmitted:
-		return klingtest.CallbackFault{Early: true}
-	case f == fateReordered && !v.Ended():
-		return klingtest.CallbackFault{Reorder: true}
-	default:
-		return klingtest.CallbackFault{}
-	}
-}
 
 // asked is a request that JetStream has acknowledged.
 type asked struct {
@@ -168,6 +61,9 @@ func (w *world) askAgain(a asked) {
 func (w *world) deal() fate {
 	if len(w.deck) == 0 {
 		w.deck = fates()
+		if w.recorded {
+			w.deck = append(w.deck, recordedFates()...)
+		}
 		w.rng.Shuffle(len(w.deck), func(i, j int) { w.deck[i], w.deck[j] = w.deck[j], w.deck[i] })
 	}
 	f := w.deck[0]
@@ -183,7 +79,11 @@ func (w *world) newRequest(f fate) asked {
 	r := events.Request{ID: id, Metadata: map[string]string{"Order": id}}
 	r.Priority = events.Priorities()[w.rng.IntN(len(events.Priorities()))]
 	body := map[string]any{"prompt": prompt(id, f)}
-	switch w.rng.IntN(6) {
+	kinds := 6
+	if w.recorded {
+		kinds = 7
+	}
+	switch w.rng.IntN(kinds) {
 	case 0:
 		r.Kind = "image-generations"
 		body["n"] = 1 + w.rng.IntN(3)
@@ -195,7 +95,12 @@ func (w *world) newRequest(f fate) asked {
 		body["image"] = "https://example.com/first.png"
 	case 3, 4:
 		r.Kind = "text-to-video"
-		body["model"] = "kling-3.0"
+		body["model"] = []string{"kling-3.0", "kling-3.0-turbo"}[w.rng.IntN(2)]
+	case 6:
+		r.Kind = "drama-subtitle"
+		body = map[string]any{"contents": []map[string]string{
+			{"type": "video", "url": "https://example.com/a.mp4"}, {"type": "prompt", "text": prompt(id, f)},
+		}}
 	default:
 		r.Kind = "text2video"
 	}

@@ -31,6 +31,8 @@ type setup struct {
 	replicas       int           // of the bridge
 	streamReplicas int           // zero: one
 	embedded       string        // where the embedded server listens
+	recorded       bool          // what was recorded of late goes wrong as well, which earlier versions of the program can't live with
+	byModel        bool          // Kling counts slots by model
 	byHand         bool          // nothing goes wrong at Kling, and tasks end only when the test says so
 	bodies         bool          // of create calls are wanted
 	lasting        time.Duration // of tasks, so that each is polled several times; zero: they end soon
@@ -50,6 +52,7 @@ type world struct {
 	js       jetstream.JetStream
 	sim      *klingtest.Running
 	phone    *phone
+	recorded bool // see setup
 	replicas []*replica
 	trap     trap
 	calm     atomic.Bool // nothing goes wrong any more
@@ -76,7 +79,7 @@ type world struct {
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{
-		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: events.DefaultSubjects(),
+		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: events.DefaultSubjects(), recorded: s.recorded,
 		asked: map[string]asked{}, killed: map[point]int{},
 		fired: map[uint64]bool{}, seen: map[string]int{}, ends: map[string]ending{},
 	}
@@ -110,15 +113,19 @@ func newWorld(t *testing.T, s setup) *world {
 // kling is an account with few slots, on which everything goes wrong that can.
 func (w *world) kling(s setup) klingtest.Options {
 	o := klingtest.Options{
-		APIKeys:      []string{apiKey},
-		Seed:         w.seed,
-		Slots:        map[kling.Pool]int{kling.PoolVideo: 8, kling.PoolImage: 5, kling.PoolTryOn: 3},
-		SubmittedFor: 30 * time.Millisecond,
-		Duration:     150 * time.Millisecond,
-		CallbackHTTP: w.phone.client(),
-		Faults:       klingtest.Faults{Create: w.createFault, Query: w.queryFault, Callback: w.callbackFault},
-		Observe:      w.observe,
-		PublicURL:    s.files,
+		APIKeys:         []string{apiKey},
+		Seed:            w.seed,
+		CapacityByModel: s.byModel,
+		Slots:           map[kling.Pool]int{kling.PoolVideo: 8, kling.PoolImage: 5, kling.PoolTryOn: 3},
+		SubmittedFor:    30 * time.Millisecond,
+		Duration:        150 * time.Millisecond,
+		CallbackHTTP:    w.phone.client(),
+		Faults:          klingtest.Faults{Create: w.createFault, Query: w.queryFault, Callback: w.callbackFault},
+		Observe:         w.observe,
+		PublicURL:       s.files,
+	}
+	if s.recorded {
+		o.Faults.OddShape = oddity
 	}
 	if s.byHand {
 		o.Slots = map[kling.Pool]int{kling.PoolVideo: 10_000, kling.PoolImage: 10_000, kling.PoolTryOn: 10_000}
