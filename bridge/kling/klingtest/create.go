@@ -66,8 +66,8 @@ func (s *Server) readBody(r *http.Request) ([]byte, fields, *refusal) {
 		return badForm("Content-Type is not application/json")
 	}
 	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return badForm("body can't be read")
+	if err != nil { // the client broke off, which it may: nothing is made of half a body
+		return nil, nil, &refusal{1200, "body can't be read"}
 	}
 	if len(raw) > maxBody {
 		return badForm("body is too large")
