@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,7 +81,7 @@ func (w *world) untilClosed(conn net.Conn) string {
 	}
 	var got bytes.Buffer
 	_, err := got.ReadFrom(conn)
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		w.t.Fatalf("the connection is still open after %s, with %q", patience, got.String())
 	}
 	return got.String()
