@@ -219,7 +219,11 @@ func TestCopyBadSources(t *testing.T) {
 			source := serve(t, test.handler)
 			dir := t.TempDir()
 			for _, target := range []string{"file://" + dir, "nats://results", "s3://results?endpoint=" + s3.url} {
-				a := open(t, target, archive.Options{MaxBytes: 8_000_000, ReadTimeout: 200 * time.Millisecond}, js)
+				o := archive.Options{MaxBytes: 8_000_000}
+				if strings.HasPrefix(name, "silent") { // the others may take their time on a busy machine
+					o.ReadTimeout = 200 * time.Millisecond
+				}
+				a := open(t, target, o, js)
 				_, err := a.Copy(t.Context(), file(source+"/clip.mp4?Signature=hunter2"))
 				if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") {
 					t.Errorf("%s: got %v, want %q", target, err, test.want)
