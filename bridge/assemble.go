@@ -197,10 +197,8 @@ func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveR
 }
 
 func (p *parts) ensureConsumers(ctx context.Context) error {
-	for _, key := range p.lanes {
-		if _, err := p.intake.consumer(ctx, key); err != nil {
-			return err
-		}
+	if err := p.intake.consumers(ctx); err != nil {
+		return err
 	}
 	if p.archiver != nil {
 		if _, err := p.archiver.consumer(ctx); err != nil {

@@ -146,6 +146,7 @@ func temporary(err error) bool {
 	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout ||
 			refused.ErrorCode == bus.CodeNoPeers ||
+			refused.ErrorCode == bus.CodeNotUnique || // a replica of another version has just made its consumers
 			refused.ErrorCode == jetstream.JSErrCodeStreamNotFound // just made: another server of the cluster was asked
 	}
 	return !errors.Is(err, context.Canceled) && !errors.Is(err, errForeignSetting)

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -31,24 +30,6 @@ type intake struct {
 	ackWait     time.Duration
 }
 
-// laneKey names one consumer of requests.
-type laneKey struct {
-	pool       kling.Pool
-	generation kling.Generation
-	priority   events.Priority
-}
-
-func (k laneKey) durable() string {
-	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, k.priorityName())
-}
-
-func (k laneKey) priorityName() string {
-	if k.priority == events.PriorityNormal {
-		return "normal"
-	}
-	return string(k.priority)
-}
-
 const (
 	// fetchWait bounds one pull. Long ones save work, and a shutdown does not wait for them.
 	fetchWait = 30 * time.Second
@@ -57,42 +38,6 @@ const (
 	// maxHeld is how many requests of one lane may be unacked over all replicas.
 	maxHeld = 10_000
 )
-
-// lanes lists the consumers of a pool, by generation, most urgent first.
-func (in *intake) lanes(pool kling.Pool) []laneKey {
-	var keys []laneKey
-	for _, g := range kling.Generations() {
-		if len(in.filters(laneKey{pool: pool, generation: g})) == 0 {
-			continue
-		}
-		for _, p := range events.Priorities() {
-			keys = append(keys, laneKey{pool: pool, generation: g, priority: p})
-		}
-	}
-	return keys
-}
-
-func (in *intake) filters(key laneKey) []string {
-	var filters []string
-	for _, k := range in.kinds.All() {
-		if k.Pool == key.pool && k.Generation == key.generation {
-			filters = append(filters, in.subjects.Request(k.Name, key.priority))
-		}
-	}
-	return filters
-}
-
-func (in *intake) consumer(ctx context.Context, key laneKey) (jetstream.Consumer, error) {
-	return in.bus.EnsureConsumer(ctx, in.subjects.RequestsStream(), jetstream.ConsumerConfig{
-		Durable:        key.durable(),
-		Description:    "klingbridge: requests on their way to Kling",
-		FilterSubjects: in.filters(key),
-		AckPolicy:      jetstream.AckExplicitPolicy,
-		AckWait:        in.ackWait,
-		MaxDeliver:     -1,
-		MaxAckPending:  maxHeld,
-	})
-}
 
 // pull fetches requests of one lane into the pool, as many as it has room for, until ctx ends.
 func (in *intake) pull(ctx context.Context, key laneKey, p *pool) {

@@ -17,6 +17,7 @@ func TestTemporary(t *testing.T) {
 		true: {
 			&jetstream.APIError{Code: 503, ErrorCode: 10008}, // no leader yet
 			&jetstream.APIError{Code: 400, ErrorCode: bus.CodeNoPeers},
+			&jetstream.APIError{Code: 400, ErrorCode: bus.CodeNotUnique},                 // while replicas of two versions start
 			&jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeStreamNotFound}, // on a server that lags behind
 			bus.ErrUnavailable, context.DeadlineExceeded,
 		},

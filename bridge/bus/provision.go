@@ -193,12 +193,3 @@ func show(v any) string {
 	}
 	return strings.TrimSpace(text.String())
 }
-
-// EnsureConsumer creates the durable consumer or updates its settings.
-func (b *Bus) EnsureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	c, err := b.js.CreateOrUpdateConsumer(ctx, stream, want)
-	if err != nil {
-		return nil, fmt.Errorf("consumer %s of stream %s: %w", want.Durable, stream, err)
-	}
-	return c, nil
-}

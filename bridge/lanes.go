@@ -1,0 +1,156 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// laneKey names one consumer of requests.
+type laneKey struct {
+	pool       kling.Pool
+	generation kling.Generation
+	priority   events.Priority
+}
+
+func (k laneKey) durable() string {
+	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, k.priorityName())
+}
+
+func (k laneKey) priorityName() string {
+	if k.priority == events.PriorityNormal {
+		return "normal"
+	}
+	return string(k.priority)
+}
+
+// lanes lists the consumers of a pool, by generation, most urgent first.
+func (in *intake) lanes(pool kling.Pool) []laneKey {
+	var keys []laneKey
+	for _, g := range kling.Generations() {
+		if len(in.filters(laneKey{pool: pool, generation: g})) == 0 {
+			continue
+		}
+		for _, p := range events.Priorities() {
+			keys = append(keys, laneKey{pool: pool, generation: g, priority: p})
+		}
+	}
+	return keys
+}
+
+func (in *intake) filters(key laneKey) []string {
+	var filters []string
+	for _, k := range in.kinds.All() {
+		if k.Pool == key.pool && k.Generation == key.generation {
+			filters = append(filters, in.subjects.Request(k.Name, key.priority))
+		}
+	}
+	return filters
+}
+
+func (in *intake) consumer(ctx context.Context, key laneKey) (jetstream.Consumer, error) {
+	return in.bus.EnsureConsumer(ctx, in.subjects.RequestsStream(), jetstream.ConsumerConfig{
+		Durable:        key.durable(),
+		Description:    laneDescription,
+		FilterSubjects: in.filters(key),
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckWait:        in.ackWait,
+		MaxDeliver:     -1,
+		MaxAckPending:  maxHeld,
+	})
+}
+
+// laneDescription and laneName tell the consumers that a bridge has made from somebody else's.
+const laneDescription = "klingbridge: requests on their way to Kling"
+
+var laneName = regexp.MustCompile(`-(high|normal|low)$`)
+
+// allLanes lists the consumers of all pools.
+func (in *intake) allLanes() []laneKey {
+	var keys []laneKey
+	for _, pool := range in.kinds.Pools() {
+		keys = append(keys, in.lanes(pool)...)
+	}
+	return keys
+}
+
+// consumers makes the consumer of every lane. A work queue lets no two of them take the same subject, so each first gives
+// up what is another's now: a kind may have moved to another pool since they were made.
+//
+// While replicas of two versions start, they may take subjects from each other; the error is then one that passes.
+func (in *intake) consumers(ctx context.Context) error {
+	if err := in.narrow(ctx); err != nil {
+		return err
+	}
+	for _, key := range in.allLanes() {
+		if _, err := in.consumer(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// narrow takes from the consumers there are what they should not have. What one of them has delivered, and nobody has
+// acked, is delivered again by the next one: it finds its record and goes on from there.
+func (in *intake) narrow(ctx context.Context) error {
+	stream := in.subjects.RequestsStream()
+	existing, err := in.bus.Consumers(ctx, stream)
+	if err != nil {
+		return err
+	}
+	wanted := map[string][]string{}
+	for _, key := range in.allLanes() {
+		wanted[key.durable()] = in.filters(key)
+	}
+	var strangers []string
+	for _, c := range existing {
+		if c.Description != laneDescription || !laneName.MatchString(c.Durable) {
+			strangers = append(strangers, fmt.Sprintf("consumer %s takes %s, want none but the bridge's own (nats consumer rm %s %s)",
+				c.Name, takes(c), stream, c.Name))
+			continue
+		}
+		if err := in.narrowOne(ctx, stream, c, wanted[c.Durable]); err != nil {
+			return err
+		}
+	}
+	if len(strangers) > 0 {
+		return &bus.ConflictError{Stream: stream, Differences: strangers}
+	}
+	return nil
+}
+
+func (in *intake) narrowOne(ctx context.Context, stream string, c jetstream.ConsumerConfig, wanted []string) error {
+	have := filtersOf(c)
+	keep := slices.DeleteFunc(slices.Clone(have), func(f string) bool { return !slices.Contains(wanted, f) })
+	switch {
+	case len(keep) == 0: // its lane is gone, or has other kinds altogether: one without filters would take everything
+		return in.bus.DeleteConsumer(ctx, stream, c.Durable)
+	case len(keep) == len(have):
+		return nil
+	}
+	c.FilterSubject, c.FilterSubjects = "", keep
+	_, err := in.bus.EnsureConsumer(ctx, stream, c)
+	return err
+}
+
+func filtersOf(c jetstream.ConsumerConfig) []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return c.FilterSubjects
+}
+
+func takes(c jetstream.ConsumerConfig) string {
+	if filters := filtersOf(c); len(filters) > 0 {
+		return strings.Join(filters, ", ")
+	}
+	return "everything"
+}
