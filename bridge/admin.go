@@ -56,7 +56,7 @@ func (a *admin) reasons() []reason {
 	case !b.Connected():
 		return append([]reason{{component, "disconnected"}}, a.pauses.reasons()...)
 	case !a.ready.Load():
-		return []reason{{component, "streams and consumers are not ready"}}
+		return append(deniedBy(b), reason{component, "streams and consumers are not ready"})
 	default:
 		return append(a.watched().reasons(), a.pauses.reasons()...)
 	}

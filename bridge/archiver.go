@@ -228,7 +228,7 @@ func (r *unarchived) wait(now time.Time) time.Duration {
 func (a *archiver) ack(ctx context.Context, msg jetstream.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	return msg.DoubleAck(ctx)
+	return a.bus.DoubleAck(ctx, msg)
 }
 
 // copies remembers what was copied of results that are not complete yet, so that one file that is missing does not have

@@ -372,7 +372,7 @@ func (c *creator) leave(ctx context.Context, j *job, rec *record) verdict {
 func (c *creator) ack(ctx context.Context, j *job) (verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if err := j.msg.DoubleAck(ctx); err != nil {
+	if err := c.ledger.bus.DoubleAck(ctx, j.msg); err != nil {
 		return verdict{}, err
 	}
 	return settled(), nil

@@ -78,7 +78,7 @@ func (w *watch) look(ctx context.Context) error {
 	if time.Since(w.bus.Stored()) > idleFor {
 		w.probe(ctx)
 	}
-	found, trouble := slices.Clone(w.wrong), w.bus.Trouble()
+	found, trouble := append(deniedBy(w.bus), w.wrong...), w.bus.Trouble()
 	for _, line := range trouble {
 		found = append(found, reason{"nats", line})
 	}
@@ -112,6 +112,7 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 		}
 	}
 	w.wrong = wrong
+	w.bus.RetryDenied(ctx)
 	return nil
 }
 
@@ -199,6 +200,15 @@ func (w *watch) tell(ctx context.Context, found []reason) {
 			w.log.InfoContext(ctx, "over", slog.String("component", r.Component), slog.String("reason", r.Reason))
 		}
 	}
+}
+
+// deniedBy lists what the server denies this replica: what it sends there is lost.
+func deniedBy(b *bus.Bus) []reason {
+	var all []reason
+	for _, words := range b.Denied() {
+		all = append(all, reason{"nats", words})
+	}
+	return all
 }
 
 // reasons is what was found at the last look.

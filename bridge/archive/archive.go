@@ -22,6 +22,9 @@ type Options struct {
 	Replicas int
 }
 
+// InBucket reports whether the archive is a bucket of the NATS system.
+func (o Options) InBucket() bool { return o.Target.scheme == "nats" }
+
 // Enabled reports whether there is an archive.
 func (o Options) Enabled() bool { return o.Target != Target{} }
 

@@ -54,3 +54,12 @@ func (f fullReader) Read(p []byte) (n int, err error) {
 	}
 	return n, err
 }
+
+// Subjects are those that an archive in a bucket publishes on, one of each sort.
+func Subjects(o Options) []string {
+	if !o.InBucket() {
+		return nil
+	}
+	bucket := "$O." + o.Target.bucket
+	return []string{bucket + ".C.chunk", bucket + ".M.name"}
+}

@@ -25,23 +25,29 @@ type Bus struct {
 	js       jetstream.JetStream
 	embedded *embedded
 	closing  sync.Once
+	denials  *denials
 	retried  func() // told of each publish that has to be tried again
 	health   health
 	clock    clock
 }
 
-// New uses a connection that stands, and takes it over: [Bus.Close] closes it.
+// New uses a connection that stands, and takes it over: [Bus.Close] closes it. What the server denies it is not told of: see
+// [Bus.Denied].
 func New(nc *nats.Conn) (*Bus, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	return &Bus{nc: nc, js: js, retried: func() {}, clock: clock{local: time.Now}}, nil
+	b := &Bus{nc: nc, denials: newDenials(), retried: func() {}, clock: clock{local: time.Now}}
+	return b, b.useJetStream()
+}
+
+func (b *Bus) useJetStream() (err error) {
+	answered := func(subject string, _ []byte, _ nats.Header) { b.denials.worked(subject) }
+	b.js, err = jetstream.New(b.nc, jetstream.WithClientTrace(&jetstream.ClientTrace{ResponseReceived: answered}))
+	return err
 }
 
 // Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := &Bus{retried: o.Retried, clock: clock{local: o.Now}}
+	b := &Bus{denials: newDenials(), retried: o.Retried, clock: clock{local: o.Now}}
+	o.denials = b.denials
 	if b.clock.local == nil {
 		b.clock.local = time.Now
 	}
@@ -70,8 +76,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := CheckVersion(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
-	b.js, err = jetstream.New(b.nc)
-	return err
+	return b.useJetStream()
 }
 
 // CheckVersion returns an [ErrServerTooOld] for a server older than [MinServerVersion]. It compares the numbers before
@@ -115,18 +120,8 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 // JetStream returns the JetStream client, for consumers.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
-// apiPrefix begins the subjects of JetStream's API, with the final dot.
-func (b *Bus) apiPrefix() string {
-	o := b.js.Options()
-	switch {
-	case o.APIPrefix != "":
-		return strings.TrimSuffix(o.APIPrefix, ".") + "."
-	case o.Domain != "":
-		return "$JS." + o.Domain + ".API."
-	default:
-		return jetstream.DefaultAPIPrefix
-	}
-}
+// API returns the subject of a call of JetStream's API, such as STREAM.INFO.ORDERS.
+func (b *Bus) API(name string) string { return jetstream.DefaultAPIPrefix + name }
 
 // Connected reports whether the server can be reached now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }

@@ -105,12 +105,16 @@ func commonOptions(o Options) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			o.denials.clear() // what is still denied is denied again
 			log.Info("NATS reconnected", slog.String("server", nc.ConnectedServerName()))
 		}),
 		nats.ReconnectErrHandler(rarely(func(_ *nats.Conn, err error) {
 			log.Warn("NATS can't be reached", slog.Any("err", err))
 		})),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) && !o.denials.note(err) {
+				return // it was told before
+			}
 			attrs := []any{slog.Any("err", err)}
 			if sub != nil {
 				attrs = append(attrs, slog.String("subject", sub.Subject))

@@ -71,7 +71,8 @@ func (b *Bus) fetch(
 		return err
 	}
 	defer giveBack(sub, answers)
-	if err := b.nc.PublishRequest(b.apiPrefix()+"CONSUMER.MSG.NEXT."+stream+"."+durable, inbox, payload); err != nil {
+	next := b.API("CONSUMER.MSG.NEXT." + stream + "." + durable)
+	if err := b.nc.PublishRequest(next, inbox, payload); err != nil {
 		return err
 	}
 	quiet := time.NewTimer(silence)
@@ -83,6 +84,7 @@ func (b *Bus) fetch(
 		case <-quiet.C:
 			return jetstream.ErrNoHeartbeat
 		case msg := <-answers:
+			b.denials.worked(next)
 			quiet.Reset(silence)
 			if isDelivery(msg) {
 				got++

@@ -28,6 +28,8 @@ type Options struct {
 	Logger  *slog.Logger     // nil: slog.Default
 	Now     func() time.Time // this machine's clock; nil: time.Now
 	Retried func()           // called from any goroutine for each publish that has to be tried again; nil: nobody is told
+
+	denials *denials // what the server has refused this connection; nil: nobody asks
 }
 
 // Embedded reports whether these options run a server in this process.

@@ -79,6 +79,7 @@ func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error
 	if err != nil {
 		return Ack{}, classifyClient(err), err
 	}
+	b.denials.worked(msg.Subject)
 	var resp struct {
 		Error *jetstream.APIError `json:"error"`
 		jetstream.PubAck

@@ -145,11 +145,12 @@ func (b *Bus) StateOf(ctx context.Context, stream, filter string) (jetstream.Str
 func (b *Bus) api(ctx context.Context, name string, header nats.Header, payload []byte, resp any) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	msg := &nats.Msg{Subject: b.apiPrefix() + name, Header: header, Data: payload}
+	msg := &nats.Msg{Subject: b.API(name), Header: header, Data: payload}
 	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return err
 	}
+	b.denials.worked(msg.Subject)
 	return json.Unmarshal(reply.Data, resp)
 }
 

@@ -137,7 +137,7 @@ func (b *Bus) direct(
 		return nil, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // what of the batch is still on its way is dropped
-	if err := b.nc.PublishRequest(b.apiPrefix()+"DIRECT.GET."+stream, inbox, payload); err != nil {
+	if err := b.nc.PublishRequest(b.API("DIRECT.GET."+stream), inbox, payload); err != nil {
 		return nil, err
 	}
 	for {

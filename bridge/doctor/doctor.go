@@ -114,6 +114,7 @@ func (e *examination) checks() []check {
 		{"limits", needsJetStream, nil, e.limits},
 		{"max_payload", needsNATS, nil, e.maxPayload},
 		{"sync", needsNATS, nil, e.syncInterval},
+		{"permissions", needsJetStream, []string{prefix}, e.permissions},
 		{"streams", needsJetStream, streams, e.compareStreams},
 		{"replicas", needsJetStream, []string{prefix, replicas}, e.replicas},
 		{"kling", needsNothing, credentials, e.credentials},

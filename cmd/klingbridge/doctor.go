@@ -152,6 +152,7 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 			Kinds:           s.kinds,
 			Subjects:        s.subjects,
 			StreamReplicas:  s.StreamReplicas,
+			Archive:         s.archive,
 			EventRetention:  s.EventRetention,
 			PublicURL:       s.PublicURL,
 			CallbackSecrets: s.CallbackSecret.Reveal(),
