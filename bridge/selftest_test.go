@@ -12,7 +12,7 @@ import (
 
 func TestSelfTest(t *testing.T) {
 	w := start(t, setup{sim: silent()})
-	b, err := bus.New(w.nc)
+	b, err := bus.New(w.nc, bus.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

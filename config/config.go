@@ -37,6 +37,11 @@ type Config struct {
 	NATSKey      string `env:"NATS_KEY" help:"PEM file of its key"`
 	NATSContext  string `env:"NATS_CONTEXT" help:"name of a context of the nats command line; the variables above win over it"`
 
+	NATSJSDomain    string `env:"NATS_JS_DOMAIN" help:"JetStream domain to keep everything in; empty: the context's, or else the server's own"`
+	NATSJSAPIPrefix string `env:"NATS_JS_API_PREFIX" help:"what JetStream's API is called in place of $JS.API, where an account imports it from another one; not with NATS_JS_DOMAIN"`
+	NATSTLSFirst    bool   `env:"NATS_TLS_FIRST" envDefault:"false" help:"begin with the TLS handshake, which the servers then have to expect (handshake_first)"`
+	NATSInboxPrefix string `env:"NATS_INBOX_PREFIX" help:"what the subjects of answers begin with in place of _INBOX, for users who may not subscribe to all of that"`
+
 	EmbeddedAddr   string        `env:"BRIDGE_EMBEDDED_ADDR" envDefault:"127.0.0.1:4222" help:"where the embedded server listens; port -1: any free one"`
 	DataDir        string        `env:"BRIDGE_DATA_DIR" envDefault:"./data" help:"its store; every acknowledged write is synced to disk"`
 	StreamReplicas int           `env:"BRIDGE_STREAM_REPLICAS" envDefault:"1" help:"replicas of every stream: 1, 3 or 5"`

@@ -16,7 +16,10 @@ import (
 )
 
 var (
-	hostName  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$`)
+	hostName      = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$`)
+	domainName    = regexp.MustCompile(`^[^\s.*>]+$`)
+	subjectPrefix = regexp.MustCompile(`^[^\s.*>]+(\.[^\s.*>]+)*$`)
+
 	namespace = regexp.MustCompile(`^[A-Za-z0-9_-]{0,64}$`)
 )
 
@@ -53,11 +56,36 @@ func (c Config) validateNATS() Faults {
 		f.add("NATS_PASSWORD", "is set, but NATS_USER is not")
 	}
 	f.addPair("NATS_CERT", c.NATSCert, "NATS_KEY", c.NATSKey)
+	f = append(f, c.validateHosted()...)
 	switch {
 	case !slices.Contains([]int{1, 3, 5}, c.StreamReplicas):
 		f.add("BRIDGE_STREAM_REPLICAS", "%d is not 1, 3 or 5", c.StreamReplicas)
 	case c.StreamReplicas > 1 && c.Embedded():
 		f.add("BRIDGE_STREAM_REPLICAS", "%d wants a cluster, but the embedded server is one: set NATS_URL", c.StreamReplicas)
+	}
+	return f
+}
+
+// validateHosted is for what a NATS system of somebody else's may want.
+func (c Config) validateHosted() Faults {
+	var f Faults
+	if c.NATSJSDomain != "" && !domainName.MatchString(c.NATSJSDomain) {
+		f.add("NATS_JS_DOMAIN", "%q is not one subject token (want e.g. hub)", c.NATSJSDomain)
+	}
+	if c.NATSJSAPIPrefix != "" && !subjectPrefix.MatchString(strings.TrimSuffix(c.NATSJSAPIPrefix, ".")) {
+		f.add("NATS_JS_API_PREFIX", "%q is not a subject (want e.g. $JS.kling.API)", c.NATSJSAPIPrefix)
+	}
+	if c.NATSInboxPrefix != "" && !subjectPrefix.MatchString(c.NATSInboxPrefix) {
+		f.add("NATS_INBOX_PREFIX", "%q is not a subject (want e.g. _INBOX_kling)", c.NATSInboxPrefix)
+	}
+	switch {
+	case c.NATSJSAPIPrefix != "" && c.NATSJSDomain != "":
+		f.add("NATS_JS_API_PREFIX", "is set together with NATS_JS_DOMAIN: only one of them can be used")
+	case c.NATSJSAPIPrefix != "" && c.Embedded():
+		f.add("NATS_JS_API_PREFIX", "is not for the embedded server: set NATS_URL")
+	}
+	if c.NATSTLSFirst && c.Embedded() {
+		f.add("NATS_TLS_FIRST", "is not for the embedded server, which has no TLS: set NATS_URL")
 	}
 	return f
 }

@@ -30,15 +30,24 @@ func NewClient(nc *nats.Conn, s Subjects) (*Client, error) {
 	if nc == nil {
 		return nil, errors.New("events client: want a NATS connection")
 	}
-	if s.prefix == "" {
-		return nil, errors.New("events client: want subjects, see DefaultSubjects")
-	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("events client: %w", err)
 	}
+	return NewClientFor(js, s)
+}
+
+// NewClientFor is [NewClient] for a JetStream other than that of the connection's own server: one of another domain, or
+// under another API prefix.
+func NewClientFor(js jetstream.JetStream, s Subjects) (*Client, error) {
+	if js == nil {
+		return nil, errors.New("events client: want JetStream")
+	}
+	if s.prefix == "" {
+		return nil, errors.New("events client: want subjects, see DefaultSubjects")
+	}
 	trace := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
-	return &Client{nc: nc, js: js, subjects: s, trace: trace}, nil
+	return &Client{nc: js.Conn(), js: js, subjects: s, trace: trace}, nil
 }
 
 // Submit stores a request and returns its id. It tries until it has an answer or ctx ends. The trace context in ctx

@@ -31,16 +31,20 @@ type Bus struct {
 	clock    clock
 }
 
-// New uses a connection that stands, and takes it over: [Bus.Close] closes it. What the server denies it is not told of: see
-// [Bus.Denied].
-func New(nc *nats.Conn) (*Bus, error) {
+// New uses a connection that stands and was made with these options, and takes it over: [Bus.Close] closes it. What the
+// server denies it is not told of: see [Bus.Denied].
+func New(nc *nats.Conn, o Options) (*Bus, error) {
 	b := &Bus{nc: nc, denials: newDenials(), retried: func() {}, clock: clock{local: time.Now}}
-	return b, b.useJetStream()
+	return b, b.useJetStream(o)
 }
 
-func (b *Bus) useJetStream() (err error) {
+func (b *Bus) useJetStream(o Options) (err error) {
+	prefix, err := o.apiPrefix()
+	if err != nil {
+		return err
+	}
 	answered := func(subject string, _ []byte, _ nats.Header) { b.denials.worked(subject) }
-	b.js, err = jetstream.New(b.nc, jetstream.WithClientTrace(&jetstream.ClientTrace{ResponseReceived: answered}))
+	b.js, err = jetstream.NewWithAPIPrefix(b.nc, prefix, jetstream.WithClientTrace(&jetstream.ClientTrace{ResponseReceived: answered}))
 	return err
 }
 
@@ -76,7 +80,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := CheckVersion(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
-	return b.useJetStream()
+	return b.useJetStream(o)
 }
 
 // CheckVersion returns an [ErrServerTooOld] for a server older than [MinServerVersion]. It compares the numbers before
@@ -121,7 +125,7 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
 // API returns the subject of a call of JetStream's API, such as STREAM.INFO.ORDERS.
-func (b *Bus) API(name string) string { return jetstream.DefaultAPIPrefix + name }
+func (b *Bus) API(name string) string { return b.js.Options().APIPrefix + name }
 
 // Connected reports whether the server can be reached now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -67,7 +68,7 @@ func waitConnected(ctx context.Context, nc *nats.Conn) error {
 }
 
 func dialOptions(o Options) (url string, opts []nats.Option, err error) {
-	opts = append(commonOptions(o), credentialOptions(o)...)
+	opts = slices.Concat(commonOptions(o), credentialOptions(o), o.clientOptions())
 	if o.Context == "" {
 		return o.URL, opts, nil
 	}
@@ -134,6 +135,18 @@ func rarely(f func(*nats.Conn, error)) func(*nats.Conn, error) {
 			f(nc, err)
 		}
 	}
+}
+
+// clientOptions are what the variables add to a context, and win over it.
+func (o Options) clientOptions() []nats.Option {
+	var opts []nats.Option
+	if o.TLSFirst {
+		opts = append(opts, nats.TLSHandshakeFirst())
+	}
+	if o.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(o.InboxPrefix))
+	}
+	return opts
 }
 
 func credentialOptions(o Options) []nats.Option {

@@ -66,13 +66,14 @@ func startEmbedded(o Options) (*embedded, error) {
 	}
 	e := &embedded{
 		options: server.Options{
-			ServerName: EmbeddedName,
-			Host:       host,
-			Port:       port,
-			JetStream:  true,
-			StoreDir:   filepath.Join(dir, "nats"),
-			SyncAlways: true,
-			NoSigs:     true,
+			ServerName:      EmbeddedName,
+			Host:            host,
+			Port:            port,
+			JetStream:       true,
+			JetStreamDomain: o.JSDomain,
+			StoreDir:        filepath.Join(dir, "nats"),
+			SyncAlways:      true,
+			NoSigs:          true,
 		},
 		logger: o.logger().With(slog.String("component", "nats-server")),
 		dir:    dir,

@@ -20,6 +20,11 @@ type Options struct {
 	Key      string // path of a PEM file
 	Context  string // name of a context of the nats command line
 
+	JSDomain    string // JetStream domain; empty: the context's, or else that of the server
+	JSAPIPrefix string // in place of $JS.API, where an account imports the API under another name; not with JSDomain
+	TLSFirst    bool   // the server wants the TLS handshake before it says anything
+	InboxPrefix string // of the subjects that answers come to; empty: the context's, or else _INBOX
+
 	Name string // of the connection, shown in the server's lists; empty: klingbridge
 
 	EmbeddedAddr string // host:port of the embedded server; port 0: any free one; empty: 127.0.0.1:4222

@@ -53,7 +53,7 @@ func (e *examination) connect(ctx context.Context) []Finding {
 		nc.Close()
 		return fault(e.NATSNamed+": "+err.Error(), "upgrade the NATS server")
 	}
-	if e.bus, err = bus.New(nc); err != nil {
+	if e.bus, err = bus.New(nc, e.NATS); err != nil {
 		nc.Close()
 		return fault(err.Error(), "")
 	}
@@ -136,7 +136,11 @@ func (e *examination) jetStream(ctx context.Context) []Finding {
 			"may this user publish on $JS.API.>, and does the cluster have a leader?")
 	}
 	e.account = account
-	return ok("%d streams, %d consumers, %s stored", account.Streams, account.Consumers, size(account.Store))
+	domain := ""
+	if account.Domain != "" {
+		domain = "domain " + account.Domain + ": "
+	}
+	return ok("%s%d streams, %d consumers, %s stored", domain, account.Streams, account.Consumers, size(account.Store))
 }
 
 // limits warns of those of the account's limits that are nearly used.

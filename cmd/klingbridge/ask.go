@@ -20,7 +20,7 @@ func (p *program) ask(ctx context.Context, f func(*events.Client) error) error {
 		return err
 	}
 	defer nc.Close()
-	client, err := events.NewClient(nc, settings.subjects)
+	client, err := nc.client(settings.subjects)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/events"
@@ -52,14 +51,7 @@ func parseAttachments(list []string, bucket string) ([]attachment, error) {
 func (a attachment) ref() string { return events.ObjectRef(a.bucket, a.name) }
 
 // upload puts the files into their bucket and says so.
-func (p *program) upload(ctx context.Context, nc *nats.Conn, attachments []attachment) error {
-	if len(attachments) == 0 {
-		return nil
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
+func (p *program) upload(ctx context.Context, js jetstream.JetStream, attachments []attachment) error {
 	for _, a := range attachments {
 		size, err := a.upload(ctx, js)
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
@@ -104,7 +103,7 @@ func (p *program) tell(ctx context.Context, dir string, story *story) error {
 
 // demonstration is a running bridge with its simulated Kling and a client.
 type demonstration struct {
-	nc   *nats.Conn
+	nc   *link
 	stop func() error
 }
 
@@ -170,7 +169,7 @@ func (p *program) demoSettings(ctx context.Context) (settings, listeners, error)
 
 // play publishes the requests, follows their events, and says at the end whether each had one completion.
 func (d *demonstration) play(ctx context.Context, story *story) error {
-	client, err := events.NewClient(d.nc, events.DefaultSubjects())
+	client, err := d.nc.client(events.DefaultSubjects())
 	if err != nil {
 		return err
 	}

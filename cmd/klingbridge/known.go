@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -17,7 +14,7 @@ const knownTimeout = time.Second
 
 // findKnown says on stderr when the id is that of an earlier request, for which nothing new is created. The error is
 // one of another kind: its result is surely not what is asked for.
-func (p *program) findKnown(ctx context.Context, nc *nats.Conn, r events.Request, s settings) (bool, error) {
+func (p *program) findKnown(ctx context.Context, nc *link, r events.Request, s settings) (bool, error) {
 	if r.ID == "" {
 		return false, nil
 	}
@@ -41,14 +38,10 @@ func otherKind(earlier events.Event) error {
 
 // lastEvent returns the completion of a request, else its last progress. Where events can't be read, for want of a
 // stream, a permission or time, it finds nothing.
-func lastEvent(ctx context.Context, nc *nats.Conn, s events.Subjects, id string) (ev events.Event, found bool) {
+func lastEvent(ctx context.Context, nc *link, s events.Subjects, id string) (ev events.Event, found bool) {
 	ctx, cancel := context.WithTimeout(ctx, knownTimeout)
 	defer cancel()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return ev, false
-	}
-	stream, err := js.Stream(ctx, s.EventsStream())
+	stream, err := nc.js.Stream(ctx, s.EventsStream())
 	if err != nil {
 		return ev, false
 	}

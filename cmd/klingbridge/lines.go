@@ -44,7 +44,7 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 		return err
 	}
 	defer nc.Close()
-	client, err := events.NewClient(nc, settings.subjects)
+	client, err := nc.client(settings.subjects)
 	if err != nil {
 		return err
 	}

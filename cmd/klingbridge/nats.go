@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/config"
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // connectTimeout is how long a command other than serve waits for NATS: a person is waiting with it.
@@ -33,6 +35,10 @@ func busOptions(s settings) bus.Options {
 		Cert:         s.NATSCert,
 		Key:          s.NATSKey,
 		Context:      s.NATSContext,
+		JSDomain:     s.NATSJSDomain,
+		JSAPIPrefix:  s.NATSJSAPIPrefix,
+		TLSFirst:     s.NATSTLSFirst,
+		InboxPrefix:  s.NATSInboxPrefix,
 		EmbeddedAddr: s.EmbeddedAddr,
 		DataDir:      s.DataDir,
 		Logger:       s.log,
@@ -57,8 +63,25 @@ func whereNATS(o bus.Options) string {
 	return withoutLogins(o.URL)
 }
 
+// link is a connection to the NATS system that the bridge uses, and to the JetStream there that it uses.
+type link struct {
+	*nats.Conn
+	js jetstream.JetStream
+}
+
+func newLink(nc *nats.Conn, o bus.Options) (*link, error) {
+	js, err := bus.NewJetStream(nc, o)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &link{Conn: nc, js: js}, nil
+}
+
+func (l *link) client(s events.Subjects) (*events.Client, error) { return events.NewClientFor(l.js, s) }
+
 // connect reaches the NATS system that the bridge uses. It does not wait for a server that is not up.
-func connect(ctx context.Context, s settings) (*nats.Conn, error) {
+func connect(ctx context.Context, s settings) (*link, error) {
 	embedded := busOptions(s).Embedded()
 	if embedded && portUnknown(s.EmbeddedAddr) {
 		return nil, config.Faults{{
@@ -72,7 +95,7 @@ func connect(ctx context.Context, s settings) (*nats.Conn, error) {
 	if err == nil {
 		var nc *nats.Conn
 		if nc, err = bus.Connect(ctx, opts); err == nil {
-			return nc, nil
+			return newLink(nc, opts)
 		}
 	}
 	if embedded {

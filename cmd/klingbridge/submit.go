@@ -136,7 +136,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 		return err
 	}
 	defer nc.Close()
-	client, err := events.NewClient(nc, settings.subjects)
+	client, err := nc.client(settings.subjects)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
-	if err := p.upload(ctx, nc, attachments); err != nil {
+	if err := p.upload(ctx, nc.js, attachments); err != nil {
 		return err
 	}
 	id, err := p.publish(ctx, client, request, settings)

@@ -76,7 +76,7 @@ func (p *program) watch(ctx context.Context, w watching) error {
 		return err
 	}
 	defer nc.Close()
-	client, err := events.NewClient(nc, settings.subjects)
+	client, err := nc.client(settings.subjects)
 	if err != nil {
 		return err
 	}
