@@ -42,6 +42,8 @@ func TestMetricsInUse(t *testing.T) {
 	for _, args := range [][]string{
 		{"--prompt", "expires, and comes late", "--timeout", "1s"},
 		{"--prompt", "has to wait for its slot"},
+		{"--prompt", "has to wait for it, too"}, // a limit that a task has disproved is unknown until the next refusal
+		{"--prompt", "has to wait for longer"},
 		{"--prompt", "[policy]"},
 	} {
 		if got := execute(t.Context(), environ, "", append([]string{"submit", "text2video"}, args...)...); got.code != 0 {
