@@ -49,7 +49,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.ShutdownTimeout, 20*time.Second)
 	orDefault(&o.AckWait, 20*time.Second)
 	o.Connections = o.Connections.withDefaults()
-	o.Archive.Replicas = o.StreamReplicas
+	o.Archive.Replicas, o.Archive.BucketBytes = o.StreamReplicas, o.StreamMaxBytes.Archive
 	o.Bus.Logger = o.Logger
 	return o
 }

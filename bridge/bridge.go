@@ -143,6 +143,9 @@ func temporary(err error) bool {
 	if _, conflict := errors.AsType[*bus.ConflictError](err); conflict {
 		return false
 	}
+	if _, small := errors.AsType[*AccountError](err); small {
+		return false
+	}
 	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return refused.Code == http.StatusServiceUnavailable || refused.Code == http.StatusRequestTimeout ||
 			refused.ErrorCode == bus.CodeNoPeers ||
@@ -153,8 +156,8 @@ func temporary(err error) bool {
 }
 
 func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error) {
-	o := b.opts
-	if err := provision(ctx, conn, o); err != nil {
+	o, err := provision(ctx, conn, b.opts)
+	if err != nil {
 		return nil, err
 	}
 	if err := conn.SyncClock(ctx, o.Subjects.EventsStream()); err != nil {

@@ -35,6 +35,7 @@ type Options struct {
 	Subjects       events.Subjects // zero: events.DefaultSubjects
 	Namespace      string          // keeps external task ids of deployments apart; empty: generated once, shared by replicas
 	StreamReplicas int             // of every stream; zero: 1
+	StreamMaxBytes StreamSizes     // of the streams; zero: no bound, unless the account demands one
 	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
 
 	CallbackListener net.Listener     // serves nothing but callbacks

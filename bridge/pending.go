@@ -101,6 +101,9 @@ func (l *ledger) intend(ctx context.Context, rec *record, fireAt time.Time) (seq
 	if err != nil {
 		return 0, false, err
 	}
+	if err := l.bus.RoomToBegin(ctx); err != nil {
+		return 0, false, err
+	}
 	bus.GuardSequence(msg, l.subjects.AnythingOf(rec.token()), 0)
 	return l.put(ctx, msg)
 }
@@ -114,6 +117,9 @@ func (l *ledger) claim(ctx context.Context, rec *record, fireAt time.Time, seq u
 	}
 	pool, err := l.pool(rec.Kind)
 	if err != nil {
+		return 0, false, err
+	}
+	if err := l.bus.RoomToBegin(ctx); err != nil {
 		return 0, false, err
 	}
 	bus.GuardSequence(msg, l.subjects.Pending(rec.Kind, string(pool), rec.token()), seq)

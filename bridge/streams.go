@@ -20,16 +20,18 @@ const duplicateWindow = 2 * time.Minute
 type wantedStream struct {
 	config jetstream.StreamConfig
 	prefix string // of subjects that may change from release to release
+	// keeps tells that nothing may be dropped before its time: it is a request, or a guard.
+	keeps bool
 }
 
 func wantedStreams(o Options, maxPayload int64) []wantedStream {
-	s := o.Subjects
+	s, size := o.Subjects, o.StreamMaxBytes
 	own := s.Prefix() + "."
 	all := []wantedStream{
-		{requestsStream(s, o.Kinds, maxPayload), own},
-		{eventsStream(s, o.EventRetention), ""},
-		{deadStream(s, o.EventRetention), ""},
-		{settingsStream(s), ""},
+		{sized(requestsStream(s, o.Kinds, maxPayload), size.Requests, jetstream.DiscardNew), own, true},
+		{sized(eventsStream(s, o.EventRetention), size.Events, jetstream.DiscardOld), "", true},
+		{sized(deadStream(s, o.EventRetention), size.Dead, jetstream.DiscardOld), "", false},
+		{sized(settingsStream(s), size.Settings, jetstream.DiscardNew), "", false},
 	}
 	for i := range all {
 		all[i].config.Replicas = o.StreamReplicas
@@ -38,37 +40,22 @@ func wantedStreams(o Options, maxPayload int64) []wantedStream {
 	return all
 }
 
-// provision creates or checks every stream.
-func provision(ctx context.Context, b *bus.Bus, o Options) error {
+// provision creates or checks every stream, once it is known that the account has room for all of them. It returns the
+// options as they are on that account.
+func provision(ctx context.Context, b *bus.Bus, o Options) (Options, error) {
+	o, err := fitAccount(ctx, b, o)
+	if err != nil {
+		return o, err
+	}
 	for _, want := range wantedStreams(o, b.MaxPayload()) {
+		if state := compare(ctx, b, want); len(state.Bounds) > 0 {
+			return o, state.Err
+		}
 		if err := b.EnsureStream(ctx, want.config, want.prefix); err != nil {
-			return err
+			return o, err
 		}
 	}
-	return nil
-}
-
-// StreamState is how a stream compares with what a bridge with the same options would make of it.
-type StreamState struct {
-	Name     string
-	Subjects []string // as they should be
-	Replicas int      // as they are; 0 where the stream is missing
-	Updates  []string // what the bridge would change, a line for each setting
-	// Err is nil for a stream that is in order, else a [*bus.ConflictError], [jetstream.ErrStreamNotFound] (wrapped) or why
-	// the stream could not be read.
-	Err error
-}
-
-// CompareStreams tells of each stream what the bridge would do with it, and changes nothing.
-func CompareStreams(ctx context.Context, b *bus.Bus, o Options) []StreamState {
-	var states []StreamState
-	for _, want := range wantedStreams(o.withDefaults(), b.MaxPayload()) {
-		have, updates, err := b.CompareStream(ctx, want.config, want.prefix)
-		states = append(states, StreamState{
-			Name: want.config.Name, Subjects: want.config.Subjects, Replicas: have.Replicas, Updates: updates, Err: err,
-		})
-	}
-	return states
+	return o, b.KeepRoom(ctx, o.Subjects.EventsStream(), o.Subjects.Put(""))
 }
 
 // requestRoom is what a request must leave of the largest message: its dead letter has more headers than itself.

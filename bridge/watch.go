@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,7 +112,7 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 			wrong = append(wrong, reason{"nats", err.Error()})
 		}
 	}
-	w.wrong = wrong
+	w.wrong = append(wrong, w.limits(ctx)...)
 	w.bus.RetryDenied(ctx)
 	return nil
 }
@@ -143,6 +144,8 @@ func (w *watch) streams(ctx context.Context) (lost []string, wrong []reason) {
 			lost = append(lost, s.Name)
 		case conflict:
 			wrong = append(wrong, reason{"nats", s.Err.Error()})
+		case len(s.Drift) > 0:
+			wrong = append(wrong, reason{"nats", "stream " + s.Name + ": " + strings.Join(s.Drift, "; ")})
 		case s.Err != nil:
 			w.log.DebugContext(ctx, "look at a stream", slog.String("stream", s.Name), slog.Any("err", s.Err))
 		}
@@ -155,7 +158,7 @@ func (w *watch) restore(ctx context.Context, lost []string) error {
 	w.tell(ctx, []reason{{"nats", fmt.Sprintf("streams have disappeared: %v", lost)}})
 	w.restored()
 	w.suspect(w.bus.Now())
-	if err := provision(ctx, w.bus, w.opts); err != nil {
+	if _, err := provision(ctx, w.bus, w.opts); err != nil {
 		return fmt.Errorf("make streams anew: %w", err)
 	}
 	if err := keepSettings(ctx, w.bus, w.subjects, w.settings); err != nil {

@@ -45,6 +45,7 @@ type Config struct {
 	EmbeddedAddr   string        `env:"BRIDGE_EMBEDDED_ADDR" envDefault:"127.0.0.1:4222" help:"where the embedded server listens; port -1: any free one"`
 	DataDir        string        `env:"BRIDGE_DATA_DIR" envDefault:"./data" help:"its store; every acknowledged write is synced to disk"`
 	StreamReplicas int           `env:"BRIDGE_STREAM_REPLICAS" envDefault:"1" help:"replicas of every stream: 1, 3 or 5"`
+	StreamMaxBytes StreamSizes   `env:"BRIDGE_STREAM_MAX_BYTES" help:"largest size of the streams, of the bucket for attachments and of an archive's: requests=256MiB,events=4GiB,dead=256MiB,settings=1MiB,inputs=1GiB,archive=10GiB; what is left out has none, or the one given here (the archive still none) where the account demands sizes"`
 	SubjectPrefix  string        `env:"BRIDGE_SUBJECT_PREFIX" envDefault:"kling" help:"first tokens of every subject; streams have it in upper case"`
 	EventRetention time.Duration `env:"BRIDGE_EVENT_RETENTION" envDefault:"720h" help:"how long events are kept, and a request id is known; Kling keeps results as long"`
 	Namespace      string        `env:"BRIDGE_NAMESPACE" help:"keeps the tasks of deployments on one Kling account apart; empty: generated once, shared by all replicas"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,6 +15,10 @@ import (
 // ErrNoBridge says that no stream takes what was sent or holds what was asked for: no bridge has run on this NATS
 // system under this prefix, or it does not know the kind.
 var ErrNoBridge = errors.New("no bridge: there is no stream for it")
+
+// ErrFull says that the stream of requests holds as much as it may, and was not given the request. Some of what waits has
+// to become tasks first.
+var ErrFull = errors.New("the stream of requests is full")
 
 // Client submits requests and reads their events. It is a convenience: a bare NATS client can do the same. Its methods
 // may be called concurrently.
@@ -53,7 +58,7 @@ func NewClientFor(js jetstream.JetStream, s Subjects) (*Client, error) {
 // Submit stores a request and returns its id. It tries until it has an answer or ctx ends. The trace context in ctx
 // travels with the request.
 //
-// The error is [ErrNoBridge] where nobody takes requests of this kind. The id is returned with an error too, unless the
+// The error is [ErrNoBridge] where nobody takes requests of this kind, and [ErrFull] where too many wait. The id is returned with an error too, unless the
 // request was not valid: when ctx ended the request may have been stored, and to submit it again with that id is safe.
 func (c *Client) Submit(ctx context.Context, r Request) (id string, err error) {
 	msg, err := r.Msg(c.subjects)
@@ -91,6 +96,9 @@ func (c *Client) tryPublish(ctx context.Context, msg *nats.Msg) error {
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return fmt.Errorf("%w: %w", ErrNoBridge, err)
 	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && full(api) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	return err
 }
 
@@ -106,7 +114,16 @@ func transient(err error) bool {
 		}
 	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code == 503
+	return ok && api.Code == 503 && !full(api)
+}
+
+// codeNotStored is the server's error code for a message that a stream could not store, for any reason.
+const codeNotStored = 10077
+
+// full reports whether a stream that never drops what it has refused a message for want of room.
+func full(err *jetstream.APIError) bool {
+	return err.ErrorCode == codeNotStored &&
+		(strings.Contains(err.Description, "maximum bytes exceeded") || strings.Contains(err.Description, "maximum messages exceeded"))
 }
 
 // hasStream tells a stream without a leader, which is soon elected, from a stream that is not there. What can't be

@@ -20,6 +20,8 @@ type Options struct {
 	ReadTimeout time.Duration
 	// Replicas of a NATS bucket that is made; zero: 1.
 	Replicas int
+	// BucketBytes bounds a NATS bucket that is made; a full one refuses more. Zero: no bound.
+	BucketBytes int64
 }
 
 // InBucket reports whether the archive is a bucket of the NATS system.
@@ -58,7 +60,7 @@ func New(o Options, js jetstream.JetStream) (*Archive, error) {
 	if o.ReadTimeout == 0 {
 		o.ReadTimeout = defaultReadTimeout
 	}
-	store, err := o.Target.open(js, max(o.Replicas, 1))
+	store, err := o.open(js)
 	if err != nil {
 		return nil, fmt.Errorf("archive: %w", err)
 	}

@@ -17,6 +17,7 @@ type natsStore struct {
 	js       jetstream.JetStream
 	bucket   string
 	replicas int
+	maxBytes int64 // zero: no bound
 }
 
 func (s natsStore) put(ctx context.Context, name string, f *download) (string, error) {
@@ -37,7 +38,7 @@ func (s natsStore) open(ctx context.Context) (jetstream.ObjectStore, error) {
 		return bucket, err
 	}
 	return s.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: s.bucket, Description: "klingbridge: files of results", Replicas: s.replicas,
+		Bucket: s.bucket, Description: "klingbridge: files of results", Replicas: s.replicas, MaxBytes: s.maxBytes,
 	})
 }
 

@@ -106,10 +106,11 @@ func (t *Target) readEndpoint(raw string, fault func(string, ...any)) {
 	t.endpoint, t.insecure = u.Host, u.Scheme == "http"
 }
 
-func (t Target) open(js jetstream.JetStream, replicas int) (store, error) {
+func (o Options) open(js jetstream.JetStream) (store, error) {
+	t := o.Target
 	switch t.scheme {
 	case "nats":
-		return natsStore{js: js, bucket: t.bucket, replicas: replicas}, nil
+		return natsStore{js: js, bucket: t.bucket, replicas: max(o.Replicas, 1), maxBytes: o.BucketBytes}, nil
 	case "s3":
 		return newS3Store(t)
 	default:

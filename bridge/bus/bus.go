@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,7 +27,8 @@ type Bus struct {
 	embedded *embedded
 	closing  sync.Once
 	denials  *denials
-	retried  func() // told of each publish that has to be tried again
+	room     atomic.Pointer[room] // nil: no stream is kept from getting full
+	retried  func()               // told of each publish that has to be tried again
 	health   health
 	clock    clock
 }

@@ -79,8 +79,8 @@ func (b *Bus) Stored() time.Time {
 // notePublish follows one try to publish. A refusal by a guard or a message id is a success: the stream has answered. No
 // answer in time is a failure: a store whose disk is full gives none.
 func (b *Bus) notePublish(subject string, ack Ack, err error, began time.Time) {
-	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNoTimer) {
-		return
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNoTimer) || errors.Is(err, ErrFull) {
+		return // a stream that is full is told as that
 	}
 	first, _, _ := strings.Cut(subject, ".")
 	b.health.note("publishing below "+first, err, began)

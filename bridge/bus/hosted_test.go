@@ -134,3 +134,34 @@ func TestEmbeddedDomain(t *testing.T) {
 		t.Errorf("got %+v, %v", account, err)
 	}
 }
+
+// TestStreamIsSized bounds an existing stream, which refuses what is too much from then on and keeps what it has.
+func TestStreamIsSized(t *testing.T) {
+	b := open(t, bustest.Start(t).URL())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	config := jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"put.>"}, Replicas: 1, Duplicates: time.Minute}
+	if err := b.EnsureStream(ctx, config, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range []string{"pub.a", "pub.b", "pub.c"} {
+		if _, err := b.Publish(ctx, message(subject, subject+strings.Repeat("x", 100))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config.MaxBytes, config.Discard = 300, jetstream.DiscardNew
+	_, updates, err := b.CompareStream(ctx, config, "")
+	want := []string{"max_bytes is -1, want 300", "discard is discardold, want discardnew"}
+	if err != nil || !slices.Equal(updates, want) {
+		t.Errorf("%q, %v, want %q", updates, err, want)
+	}
+	if err := b.EnsureStream(ctx, config, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(ctx, message("d", "")); !errors.Is(err, bus.ErrFull) || !strings.Contains(err.Error(), "maximum bytes exceeded") {
+		t.Errorf("publish to a full stream: %v, want ErrFull", err)
+	}
+	if state, err := b.State(ctx, "EVENTS"); err != nil || state.Msgs != 3 {
+		t.Errorf("the stream has %+v, %v", state, err)
+	}
+}

@@ -28,8 +28,9 @@ func (e *ConflictError) Error() string {
 const apiLevel = "4"
 
 // EnsureStream creates the stream, or updates on an existing one the settings that are the bridge's to change: subjects
-// below its own prefix, age, duplicate window, largest message, description, more replicas, and that the first message on
-// a subject stays. Any other difference that matters is a [*ConflictError].
+// below its own prefix, age, duplicate window, largest message, description, more replicas, a size with what happens when
+// it is reached, and that the first message on a subject stays. Any other difference that matters is a [*ConflictError];
+// a size where none is wanted is not one.
 func (b *Bus) EnsureStream(ctx context.Context, want jetstream.StreamConfig, ownPrefix string) error {
 	current, next, err := b.plan(ctx, want, ownPrefix)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -66,6 +67,7 @@ func (b *Bus) CompareStream(
 	diff.check("max_age", current.MaxAge, next.MaxAge)
 	diff.check("duplicate_window", current.Duplicates, next.Duplicates)
 	diff.check("max_msg_size", current.MaxMsgSize, next.MaxMsgSize)
+	diff.check("max_bytes", current.MaxBytes, next.MaxBytes)
 	diff.check("allow_direct", current.AllowDirect, next.AllowDirect)
 	diff.check("discard", current.Discard, next.Discard)
 	diff.check("discard_new_per_subject", current.DiscardNewPerSubject, next.DiscardNewPerSubject)
@@ -95,6 +97,9 @@ func updated(current, want jetstream.StreamConfig) jetstream.StreamConfig {
 	next.Description, next.AllowDirect = want.Description, want.AllowDirect
 	if want.MaxMsgSize > 0 {
 		next.MaxMsgSize = want.MaxMsgSize
+	}
+	if want.MaxBytes > 0 {
+		next.MaxBytes, next.Discard = want.MaxBytes, want.Discard
 	}
 	if want.DiscardNewPerSubject {
 		next.Discard, next.DiscardNewPerSubject = want.Discard, true
@@ -144,7 +149,7 @@ func differences(have, want jetstream.StreamConfig, ownPrefix string) []string {
 	diff.check("retention", have.Retention, want.Retention)
 	diff.check("storage", have.Storage, want.Storage)
 	if !want.DiscardNewPerSubject { // which nothing that is stored can break
-		diff.check("discard", have.Discard, want.Discard)
+		diff.check("discard_new_per_subject", have.DiscardNewPerSubject, false)
 	}
 	diff.check("max_msgs_per_subject", have.MaxMsgsPerSubject, orUnlimited(want.MaxMsgsPerSubject))
 	diff.check("subject_transform", have.SubjectTransform, want.SubjectTransform)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,12 +40,16 @@ var ErrNoTimer = errors.New("not a timer")
 // This is the only place that says what an answer to a publish means.
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	wait := firstRetryWait
+	var last error
 	for {
 		began := time.Now()
 		ack, again, err := b.publishOnce(ctx, msg)
 		b.notePublish(msg.Subject, ack, err, began)
 		if err == nil || again == never {
 			return ack, err
+		}
+		if last == nil || ctx.Err() == nil { // a try that is cut short says less than the one before
+			last = err
 		}
 		pause := jitter(wait)
 		if again == soon {
@@ -54,7 +59,7 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, ErrUnavailable, err)
+			return Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, ErrUnavailable, last)
 		case <-time.After(pause):
 			b.retried()
 		}
@@ -73,6 +78,9 @@ const (
 )
 
 func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
+	if err := b.roomFor(ctx, msg); err != nil {
+		return Ack{}, later, err
+	}
 	tryCtx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	reply, err := b.nc.RequestMsgWithContext(tryCtx, msg)
@@ -117,6 +125,7 @@ const (
 	codeDuplicateInFlight = 10158 // "duplicate message id is in process", seen on replicated streams only
 	codeGuardInFlight     = 10164 // "wrong last sequence" without a number, likewise
 	codeNoTimer           = 10212 // "message schedules invalid scheduler"
+	codeNotStored         = 10077 // for any reason, which only the description tells
 	codeUnavailable       = 503
 )
 
@@ -128,6 +137,8 @@ func classifyServer(err *jetstream.APIError) (Ack, again, error) {
 		return Ack{}, soon, err
 	case err.ErrorCode == codeNoTimer:
 		return Ack{}, never, fmt.Errorf("%w: %w", ErrNoTimer, err)
+	case err.ErrorCode == codeNotStored && strings.HasPrefix(err.Description, "maximum "): // bytes or messages exceeded
+		return Ack{}, never, fmt.Errorf("%w: %w", ErrFull, err)
 	case err.Code == codeUnavailable:
 		return Ack{}, later, err
 	default:

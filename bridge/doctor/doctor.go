@@ -38,8 +38,8 @@ type Finding struct {
 
 // Options says what to examine.
 type Options struct {
-	// Bridge is what serve would run with. Of it Kinds, Subjects, StreamReplicas, EventRetention, PublicURL,
-	// CallbackSecrets and WebhookSecrets are looked at.
+	// Bridge is what serve would run with. Of it Kinds, Subjects, StreamReplicas, StreamMaxBytes, EventRetention, PublicURL,
+	// CallbackSecrets, WebhookSecrets and Archive are looked at.
 	Bridge bridge.Options
 	Kling  kling.Options // Transport is not used
 
@@ -104,14 +104,14 @@ func (e *examination) checks() []check {
 		replicas = "BRIDGE_STREAM_REPLICAS"
 		public   = "BRIDGE_PUBLIC_URL"
 	)
-	streams := []string{prefix, replicas, "BRIDGE_EXTRA_KINDS", "BRIDGE_EVENT_RETENTION"}
+	streams := []string{prefix, replicas, "BRIDGE_EXTRA_KINDS", "BRIDGE_EVENT_RETENTION", "BRIDGE_STREAM_MAX_BYTES"}
 	credentials := []string{
 		"KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_BASE_URL", "BRIDGE_KLING_TIMEOUT",
 	}
 	return []check{
 		e.natsCheck(),
 		{"jetstream", needsNATS, nil, e.jetStream},
-		{"limits", needsJetStream, nil, e.limits},
+		{"limits", needsJetStream, streams, e.limits},
 		{"max_payload", needsNATS, nil, e.maxPayload},
 		{"sync", needsNATS, nil, e.syncInterval},
 		{"permissions", needsJetStream, []string{prefix}, e.permissions},

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 )
 
@@ -26,6 +27,7 @@ const (
 	quiet = 300 * time.Millisecond
 
 	nearlyUsed     = 0.8      // of a limit
+	fewPending     = 20_000   // unacked messages of a consumer, which is what the bridge asks for at most
 	usefulPayload  = 64 << 10 // an event is 2 to 10 KB, more with many results
 	defaultPayload = 1 << 20
 )
@@ -136,6 +138,7 @@ func (e *examination) jetStream(ctx context.Context) []Finding {
 			"may this user publish on $JS.API.>, and does the cluster have a leader?")
 	}
 	e.account = account
+	e.Bridge = e.Bridge.ForAccount(account)
 	domain := ""
 	if account.Domain != "" {
 		domain = "domain " + account.Domain + ": "
@@ -143,8 +146,21 @@ func (e *examination) jetStream(ctx context.Context) []Finding {
 	return ok("%s%d streams, %d consumers, %s stored", domain, account.Streams, account.Consumers, size(account.Store))
 }
 
-// limits warns of those of the account's limits that are nearly used.
-func (e *examination) limits(context.Context) []Finding {
+// limits tells of what the account does not allow that the bridge needs, and warns of what is nearly used.
+func (e *examination) limits(ctx context.Context) []Finding {
+	var findings []Finding
+	for _, problem := range bridge.CheckAccount(ctx, e.bus, e.account, e.Bridge) {
+		findings = append(findings, fault(problem, "raise the JetStream limits of the account: serve does not start")...)
+	}
+	if most := e.account.Limits.MaxAckPending; most > 0 && most < fewPending {
+		findings = append(findings, note(fmt.Sprintf("%d messages of a consumer may be unacked (max_ack_pending)", most),
+			"fewer requests and polls are in hand at once, over all replicas; nothing else changes")...)
+	}
+	return append(findings, e.used(len(findings) == 0)...)
+}
+
+// used warns of those of the account's limits that are nearly used. That there is nothing to warn of is told alone.
+func (e *examination) used(alone bool) []Finding {
 	tiers := e.account.Tiers
 	if len(tiers) == 0 {
 		tiers = map[string]jetstream.Tier{"": e.account.Tier}
@@ -175,7 +191,7 @@ func (e *examination) limits(context.Context) []Finding {
 		}
 	}
 	switch {
-	case len(findings) > 0:
+	case len(findings) > 0 || !alone:
 		return findings
 	case limited:
 		return ok("none of the account's limits is nearly used")

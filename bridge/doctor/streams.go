@@ -22,7 +22,7 @@ func (e *examination) compareStreams(ctx context.Context) []Finding {
 		switch {
 		case isConflict:
 			findings = append(findings, fault(s.Name+" can't be used: "+strings.Join(conflict.Differences, "; "),
-				"move that stream away, or set BRIDGE_SUBJECT_PREFIX to work beside it")...)
+				conflictAdvice(s))...)
 		case errors.Is(s.Err, jetstream.ErrStreamNotFound):
 			taken := e.taken(ctx, s)
 			findings = append(findings, taken...)
@@ -44,6 +44,14 @@ func (e *examination) compareStreams(ctx context.Context) []Finding {
 		findings = append(findings, ok("%s: as they should be", strings.Join(right, ", "))...)
 	}
 	return findings
+}
+
+// conflictAdvice is other advice for a stream of the bridge's own that somebody has bounded.
+func conflictAdvice(s bridge.StreamState) string {
+	if len(s.Bounds) == 0 {
+		return "move that stream away, or set BRIDGE_SUBJECT_PREFIX to work beside it"
+	}
+	return "it loses what was acknowledged: nats stream edit " + s.Name + " --max-msgs=-1 --max-bytes=-1; BRIDGE_STREAM_MAX_BYTES bounds streams without that"
 }
 
 // taken finds a stream that has a subject of a missing one, which could then not be created.

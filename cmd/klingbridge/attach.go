@@ -51,7 +51,13 @@ func parseAttachments(list []string, bucket string) ([]attachment, error) {
 func (a attachment) ref() string { return events.ObjectRef(a.bucket, a.name) }
 
 // upload puts the files into their bucket and says so.
-func (p *program) upload(ctx context.Context, js jetstream.JetStream, attachments []attachment) error {
+func (p *program) upload(ctx context.Context, js jetstream.JetStream, attachments []attachment, maxBytes int64) error {
+	if len(attachments) == 0 {
+		return nil
+	}
+	if err := events.EnsureBucket(ctx, js, attachments[0].bucket, maxBytes); err != nil {
+		return err
+	}
 	for _, a := range attachments {
 		size, err := a.upload(ctx, js)
 		if err != nil {

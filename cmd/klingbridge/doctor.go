@@ -152,6 +152,7 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 			Kinds:           s.kinds,
 			Subjects:        s.subjects,
 			StreamReplicas:  s.StreamReplicas,
+			StreamMaxBytes:  streamSizes(s),
 			Archive:         s.archive,
 			EventRetention:  s.EventRetention,
 			PublicURL:       s.PublicURL,

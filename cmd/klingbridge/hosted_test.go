@@ -160,3 +160,46 @@ func TestTLSFirstAndInboxPrefix(t *testing.T) {
 		t.Error("the server expects no handshake first, so nothing was tested")
 	}
 }
+
+// TestServeTellsOfTheAccount ends with numbers and the name of the setting, and doctor says the same before.
+func TestServeTellsOfTheAccount(t *testing.T) {
+	for limits, says := range map[string]string{
+		"max_streams: 3": "this account allows 3 streams (max_streams), the bridge needs 4",
+		"max_file: 1G, max_bytes_required: true": "this account allows 953.7 MiB of storage (max_file), the streams take 4.501 GiB " +
+			"(requests=256MiB,events=4GiB,dead=256MiB,settings=1MiB): set BRIDGE_STREAM_MAX_BYTES",
+	} {
+		w := hosted(t, "NATS_URL", bustest.Start(t, bustest.Config(t,
+			`accounts: {A: {jetstream: {`+limits+`}, users: [{user: a, password: a}]}}`)).URL(), "NATS_USER", "a", "NATS_PASSWORD", "a")
+		d, got := w.ask()
+		if f, ok := d.find("limits", says); !ok || f.Level != doctor.Fault || d.Faults != 1 {
+			t.Errorf("doctor:\n%s", got.stdout)
+		}
+		if got := execute(t.Context(), w.environ, "", "serve"); got.code != 1 || !strings.Contains(got.stderr, says) {
+			t.Errorf("serve: exit %d, %s", got.code, got.stderr)
+		}
+	}
+}
+
+// TestDoctorOnABoundedStream advises what keeps the messages.
+func TestDoctorOnABoundedStream(t *testing.T) {
+	w := hosted(t, "NATS_URL", bustest.Start(t).URL())
+	w.provision()
+	js := w.jetStream()
+	s, err := js.Stream(t.Context(), "KLING_REQUESTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := s.CachedInfo().Config
+	config.MaxMsgs = 20
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	d, got := w.ask()
+	f, ok := d.find("streams", "KLING_REQUESTS can't be used: max_msgs is 20 with discard old")
+	if !ok || f.Level != doctor.Fault || !strings.Contains(f.Advice, "nats stream edit KLING_REQUESTS --max-msgs=-1") {
+		t.Errorf("doctor:\n%s", got.stdout)
+	}
+	if got := execute(t.Context(), w.environ, "", "serve"); got.code != 1 || !strings.Contains(got.stderr, "max_msgs is 20 with discard old") {
+		t.Errorf("serve: exit %d, %s", got.code, got.stderr)
+	}
+}

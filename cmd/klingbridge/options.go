@@ -26,6 +26,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		Subjects:       s.subjects,
 		Namespace:      s.Namespace,
 		StreamReplicas: s.StreamReplicas,
+		StreamMaxBytes: streamSizes(s),
 		EventRetention: s.EventRetention,
 
 		AdminHosts:      adminHosts(s),
@@ -73,6 +74,14 @@ func klingOptions(s settings) kling.Options {
 			SecretKey: s.KlingSecretKey.Reveal(),
 		},
 		Timeout: s.KlingTimeout,
+	}
+}
+
+func streamSizes(s settings) bridge.StreamSizes {
+	size := s.StreamMaxBytes
+	return bridge.StreamSizes{
+		Requests: size["requests"], Events: size["events"], Dead: size["dead"], Settings: size["settings"],
+		Archive: size["archive"],
 	}
 }
 

@@ -144,7 +144,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
-	if err := p.upload(ctx, nc.js, attachments); err != nil {
+	if err := p.upload(ctx, nc.js, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
 		return err
 	}
 	id, err := p.publish(ctx, client, request, settings)
