@@ -47,7 +47,6 @@ type callers struct {
 	closed chan struct{}
 	close  func()        // may be called twice
 	left   chan struct{} // is signalled when somebody has
-	unread chan struct{} // holds one for each of whom nothing was read yet
 
 	mu        sync.Mutex
 	strangers list.List // of *caller, in the order in which they came
@@ -62,20 +61,14 @@ func newCallers(l net.Listener, limits ConnectionLimits, log *slog.Logger) *call
 	return &callers{
 		Listener: l, limits: limits, log: log, bySite: map[netip.Addr]int{},
 		closed: closed, close: sync.OnceFunc(func() { close(closed) }), left: make(chan struct{}, 1),
-		unread: make(chan struct{}, maxUnread),
 	}
 }
-
-// maxUnread bounds how far accepting is ahead of reading. Where thousands come at once, to a machine that has much else to
-// do, somebody whose request is there already would otherwise have to give way before it is looked at.
-const maxUnread = 64
 
 // caller is one connection.
 type caller struct {
 	net.Conn
-	all   *callers
-	site  netip.Addr
-	begin sync.Once // of reading
+	all  *callers
+	site netip.Addr
 
 	// Guarded by callers.mu.
 	place   *list.Element // nil: closed
@@ -86,10 +79,8 @@ type caller struct {
 
 // Accept implements [net.Listener]. Others give way to who comes.
 func (cs *callers) Accept() (net.Conn, error) {
-	cs.unread <- struct{}{}
 	conn, err := cs.Listener.Accept()
 	if err != nil {
-		<-cs.unread
 		return nil, err
 	}
 	c := &caller{Conn: conn, all: cs, site: siteOf(conn.RemoteAddr())}
@@ -102,7 +93,6 @@ func (cs *callers) Accept() (net.Conn, error) {
 		case <-time.After(wait):
 		case <-cs.left:
 		case <-cs.closed:
-			c.isRead()
 			_ = conn.Close() // it was not served
 			return nil, net.ErrClosed
 		}
@@ -201,17 +191,8 @@ func (c *caller) expire() {
 	}
 }
 
-// Read implements [net.Conn].
-func (c *caller) Read(data []byte) (int, error) {
-	c.isRead()
-	return c.Conn.Read(data)
-}
-
-func (c *caller) isRead() { c.begin.Do(func() { <-c.all.unread }) }
-
 // Close implements [net.Conn]. It may be called more than once, as that of any connection.
 func (c *caller) Close() error {
-	c.isRead()
 	if !c.leave(func() bool { return true }) {
 		return net.ErrClosed
 	}

@@ -68,7 +68,9 @@ func (p *persistent) callBack(task klingtest.TaskView, wantReused bool) {
 // TestStrangersGiveWay fills the callback listener again and again with connections that prove nothing and stay. Recorded:
 // 2,100 of the second kind, or of the third over TLS, and no callback got through any more.
 func TestStrangersGiveWay(t *testing.T) {
-	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: few()}})
+	limits := few()
+	limits.PerAddress = 1000
+	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: limits}})
 	task := w.task("text2video", "besieged")
 	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
 	kling := w.persistent()
@@ -83,7 +85,7 @@ func TestStrangersGiveWay(t *testing.T) {
 		"wrong URL":        "GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /callbacks/x/y/z HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
 	} {
 		var opened []net.Conn
-		for range 3 * few().Total {
+		for range 3 * limits.Total {
 			conn := w.stranger()
 			opened = append(opened, conn)
 			if _, err := io.WriteString(conn, sent); err != nil {

@@ -36,7 +36,7 @@ func (s *site) expect(cookie string, status int, open bool) {
 	s.t.Helper()
 	header := map[string]string{"Cookie": cookie}
 	if resp := send(s.t, "GET", s.url+"/api/dead", header, ""); resp.status != status {
-		s.t.Errorf("a question: status %d, want %d", resp.status, status)
+		s.t.Fatalf("a question: status %d, want %d", resp.status, status)
 	}
 	if status != http.StatusOK {
 		if resp := send(s.t, "GET", s.url+"/api/live", header, ""); resp.status != status {
