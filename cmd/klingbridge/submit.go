@@ -125,6 +125,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if _, err := request.Msg(settings.subjects); err != nil {
 		return usageError{err}
 	}
+	p.warnOfModels(settings.kinds, request)
 	if s.download != "" {
 		if err := writable(s.download); err != nil {
 			return err
@@ -139,7 +140,6 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
-	p.warnOfModels(settings.kinds, request)
 	known, err := p.findKnown(ctx, nc, request, settings)
 	if err != nil {
 		return err
