@@ -49,6 +49,9 @@ const (
 	// windowStep is after how many tasks that Kling took one more create may be unanswered: a limit is found with about an
 	// eighth of it in refusals.
 	windowStep = 8
+	// tryStep is how many tasks have to begin before a full pool or model is tried again that refused a try, unless
+	// maxProbeWait has passed.
+	tryStep = 16
 	// A pool that is full is tried with one more now and then: plans grow, and tasks of other programs on the same
 	// account end unseen. Each refusal doubles the wait.
 	firstProbeWait = time.Second

@@ -53,7 +53,7 @@ func (c *ceiling) learn(limit int, now time.Time) {
 // due reports whether it is time to try a full ceiling with one more. After a try that was refused, tasks have to begin
 // meanwhile, or maxProbeWait has to pass: where tasks are long, tries are not to be many for each.
 func (c *ceiling) due(now time.Time) bool {
-	busy := c.probeWait == firstProbeWait || c.since >= windowStep
+	busy := c.probeWait == firstProbeWait || c.since >= tryStep
 	return !now.Before(c.probeAt) && (busy || !now.Before(c.probed.Add(maxProbeWait)))
 }
 

@@ -255,3 +255,35 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 		}
 	})
 }
+
+// TestTriesOfAFullPool has a full pool be tried: soon after it was found full, and after a refused try only once tasks have
+// begun meanwhile or a minute has passed.
+func TestTriesOfAFullPool(t *testing.T) {
+	of, now := need{n: 1, model: "a"}, time.Now()
+	for _, c := range []struct {
+		tasks int // that begin after the refused try
+		after time.Duration
+		want  bool
+	}{
+		{0, maxProbeWait / 2, false},
+		{tryStep - 1, maxProbeWait / 2, false},
+		{tryStep, maxProbeWait / 2, true},
+		{0, maxProbeWait, true},
+	} {
+		s := newSlots(0)
+		s.refused("found full", of, now)
+		tried := now.Add(firstProbeWait)
+		if !s.reserve("try", of, tried).ok {
+			t.Fatal("a pool that was found full is not tried soon")
+		}
+		s.refused("try", of, tried)
+		s.limit, s.refusals = c.tasks, map[string]int{"a": c.tasks}
+		for i := range c.tasks {
+			s.reserve(fmt.Sprint(i), of, tried)
+			s.accepted(fmt.Sprint(i))
+		}
+		if got := s.reserve("again", of, tried.Add(c.after)); got.ok != c.want {
+			t.Errorf("%d tasks and %s after a refused try it is tried again: %v, want %v", c.tasks, c.after, got.ok, c.want)
+		}
+	}
+}
