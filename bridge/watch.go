@@ -112,7 +112,7 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 			wrong = append(wrong, reason{"nats", err.Error()})
 		}
 	}
-	w.wrong = append(wrong, w.limits(ctx)...)
+	w.wrong = slices.Concat(wrong, w.limits(ctx))
 	w.bus.RetryDenied(ctx)
 	return nil
 }
