@@ -51,9 +51,10 @@ func (c *ceiling) learn(limit int, now time.Time) {
 }
 
 // due reports whether it is time to try a full ceiling with one more. After a try that was refused, tasks have to begin
-// meanwhile, or maxProbeWait has to pass: where tasks are long, tries are not to be many for each.
+// meanwhile, or maxProbeWait has to pass: where tasks are long, tries are not to be many for each. None can begin where
+// nothing is held: what is in the way is tasks of other programs, or of requests that have expired.
 func (c *ceiling) due(now time.Time) bool {
-	busy := c.probeWait == firstProbeWait || c.since >= tryStep
+	busy := c.probeWait == firstProbeWait || c.since >= tryStep || c.held == 0
 	return !now.Before(c.probeAt) && (busy || !now.Before(c.probed.Add(maxProbeWait)))
 }
 
