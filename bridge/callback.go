@@ -322,14 +322,15 @@ func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) 
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
 	}
-	if rec.State == "" {
+	if rec.State == "" || rec.ExternalTaskID == "" {
 		return lr.unheardOf(ctx, rec, cb, task)
 	}
 	return rec, outcomeTaken, nil
 }
 
-// unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, and the task
-// has an external id that was neither derived for it nor brought along by it.
+// unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, or it has
+// ended before it was sent as far as is known, and the task has an external id that was neither derived for it nor brought
+// along by it.
 func (lr *liveReceiver) unheardOf(ctx context.Context, rec *record, cb callback, task kling.Task) (*record, outcome, error) {
 	if task.ExternalID == "" || task.ExternalID == lr.namer.externalID(cb.token) {
 		return rec, outcomeTaken, nil
@@ -339,7 +340,7 @@ func (lr *liveReceiver) unheardOf(ctx context.Context, rec *record, cb callback,
 	case err != nil:
 		return nil, outcomeUnavailable, err
 	case !noted && events.Token(task.ExternalID) != cb.token:
-		return nil, outcomeContradicting, errors.New("nothing is known of the request, and the task's external id is none of its own")
+		return nil, outcomeContradicting, errors.New("no task is known of the request, and the task's external id is none of its own")
 	default:
 		return rec, outcomeTaken, nil
 	}

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // TestCallbackOfAnotherDeployment sends the callbacks of one deployment to another that shares its callback secret, as a
@@ -54,4 +56,38 @@ func TestCallbackOfAnUnknownTask(t *testing.T) {
 	if n := w.count("KLING_EVENTS", "kling.completion.>"); n != 0 {
 		t.Errorf("%d completions, want none", n)
 	}
+}
+
+// TestCallbackBesideTheEnd reports on the URL of a request that has expired while it seemed never sent, as something before
+// Kling had refused what Kling answered. Only its own task is taken for late.
+func TestCallbackBesideTheEnd(t *testing.T) {
+	w, e := behindEdge(t, setup{sim: silent()})
+	e.set(func(r *http.Request, _ string) *page {
+		if r.Method == http.MethodPost {
+			return &page{403, html404}
+		}
+		return nil
+	})
+	e.mu.Lock()
+	e.late = true
+	e.mu.Unlock()
+	id := w.request(events.Request{
+		Kind: "text2video", ID: "expired", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
+	})
+	if ev := w.await(id); ev.Status != events.StatusExpired || ev.ExternalTaskID != "" {
+		t.Fatalf("got %+v", ev)
+	}
+	task := w.sim.Tasks()[0]
+	other := task
+	other.ExternalID = "somebody-elses"
+	if status := w.post(task.CallbackURL, v1Body(other, "succeed")); status != http.StatusConflict {
+		t.Errorf("another task is answered %d, want 409", status)
+	}
+	if n := w.count("KLING_EVENTS", "kling.late.>"); n != 0 {
+		t.Errorf("%d late events", n)
+	}
+	if status := w.post(task.CallbackURL, v1Body(task, "succeed")); status != http.StatusOK {
+		t.Errorf("its task is answered %d, want 200", status)
+	}
+	w.eventually("the result is late", func() bool { return w.count("KLING_EVENTS", "kling.late.*.succeed.expired") == 1 })
 }
