@@ -341,6 +341,9 @@ func (s *stage) judgeCompletion(token string, asked *asked, ev events.Event, tas
 	if waited := ev.CompletedAt.Sub(ev.RequestedAt.Time); ev.Status == events.StatusExpired && waited < hurry {
 		s.blame(truth, "%s expired after %s", token, waited)
 	}
+	if r := ev.Result; ev.Status == events.StatusSucceed && (r == nil || len(r.Videos)+len(r.Audios)+len(r.Files) == 0) {
+		s.blame(truth, "%s is completed without a result", token)
+	}
 	if len(tasks) != 1 {
 		if ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed {
 			s.blame(truth, "%s is completed as %s with %d tasks", token, ev.Status, len(tasks))
