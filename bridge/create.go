@@ -244,7 +244,10 @@ func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error
 	case kling.ActionLookup:
 		c.log.WarnContext(ctx, "outcome of the create call is unknown", append(j.attrs(), slog.Any("err", failure))...)
 		if failure.Foreign {
-			j.refusal, j.foreignClaim = c.foreign(j, failure), j.rec.Claim
+			j.refusal = c.foreign(j, failure)
+		}
+		if failure.Foreign || failure.Code == codeMaintenance {
+			j.answeredClaim = j.rec.Claim
 		}
 		return c.unknown(ctx, j)
 	default:
@@ -262,8 +265,12 @@ func (c *creator) refuse(ctx context.Context, j *job, why *events.Error) (verdic
 	return c.unknown(ctx, j)
 }
 
-// codeBadValue is Kling's code for a bad value, which a reused external task id is.
-const codeBadValue = 1201
+const (
+	// codeBadValue is Kling's code for a bad value, which a reused external task id is.
+	codeBadValue = 1201
+	// codeMaintenance is Kling's code while it is under maintenance (its error code page, 2026-10).
+	codeMaintenance = 5001
+)
 
 // submitted stores the task id, tells the world and acks the request, in this order.
 func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdict, error) {

@@ -42,22 +42,23 @@ type job struct {
 	foreign   int       // answers in a row that were not Kling's, of those that tell something
 	foreignAt time.Time // the first of them
 
-	foreignClaim string        // the claim of a send that something before Kling has answered
-	lostSends    bool          // the last word on what became of its sends was spoken
-	refusedClaim string        // the claim of a send that certainly made no task, after one of unknown outcome
-	unknownAt    time.Time     // when a send ended with an unknown outcome
-	lookups      int           // since then
-	refusal      *events.Error // why the request is rejected should Kling not know its task
+	answeredClaim string        // the claim of a send that something before Kling has answered, or Kling's maintenance
+	lostSends     bool          // the last word on what became of its sends was spoken
+	refusedClaim  string        // the claim of a send that certainly made no task, after one of unknown outcome
+	unknownAt     time.Time     // when a send ended with an unknown outcome
+	lookups       int           // since then
+	refusal       *events.Error // why the request is rejected should Kling not know its task
 }
 
 // InProgress implements inHand.
 func (j *job) InProgress() error { return j.msg.InProgress() }
 
 // certain counts the sends of a job's record that nothing says were lost on their way back: they made no task for certain,
-// were answered by something before Kling, or were claimed by a replica that died, mostly before it sent anything.
+// were answered by something before Kling or by Kling's maintenance, or were claimed by a replica that died, mostly before it
+// sent anything.
 func (j *job) certain() int {
 	takenOver := j.unknownAt.IsZero()
-	if takenOver || j.rec.Claim == j.refusedClaim || j.rec.Claim == j.foreignClaim {
+	if takenOver || j.rec.Claim == j.refusedClaim || j.rec.Claim == j.answeredClaim {
 		return j.rec.Certain + 1
 	}
 	return j.rec.Certain

@@ -66,6 +66,22 @@ func TestClaimsOfTheDead(t *testing.T) {
 	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.claimed") == 1 })
 }
 
+// TestMaintenanceIsNoLostAnswer has creates meet Kling's maintenance again and again, while its query works: the request
+// outlasts it.
+func TestMaintenanceIsNoLostAnswer(t *testing.T) {
+	w, e := behindEdge(t, setup{sim: silent(), bridge: bridge.Options{LookupWindow: 100 * time.Millisecond}})
+	e.set(func(r *http.Request, _ string) *page {
+		if r.Method == http.MethodPost {
+			return &page{503, `{"code":5001,"message":"Server under maintenance"}`}
+		}
+		return nil
+	})
+	w.submit("patient", "a")
+	w.eventually("it was sent five times", func() bool { return len(e.creates()) >= 5 })
+	e.set(nil)
+	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.patient") == 1 })
+}
+
 // TestDenialThatIsNoProof has the query deny a task that Kling is known to have made: what it denies is not sent again.
 func TestDenialThatIsNoProof(t *testing.T) {
 	w, e := behindEdge(t, setup{
