@@ -210,10 +210,18 @@ func (s *stage) settle() {
 	s.sim.Close() // there is no further callback
 }
 
-// left lists what is still to be done.
+// left lists what is still to be done. The callbacks come first: what one has led to is stored once it is answered.
 func (s *stage) left() []string {
 	var left []string
 	todo := func(subject string) { left = append(left, subject) }
+	for _, task := range s.sim.Tasks() {
+		times := 1 + s.messageOf(task).wish.callback(true).Repeat
+		s.mu.Lock()
+		if s.endings[task.ID] < times {
+			todo("the last callback of " + tokenOf(task))
+		}
+		s.mu.Unlock()
+	}
 	ended := map[string]bool{}
 	errs := []error{
 		s.bus.Subjects(s.ctx, s.subjects.RequestsStream(), s.subjects.AllRequests(), todo),
@@ -230,14 +238,6 @@ func (s *stage) left() []string {
 		if !ended[token] {
 			todo(token + " without a completion")
 		}
-	}
-	for _, task := range s.sim.Tasks() {
-		times := 1 + s.messageOf(task).wish.callback(true).Repeat
-		s.mu.Lock()
-		if s.endings[task.ID] < times {
-			todo("the last callback of " + tokenOf(task))
-		}
-		s.mu.Unlock()
 	}
 	return left
 }
