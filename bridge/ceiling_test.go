@@ -256,8 +256,8 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 	})
 }
 
-// TestTriesOfAFullPool has a full pool be tried: soon after it was found full, and after a refused try only once tasks have
-// begun meanwhile or a minute has passed.
+// TestTriesOfAFullPool has a pool that is full with a long task be tried: soon after it was found full, and after a refused
+// try only once tasks have begun meanwhile or a minute has passed.
 func TestTriesOfAFullPool(t *testing.T) {
 	of, now := need{n: 1, model: "a"}, time.Now()
 	for _, c := range []struct {
@@ -271,13 +271,15 @@ func TestTriesOfAFullPool(t *testing.T) {
 		{0, maxProbeWait, true},
 	} {
 		s := newSlots(0)
+		s.reserve("long", of, now)
+		s.accepted("long")
 		s.refused("found full", of, now)
 		tried := now.Add(firstProbeWait)
 		if !s.reserve("try", of, tried).ok {
 			t.Fatal("a pool that was found full is not tried soon")
 		}
 		s.refused("try", of, tried)
-		s.limit, s.refusals = c.tasks, map[string]int{"a": c.tasks}
+		s.limit, s.refusals = 1+c.tasks, map[string]int{"a": 1 + c.tasks}
 		for i := range c.tasks {
 			s.reserve(fmt.Sprint(i), of, tried)
 			s.accepted(fmt.Sprint(i))
