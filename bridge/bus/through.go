@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -21,8 +22,11 @@ type Selection struct {
 var errGap = errors.New("a message was lost on its way")
 
 const (
-	readAhead     = 256         // messages
-	readAheadBare = 4 << 10     // messages without data
+	readBatch     = 256              // messages
+	readBatchBare = 4 << 10          // messages without data
+	readWait      = 2 * time.Second  // for a batch that is there
+	readPatience  = 10 * time.Second // in which some batch has to come
+	readPause     = 20 * time.Millisecond
 	consumerIdle  = time.Minute // after which the server deletes a consumer that could not be deleted
 )
 
@@ -40,36 +44,83 @@ func (b *Bus) ReadThrough(ctx context.Context, stream string, s Selection, yield
 		return err
 	}
 	defer b.deleteConsumer(ctx, stream, consumer.CachedInfo().Name)
-	if consumer.CachedInfo().NumPending == 0 {
+	r := reading{consumer: consumer, pending: consumer.CachedInfo().NumPending, batch: readBatch, yield: yield}
+	if s.HeadersOnly {
+		r.batch = readBatchBare
+	}
+	for last := time.Now(); r.pending > 0; {
+		before := r.delivered
+		if err := r.next(ctx, b, stream); err != nil {
+			return err
+		}
+		if r.delivered > before {
+			last = time.Now()
+		} else if time.Since(last) > readPatience {
+			return jetstream.ErrNoHeartbeat
+		}
+	}
+	return nil
+}
+
+// reading is one reading of a stream, a batch at a time.
+type reading struct {
+	consumer  jetstream.Consumer
+	pending   uint64 // messages that are still to come
+	delivered uint64
+	batch     int
+	yield     func(*Message)
+}
+
+// next reads a batch. The first pulls from a new consumer of a cluster may get lost: other servers learn of it a moment
+// after the client does.
+func (r *reading) next(ctx context.Context, b *Bus, stream string) error {
+	before, n := r.delivered, min(uint64(r.batch), r.pending)
+	var failed error
+	err := b.fetch(ctx, stream, r.consumer.CachedInfo().Name, int(n), readWait, func(msg jetstream.Msg) {
+		if failed == nil {
+			failed = r.take(msg)
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case failed != nil:
+		return failed
+	case errors.Is(err, nats.ErrNoResponders):
+		return rest(ctx, readPause)
+	case err != nil && !errors.Is(err, jetstream.ErrNoHeartbeat):
+		return err
+	case r.delivered > before:
 		return nil
 	}
-	ahead := readAhead
-	if s.HeadersOnly {
-		ahead = readAheadBare
+	info, err := r.consumer.Info(ctx) // what was there may have been deleted
+	if err == nil {
+		r.pending = info.NumPending
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(ahead))
+	return err
+}
+
+func (r *reading) take(msg jetstream.Msg) error {
+	meta, err := msg.Metadata()
 	if err != nil {
 		return err
 	}
-	defer messages.Stop()
-	for delivered := uint64(1); ; delivered++ {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return err
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		if meta.Sequence.Consumer != delivered {
-			return errGap
-		}
-		yield(&Message{
-			Subject: msg.Subject(), Seq: meta.Sequence.Stream, Header: msg.Headers(), Data: msg.Data(), Time: meta.Timestamp,
-		})
-		if meta.NumPending == 0 {
-			return nil
-		}
+	if r.delivered++; meta.Sequence.Consumer != r.delivered {
+		return errGap
+	}
+	r.pending = meta.NumPending
+	r.yield(&Message{
+		Subject: msg.Subject(), Seq: meta.Sequence.Stream, Header: msg.Headers(), Data: msg.Data(), Time: meta.Timestamp,
+	})
+	return nil
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }
 
