@@ -51,8 +51,6 @@ const (
 	probeTime = 2 * time.Second
 	// restartPause is the least time between two restarts of the embedded server.
 	restartPause = 15 * time.Second
-	// maxClockOffset is how far two clocks may be apart before it is told.
-	maxClockOffset = 2 * time.Second
 )
 
 // run watches until ctx ends. The error is for what a restart of the process may mend.
@@ -226,14 +224,8 @@ func (w *watch) warnings() []reason {
 	if w.bus == nil {
 		return nil
 	}
-	offset := w.bus.ClockOffset()
-	if offset.Abs() <= maxClockOffset {
-		return nil
+	if apart := ClocksApart(w.bus.ClockOffset()); apart != "" {
+		return []reason{{"clock", apart + ", by which the bridge goes: synchronise both (NTP)"}}
 	}
-	where := "behind"
-	if offset < 0 {
-		where = "ahead of"
-	}
-	return []reason{{"clock", fmt.Sprintf("this machine's clock is %s %s the NATS server's, by which the bridge goes: synchronise both (NTP)",
-		offset.Abs().Round(100*time.Millisecond), where)}}
+	return nil
 }

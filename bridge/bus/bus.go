@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,7 +35,7 @@ type Bus struct {
 // New uses a connection that stands and was made with these options, and takes it over: [Bus.Close] closes it. What the
 // server denies it is not told of: see [Bus.Denied].
 func New(nc *nats.Conn, o Options) (*Bus, error) {
-	b := &Bus{nc: nc, denials: newDenials(), retried: func() {}, clock: clock{local: time.Now}}
+	b := &Bus{nc: nc, denials: newDenials(), retried: func() {}, clock: newClock(o)}
 	return b, b.useJetStream(o)
 }
 
@@ -52,11 +51,8 @@ func (b *Bus) useJetStream(o Options) (err error) {
 
 // Open connects to NATS, or starts the embedded server and connects to it. It waits for the server until ctx ends.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := &Bus{denials: newDenials(), retried: o.Retried, clock: clock{local: o.Now}}
+	b := &Bus{denials: newDenials(), retried: o.Retried, clock: newClock(o)}
 	o.denials = b.denials
-	if b.clock.local == nil {
-		b.clock.local = time.Now
-	}
 	if b.retried == nil {
 		b.retried = func() {}
 	}

@@ -18,6 +18,13 @@ type clock struct {
 	offset time.Duration // of the server's clock from the local one
 }
 
+func newClock(o Options) clock {
+	if o.Now == nil {
+		return clock{local: time.Now}
+	}
+	return clock{local: o.Now}
+}
+
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

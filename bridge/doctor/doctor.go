@@ -117,6 +117,7 @@ func (e *examination) checks() []check {
 		{"permissions", needsJetStream, []string{prefix}, e.permissions},
 		{"streams", needsJetStream, streams, e.compareStreams},
 		{"replicas", needsJetStream, []string{prefix, replicas}, e.replicas},
+		{"nats clock", needsJetStream, streams, e.natsClock},
 		{"kling", needsNothing, credentials, e.credentials},
 		{"clock", needsNothing, nil, e.clock},
 		{"webhook", needsNothing, []string{"KLING_WEBHOOK_SECRET"}, e.webhook},
