@@ -63,13 +63,54 @@ func createBucket(ctx context.Context, js jetstream.JetStream, bucket string, ma
 // Attach puts what r yields into a NATS Object Store bucket and returns the reference to it, which goes into a
 // request's body in place of base64: inputs may be larger than a NATS message. What the bucket already has under that
 // name is replaced. A bucket that does not exist is made as by [EnsureBucket] without a bound.
+//
+// A server that has too much in hand refuses what comes (429, error code 10167). Attach then begins anew, some 20 times
+// with growing waits unless ctx ends before, where r is an [io.Seeker], such as a file.
 func Attach(ctx context.Context, js jetstream.JetStream, bucket, name string, r io.Reader) (ref string, err error) {
+	rewind := rewinding(r)
+	for try := 1; ; try++ {
+		err = put(ctx, js, bucket, name, r)
+		if err == nil {
+			return ObjectRef(bucket, name), nil
+		}
+		refused, ok := errors.AsType[*jetstream.APIError](err)
+		if !ok || !tooMany(refused) || try == maxPuts || rewind() != nil || wait(ctx, putWait(try)) != nil {
+			return "", fmt.Errorf("attach %s: %w", name, err)
+		}
+	}
+}
+
+func put(ctx context.Context, js jetstream.JetStream, bucket, name string, r io.Reader) error {
 	store, err := openBucket(ctx, js, bucket, 0)
 	if err != nil {
-		return "", fmt.Errorf("attach %s: %w", name, err)
+		return err
 	}
 	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: name}, r); err != nil {
-		return "", fmt.Errorf("attach %s: bucket %s: %w", name, bucket, err)
+		return fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	return ObjectRef(bucket, name), nil
+	return nil
+}
+
+const (
+	maxPuts    = 20
+	maxPutWait = 2 * time.Second
+)
+
+// putWait is the wait after the n-th try.
+func putWait(n int) time.Duration { return min(retryWait<<min(n-1, 10), maxPutWait) }
+
+// rewinding returns what takes r back to where it stands now.
+func rewinding(r io.Reader) func() error {
+	seeker, ok := r.(io.Seeker)
+	if !ok {
+		return func() error { return errors.ErrUnsupported }
+	}
+	from, err := seeker.Seek(0, io.SeekCurrent)
+	return func() error {
+		if err != nil { // a pipe
+			return err
+		}
+		_, err := seeker.Seek(from, io.SeekStart)
+		return err
+	}
 }

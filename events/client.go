@@ -114,8 +114,11 @@ func transient(err error) bool {
 		}
 	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code == 503 && !full(api)
+	return ok && (api.Code == 503 && !full(api) || tooMany(api))
 }
+
+// tooMany reports whether the server has more in hand for a stream than it keeps: "too many requests", error code 10167.
+func tooMany(err *jetstream.APIError) bool { return err.Code == 429 }
 
 // codeNotStored is the server's error code for a message that a stream could not store, for any reason.
 const codeNotStored = 10077

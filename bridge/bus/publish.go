@@ -19,6 +19,9 @@ type Ack struct {
 	// Stored tells that this publish stored the message. When it is false the publish was refused because its guard or
 	// its message id found an earlier one: by somebody else, or by an earlier try of this publish whose ack was lost.
 	Stored bool
+	// Duplicate is the sequence at which a message with the same id was stored within the stream's duplicate window, and
+	// may be gone by now; zero: the publish was not refused for that.
+	Duplicate uint64
 }
 
 const (
@@ -102,7 +105,7 @@ func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error
 		return Ack{}, later, errors.New("answer names no stream")
 	}
 	if resp.Duplicate {
-		return Ack{}, never, nil
+		return Ack{Duplicate: resp.Sequence}, never, nil
 	}
 	return Ack{Seq: resp.Sequence, Stored: true}, never, nil
 }
@@ -127,6 +130,7 @@ const (
 	codeNoTimer           = 10212 // "message schedules invalid scheduler"
 	codeNotStored         = 10077 // for any reason, which only the description tells
 	codeUnavailable       = 503
+	codeTooMany           = 429 // the server has more in hand for the stream than it keeps: "too many requests", 10167
 )
 
 func classifyServer(err *jetstream.APIError) (Ack, again, error) {
@@ -139,7 +143,7 @@ func classifyServer(err *jetstream.APIError) (Ack, again, error) {
 		return Ack{}, never, fmt.Errorf("%w: %w", ErrNoTimer, err)
 	case err.ErrorCode == codeNotStored && strings.HasPrefix(err.Description, "maximum "): // bytes or messages exceeded
 		return Ack{}, never, fmt.Errorf("%w: %w", ErrFull, err)
-	case err.Code == codeUnavailable:
+	case err.Code == codeUnavailable, err.Code == codeTooMany:
 		return Ack{}, later, err
 	default:
 		return Ack{}, never, err

@@ -79,9 +79,17 @@ func (a attachment) upload(ctx context.Context, js jetstream.JetStream) (size in
 	return counted.n, err
 }
 
+// counter counts what is read. It goes back as its reader does.
 type counter struct {
-	r io.Reader
+	r io.ReadSeeker
 	n int64
+}
+
+// Seek implements [io.Seeker].
+func (c *counter) Seek(offset int64, whence int) (int64, error) {
+	at, err := c.r.Seek(offset, whence)
+	c.n = at
+	return at, err
 }
 
 func (c *counter) Read(p []byte) (int, error) {
