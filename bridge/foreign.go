@@ -45,6 +45,9 @@ const (
 // errForeign is returned while foreign messages keep coming.
 var errForeign = errors.New("messages of somebody else's are in the way")
 
+// errGone is returned until the duplicate window is over: the stream refuses a message that it does not hold.
+var errGone = errors.New("a message with this id was stored within the duplicate window and is gone: deleted or purged")
+
 // foreign reports whether a message was not published by a bridge: neither a message id of the bridge's, nor a header,
 // nor its body names the request of its subject. A server's answer has no headers at all, so what has some that can't be
 // read is not one.
@@ -98,6 +101,7 @@ func (s shelf) remove(ctx context.Context, subject string, seq uint64) error {
 
 // publish stores a guarded message. When it is refused and what was in its way was foreign, it is published again.
 func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
+	var gone uint64
 	for range maxWays {
 		ack, err := s.bus.Publish(ctx, msg)
 		if ack.Stored || err != nil && !errors.Is(err, bus.ErrNoTimer) {
@@ -110,6 +114,11 @@ func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
 		if !free {
 			return ack, err
 		}
+		gone = ack.Duplicate
+	}
+	if gone != 0 {
+		return bus.Ack{}, fmt.Errorf("publish %s: %w: %w (%s, sequence %d of stream %s)", msg.Subject,
+			bus.ErrUnavailable, errGone, msg.Header.Get(jetstream.MsgIDHeader), gone, s.stream)
 	}
 	return bus.Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, bus.ErrUnavailable, errForeign)
 }
