@@ -100,6 +100,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	}
 	j.claimedAt = time.Now()
 	rec := c.newRecord(ctx, j)
+	rec.Upload = uploadTime(body)
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return verdict{}, err

@@ -7,20 +7,26 @@ import (
 )
 
 // TestFenceOfAReplicaThatStoodStill lets time pass between the looks of a send: recorded, a replica that was stopped for 165 s
-// between its claim and its send paid a second time when it woke up.
+// between its claim and its send paid a second time when it woke up. An upload that is as slow as that ends too, unless its
+// body adds as much to the window.
 func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &creator{lookupWindow: 2 * time.Minute}
 		for _, test := range []struct {
+			size int // of the body, in MiB
 			gaps []time.Duration
 			ends bool
 		}{
-			{[]time.Duration{0, 0}, false},
-			{[]time.Duration{59 * time.Second, 59 * time.Second, 59 * time.Second}, false}, // a long upload
-			{[]time.Duration{165 * time.Second}, true},
-			{[]time.Duration{0, 0, 61 * time.Second}, true},
+			{0, []time.Duration{0, 0}, false},
+			{50, []time.Duration{59 * time.Second, 59 * time.Second, 59 * time.Second}, false}, // a long upload
+			{50, []time.Duration{55 * time.Second, 55 * time.Second, 55 * time.Second, 55 * time.Second, 55 * time.Second}, true},
+			{0, []time.Duration{59 * time.Second, 2 * time.Second}, true},
+			{0, []time.Duration{165 * time.Second}, true},
+			{0, []time.Duration{0, 0, 61 * time.Second}, true},
+			{50, []time.Duration{0, 0, 61 * time.Second}, true},
 		} {
-			fence := c.fence(&job{claimedAt: time.Now()})
+			body := object{fields: []field{{"image", make([]byte, test.size<<20)}}}
+			fence := c.fence(&job{claimedAt: time.Now(), rec: &record{Upload: uploadTime(body)}})
 			var err error
 			for _, gap := range test.gaps {
 				timer := time.NewTimer(gap)
@@ -31,9 +37,24 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 				t.Errorf("after %v: %v", test.gaps, err)
 			}
 		}
-		busy := (&creator{lookupWindow: time.Second}).fence(&job{claimedAt: time.Now().Add(-2 * time.Second)})
+		busy := (&creator{lookupWindow: time.Second}).fence(&job{claimedAt: time.Now().Add(-2 * time.Second), rec: &record{}})
 		if err := busy(); err != nil {
 			t.Errorf("a busy machine: %v", err)
 		}
 	})
+}
+
+// TestLookupOfALargeBody waits longer for what another replica may be sending still, and no longer for what has been sent.
+func TestLookupOfALargeBody(t *testing.T) {
+	c := &creator{lookupWindow: 2 * time.Minute}
+	claimed := time.Now()
+	body := object{fields: []field{{"image", make([]byte, 50<<20)}}}
+	j := &job{rec: &record{Claim: "a", ClaimedAt: claimed, Upload: uploadTime(body)}}
+	if got, want := c.lookupEnd(j).Sub(claimed), 2*time.Minute+200*time.Second; got != want {
+		t.Errorf("taken over: %s after its claim, want %s", got, want)
+	}
+	j.unknownAt = claimed.Add(time.Minute)
+	if got, want := c.lookupEnd(j).Sub(claimed), 3*time.Minute; got != want {
+		t.Errorf("sent: %s after its claim, want %s", got, want)
+	}
 }

@@ -23,7 +23,7 @@ func (c *creator) unknown(ctx context.Context, j *job) (verdict, error) {
 // Between lookups the job waits in its pool, with its slot, so that it holds up no other.
 func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
 	j.slots.suspect(j.req.token)
-	until := j.lastSend().Add(c.lookupWindow)
+	until := c.lookupEnd(j)
 	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
@@ -38,6 +38,15 @@ func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
 		c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
 	}
 	return tryAgain(j.nextLookup(until.Sub(now))), nil
+}
+
+// lookupEnd is when a job's request may be sent again, if Kling still knows no task of it.
+func (c *creator) lookupEnd(j *job) time.Time {
+	until := j.lastSend().Add(c.lookupWindow)
+	if j.unknownAt.IsZero() { // another replica may be sending still
+		until = until.Add(j.rec.Upload)
+	}
+	return until
 }
 
 // nextLookup is the wait until the next of several lookups, which ends with the window at the latest.
@@ -88,6 +97,7 @@ func (c *creator) resend(ctx context.Context, j *job) (verdict, error) {
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
 	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.now()
+	rec.Upload = max(rec.Upload, uploadTime(body))
 	seq, held, err := c.ledger.claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
 		return verdict{}, err

@@ -41,6 +41,7 @@ type record struct {
 	Certain        int               `json:"certain,omitempty"`   // sends before the last that are not known to have been lost, see certain
 	ClaimedAt      time.Time         `json:"claimed_at"`          // before the last send
 	EarlierAt      time.Time         `json:"earlier_at,omitzero"` // the last send before that which may have reached Kling
+	Upload         time.Duration     `json:"upload,omitempty"`    // what the body adds to the time that a send may take
 	ExternalTaskID string            `json:"external_task_id"`
 	TaskID         string            `json:"task_id,omitempty"`
 	Slots          int               `json:"slots"`

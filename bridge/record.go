@@ -80,8 +80,8 @@ func onlyKnown(data []byte) bool {
 // knownMember reports whether a record has a field of that name.
 func knownMember(name []byte) bool {
 	switch string(name) {
-	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "certain", "claimed_at", "earlier_at", "external_task_id",
-		"task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
+	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "certain", "claimed_at", "earlier_at", "upload",
+		"external_task_id", "task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
 		return true
 	default:
 		return false

@@ -67,7 +67,7 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	if ctx.Err() != nil {
 		return answer{}, r.fail(verdict{action: ActionRetry, class: ClassKling}, context.Cause(ctx))
 	}
-	limit := c.timeout + uploadTime(r.bodySize())
+	limit := c.timeout + UploadTime(r.bodySize())
 	timeout := fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeout)
 	defer cancel()
@@ -129,8 +129,8 @@ func (c *Client) send(ctx context.Context, r request, token string) (answer, *Er
 // 50 MB takes minutes on many.
 const uploadRate = 256 << 10
 
-// uploadTime is what a body adds to the time that a call may take.
-func uploadTime(size int64) time.Duration {
+// UploadTime is what a body of that size, in bytes, adds to the time that a call may take.
+func UploadTime(size int64) time.Duration {
 	return time.Duration(size/uploadRate) * time.Second
 }
 
