@@ -1,9 +1,13 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"sync/atomic"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/console"
@@ -76,4 +80,44 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v) // the client is gone
+}
+
+func flag(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// readinessMetrics show what readiness says.
+type readinessMetrics struct {
+	meter     *meter
+	ready     metric.Int64ObservableGauge
+	callbacks metric.Int64ObservableGauge
+	paused    metric.Int64ObservableGauge
+}
+
+func newReadinessMetrics(m *meter) *readinessMetrics {
+	return &readinessMetrics{
+		meter:     m,
+		ready:     m.gauge("kling.ready", "", "1 while this replica takes requests and nothing is paused."),
+		callbacks: m.gauge("kling.callbacks.enabled", "", "1 where tasks have a callback URL, 0 without BRIDGE_PUBLIC_URL."),
+		paused: m.gauge("kling.paused", "",
+			"1 while Kling refuses the credentials or the account, or something before it answers in its place."),
+	}
+}
+
+// showReadiness shows what readiness says, until the registration is ended.
+func (b *Bridge) showReadiness() (metric.Registration, error) {
+	m := b.metrics.readiness
+	return m.meter.observe(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(m.ready, flag(len(b.admin.reasons()) == 0))
+		o.ObserveInt64(m.callbacks, flag(b.opts.PublicURL != ""))
+		paused := b.pauses.scopes()
+		for _, scope := range allScopes(b.opts.Kinds) {
+			o.ObserveInt64(m.paused, flag(paused[scope]), metric.WithAttributes(
+				attribute.String(attrComponent, scope.component()), attribute.String(attrGeneration, string(scope.generation))))
+		}
+		return nil
+	}, m.ready, m.callbacks, m.paused)
 }

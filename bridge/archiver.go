@@ -28,6 +28,7 @@ type archiver struct {
 	unfinished *copies
 	subjects   events.Subjects
 	telemetry  *telemetry
+	metrics    *archiveMetrics
 	log        *slog.Logger
 
 	ackWait   time.Duration
@@ -118,7 +119,7 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	a.hands.take(msg)
 	defer a.hands.drop(msg)
-	ctx, span := a.telemetry.startArchive(ctx, a.subjects, r.rec)
+	ctx, span := a.span(ctx, r.rec)
 	r.copied = a.unfinished.take(r.rec.token())
 	if err = a.settle(ctx, r); err == nil {
 		err = a.ack(ctx, msg)
@@ -129,7 +130,7 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	case ctx.Err() != nil: // another replica goes on, at once
 		_ = msg.Nak() // without it the message comes back after the ack wait
 	default:
-		a.telemetry.metrics.archived(ctx, archiveAgain)
+		a.metrics.archived(ctx, archiveAgain)
 		a.unfinished.keep(r.rec.token(), r.copied)
 		wait := r.wait(time.Now())
 		a.log.WarnContext(ctx, "archive", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
@@ -179,7 +180,7 @@ func (a *archiver) settle(ctx context.Context, r *unarchived) error {
 	if err := a.ledger.archived(ctx, r.rec, status, body); err != nil {
 		return err
 	}
-	a.telemetry.metrics.archived(ctx, string(status))
+	a.metrics.archived(ctx, string(status))
 	a.log.InfoContext(ctx, "archived", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
 		slog.String("status", string(status)), slog.Int("files", len(body.Files)), slog.String("error", body.Error))
 	return nil

@@ -99,10 +99,11 @@ func (o Options) firstPoll() time.Duration {
 func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared map[string]string) (*parts, error) {
 	ledger := &ledger{
 		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
+		metrics: b.metrics.store, log: b.log,
 	}
 	cache := newRecordCache(cacheSize)
 	hands := newHands()
-	dead := &deadLetters{shelf: deadShelf(conn, o.Subjects, b.log), subjects: o.Subjects, metrics: b.telemetry.metrics}
+	dead := &deadLetters{shelf: deadShelf(conn, o.Subjects, b.log), subjects: o.Subjects, metrics: b.metrics.store}
 	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
 		hands: hands,
@@ -111,16 +112,16 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
 			dead:   dead,
 			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
-			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, log: b.log,
+			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, metrics: b.metrics.create, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
 		},
 		intake: &intake{
-			bus: conn, subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, log: b.log,
+			bus: conn, subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, metrics: b.metrics.dispatch, log: b.log,
 			taskTimeout: o.TaskTimeout, ackWait: o.AckWait,
 		},
 		poller: &poller{
 			bus: conn, client: o.Kling, ledger: ledger, cache: cache, hands: hands, queue: newDueQueue(),
-			subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, log: b.log,
+			subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, metrics: b.metrics.poll, log: b.log,
 			minInterval: o.PollMinInterval, maxInterval: o.PollMaxInterval, ackWait: o.AckWait,
 		},
 		waiting: &waiting{
@@ -163,10 +164,37 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		}
 		p.archiver = &archiver{
 			bus: conn, ledger: ledger, archive: files, hands: hands, unfinished: newCopies(), subjects: o.Subjects,
-			telemetry: b.telemetry, log: b.log, ackWait: o.AckWait, retention: o.EventRetention,
+			telemetry: b.telemetry, metrics: b.metrics.archive, log: b.log, ackWait: o.AckWait, retention: o.EventRetention,
 		}
 	}
 	return p, p.ensureConsumers(ctx)
+}
+
+// instruments are those of each step.
+type instruments struct {
+	calls     *callMetrics
+	readiness *readinessMetrics
+	store     *storeMetrics
+	dispatch  *dispatchMetrics
+	create    *createMetrics
+	callback  *callbackMetrics
+	poll      *pollMetrics
+	archive   *archiveMetrics
+}
+
+// newInstruments makes all instruments, so that what is collected is complete before NATS is reached.
+func newInstruments(o Options) (*instruments, error) {
+	m := newMeter(o.MeterProvider)
+	return &instruments{
+		calls:     newCallMetrics(m),
+		readiness: newReadinessMetrics(m),
+		store:     newStoreMetrics(m, o.Kinds),
+		dispatch:  newDispatchMetrics(m),
+		create:    newCreateMetrics(m),
+		callback:  newCallbackMetrics(m),
+		poll:      newPollMetrics(m),
+		archive:   newArchiveMetrics(m),
+	}, m.err()
 }
 
 func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {

@@ -24,6 +24,7 @@ type Bridge struct {
 	opts      Options
 	log       *slog.Logger
 	telemetry *telemetry
+	metrics   *instruments
 	pauses    *pauses
 	public    *url.URL
 	admin     *admin
@@ -40,18 +41,19 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge options: public URL: %w", err)
 	}
-	m, err := newMetrics(o.MeterProvider, o.Kinds)
+	m, err := newInstruments(o)
 	if err != nil {
 		return nil, fmt.Errorf("bridge metrics: %w", err)
 	}
-	o.Kling = o.Kling.Observed(m.called)
-	o.Bus.Retried = func() { m.publishRetries.Add(context.Background(), 1) }
+	o.Kling = o.Kling.Observed(m.calls.called)
+	o.Bus.Retried = m.calls.retried
 	p := newPauses(o.ProbeInterval, o.Logger)
 	loopback := onLoopback(o.AdminListener.Addr())
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
-		telemetry: newTelemetry(o.Logger, o.TracerProvider, o.Propagator, m),
+		telemetry: newTelemetry(o.TracerProvider, o.Propagator),
+		metrics:   m,
 		pauses:    p,
 		public:    public,
 		admin: &admin{
@@ -62,7 +64,7 @@ func New(o Options) (*Bridge, error) {
 			}),
 		},
 		receiver: &receiver{
-			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger, metrics: m,
+			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger, metrics: m.callback,
 			unproven: make(chan struct{}, maxUnproven),
 		},
 	}, nil
@@ -80,7 +82,7 @@ func onLoopback(addr net.Addr) bool {
 func (b *Bridge) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	observed, err := b.observeReadiness()
+	observed, err := b.showReadiness()
 	if err != nil {
 		return fmt.Errorf("bridge metrics: %w", err)
 	}
@@ -219,7 +221,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	if err := b.untilAvailable(ctx, func() error { return p.inFlight.recount(ctx) }); err != nil {
 		return err
 	}
-	observed, err := p.observe(b.telemetry.metrics.gauges)
+	observed, err := b.metrics.dispatch.show(p.pools, p.backlog)
 	if err != nil {
 		return err
 	}

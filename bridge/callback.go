@@ -35,7 +35,7 @@ const (
 type receiver struct {
 	pathPrefix string // of the public URL, for proxies that pass it on
 	log        *slog.Logger
-	metrics    *metrics
+	metrics    *callbackMetrics
 	live       atomic.Pointer[liveReceiver] // nil until JetStream is there
 	unproven   chan struct{}                // bounds the bodies in memory that anybody can send
 }
@@ -235,7 +235,7 @@ func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback)
 
 // apply publishes what a callback says about a known request, or has it polled.
 func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task) (o outcome, err error) {
-	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
+	ctx, span := lr.span(ctx, rec, cb.began)
 	defer func() { endCallback(span, o.status()) }()
 	if lr.trust == TrustQuery || incomplete(task) {
 		return lr.ask(ctx, rec, task)
@@ -284,7 +284,7 @@ func (lr *liveReceiver) askable(rec *record, task kling.Task) {
 
 // publish is apply for what Kling itself has confirmed.
 func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (o outcome, err error) {
-	ctx, span := lr.ledger.telemetry.startCallback(ctx, rec, http.MethodPost, cb.began)
+	ctx, span := lr.span(ctx, rec, cb.began)
 	defer func() { endCallback(span, o.status()) }()
 	return lr.observe(ctx, cb, rec, task, source)
 }
@@ -392,7 +392,7 @@ func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
 	if ev.SubmittedAt != nil {
 		rec.SubmittedAt = ev.SubmittedAt.Time
 	}
-	ctx := t.headers.Extract(context.Background(), events.HeaderCarrier(m.Header))
+	ctx := t.extract(context.Background(), m.Header)
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		rec.Trace = t.carry(ctx)
 	}

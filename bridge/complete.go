@@ -42,7 +42,7 @@ func (n news) ended() bool { return n >= newsEnd }
 func (l *ledger) observe(ctx context.Context, rec *record, task kling.Task, source events.Source) (news, error) {
 	n, err := l.publishNews(ctx, rec, task, source)
 	if err == nil && (n == newsEnd || n == newsLate) { // once for each task
-		l.telemetry.odd(ctx, rec, task)
+		l.noteOdd(ctx, rec, task)
 	}
 	return n, err
 }
@@ -111,7 +111,7 @@ func (l *ledger) finish(ctx context.Context, rec *record, end ending) (news, err
 	case err != nil:
 		return newsNone, err
 	case first:
-		l.telemetry.completed(ctx, ev)
+		l.noteEnd(ctx, ev)
 		return newsEnd, nil
 	case end.task != nil:
 		return l.late(ctx, rec, ev)
@@ -142,7 +142,7 @@ func (l *ledger) late(ctx context.Context, rec *record, ev *events.Event) (news,
 	case err != nil:
 		return newsNone, err
 	case first:
-		l.telemetry.late(ctx, ev)
+		l.noteLate(ctx, ev)
 		return newsLate, nil
 	default:
 		return newsRepeated, nil
@@ -190,6 +190,7 @@ func (l *ledger) progress(
 // announce publishes submitted as the first event of a request, unless something is already known: its guard alone
 // decides, without the read that progress needs.
 func (l *ledger) announce(ctx context.Context, rec *record, task *kling.Task) error {
+	l.metrics.begun(ctx, rec.Kind)
 	_, err := l.publishProgress(ctx, rec, events.StatusSubmitted, events.SourceBridge, task, 0)
 	return err
 }
@@ -222,7 +223,7 @@ func progressRank(s events.Status) int {
 func (l *ledger) publishEvent(
 	ctx context.Context, rec *record, ev *events.Event, subject, msgID string, guard func(*nats.Msg),
 ) (stored bool, err error) {
-	ctx, span := l.telemetry.startSend(ctx, l.subjects, subject, rec, msgID)
+	ctx, span := l.sendSpan(ctx, subject, rec, msgID)
 	defer func() { endSpan(span, err) }()
 	msg, err := l.eventMsg(ctx, ev, subject, msgID)
 	if err != nil {
@@ -237,7 +238,7 @@ func (l *ledger) publishEvent(
 func (l *ledger) archived(ctx context.Context, rec *record, status events.Status, body *events.Archived) (err error) {
 	token := rec.token()
 	subject, msgID := l.subjects.Archived(rec.Kind, status, token), token+".archived"
-	ctx, span := l.telemetry.startSend(ctx, l.subjects, subject, rec, msgID)
+	ctx, span := l.sendSpan(ctx, subject, rec, msgID)
 	defer func() { endSpan(span, err) }()
 	ev := l.event(rec, ending{status: status, source: events.SourceBridge}, l.now())
 	msg := l.headMsg(ctx, ev, subject, msgID)

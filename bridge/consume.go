@@ -24,6 +24,7 @@ type intake struct {
 	subjects  events.Subjects
 	kinds     kling.Kinds
 	telemetry *telemetry
+	metrics   *dispatchMetrics
 	log       *slog.Logger
 
 	taskTimeout time.Duration
@@ -88,9 +89,9 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 		sequence: meta.Sequence.Stream,
 		storedAt: meta.Timestamp,
 	}, in.taskTimeout)
-	ctx, span := in.telemetry.startRequest(ctx, in.subjects, msg.Headers(), req)
+	ctx, span := in.span(ctx, msg.Headers(), req)
 	if meta.NumDelivered == 1 {
-		in.telemetry.received(ctx, req)
+		in.received(ctx, req)
 	}
 	return &job{
 		msg: msg, size: len(msg.Data()), delivered: meta.NumDelivered, req: req, invalid: invalid,

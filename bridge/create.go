@@ -27,6 +27,7 @@ type creator struct {
 	pauses    *pauses
 	queries   *queryTrust
 	telemetry *telemetry
+	metrics   *createMetrics
 	log       *slog.Logger
 
 	reconnections atomic.Uint64 // to NATS, that suspectedAt knows of
@@ -285,7 +286,7 @@ func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdi
 	if err != nil {
 		return verdict{}, err
 	}
-	c.telemetry.submitted(ctx, j.req, &rec)
+	c.created(ctx, j.req, &rec)
 	if stored { // else a callback has been faster
 		c.cache.put(&rec)
 		if err := c.ledger.announce(ctx, &rec, &task); err != nil {

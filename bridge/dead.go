@@ -19,7 +19,7 @@ import (
 type deadLetters struct {
 	shelf    shelf
 	subjects events.Subjects
-	metrics  *metrics
+	metrics  *storeMetrics
 }
 
 // deadShelf is where dead letters are.

@@ -32,7 +32,7 @@ type shelf struct {
 
 // shelf is where the ledger is.
 func (l *ledger) shelf() shelf {
-	return shelf{bus: l.bus, stream: l.subjects.EventsStream(), subjects: l.subjects, log: l.telemetry.log}
+	return shelf{bus: l.bus, stream: l.subjects.EventsStream(), subjects: l.subjects, log: l.log}
 }
 
 const (

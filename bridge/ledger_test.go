@@ -41,7 +41,7 @@ func newLedger(t *testing.T, url string, replicas int) *ledger {
 	}
 	return &ledger{
 		bus: conn, subjects: s, kinds: kling.DefaultKinds(), retention: time.Hour,
-		telemetry: newTelemetry(quiet, noop.NewTracerProvider(), nil, testMetrics(t)),
+		telemetry: newTelemetry(noop.NewTracerProvider(), nil), metrics: testMetrics(t), log: quiet,
 	}
 }
 

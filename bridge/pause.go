@@ -365,3 +365,29 @@ func (p *pauses) namedOf(k kling.Kind) []string {
 	}
 	return out
 }
+
+// allScopes lists everything that can be paused.
+func allScopes(kinds kling.Kinds) []pauseScope {
+	var all []pauseScope
+	seen := map[pauseScope]bool{}
+	for _, k := range kinds.All() {
+		for _, scope := range scopes(k) {
+			if !seen[scope] {
+				seen[scope] = true
+				all = append(all, scope)
+			}
+		}
+	}
+	return all
+}
+
+// scopes returns what is paused now.
+func (p *pauses) scopes() map[pauseScope]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	paused := make(map[pauseScope]bool, len(p.active))
+	for scope := range p.active {
+		paused[scope] = true
+	}
+	return paused
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -76,6 +77,8 @@ type ledger struct {
 	kinds     kling.Kinds
 	retention time.Duration
 	telemetry *telemetry
+	metrics   *storeMetrics
+	log       *slog.Logger
 }
 
 // publishTimeout bounds one certain write outside HTTP handlers: longer than a leader failover, which takes up to 8 s.

@@ -28,6 +28,7 @@ type poller struct {
 	subjects  events.Subjects
 	kinds     kling.Kinds
 	telemetry *telemetry
+	metrics   *pollMetrics
 	log       *slog.Logger
 
 	minInterval time.Duration
@@ -202,7 +203,7 @@ func (p *poller) settle(hard context.Context, d *dueTask, task kling.Task, query
 	defer p.hands.drop(d)
 	ctx, cancel := context.WithTimeout(hard, pollTime)
 	defer cancel()
-	ctx, span := p.telemetry.startPoll(ctx, p.subjects, d.rec)
+	ctx, span := p.span(ctx, d.rec)
 	err := p.step(ctx, d, task, queryErr)
 	endSpan(span, err)
 	if err == nil {
@@ -229,7 +230,7 @@ func (p *poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr
 	if queryErr == nil {
 		p.cache.remove(d.rec.token())
 		n, err := p.found(ctx, d, task)
-		p.telemetry.metrics.asked(ctx, n, err)
+		p.metrics.asked(ctx, n, err)
 		if n.ended() && err == nil {
 			return nil
 		}
@@ -237,7 +238,7 @@ func (p *poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr
 			return err
 		}
 	} else {
-		p.telemetry.metrics.asked(ctx, newsNone, queryErr)
+		p.metrics.asked(ctx, newsNone, queryErr)
 		p.note(ctx, d, queryErr)
 	}
 	return p.again(ctx, d)

@@ -282,3 +282,15 @@ func (p *pool) settle(j *job, key laneKey) {
 	}
 	p.signalRoom()
 }
+
+// refused gives a job's slots back after Kling said that there is no capacity, and says what was learned from it.
+func (p *pool) refused(j *job, now time.Time) {
+	of := j.req.need()
+	pool, model := p.slots.limits(of.model)
+	p.slots.refused(j.req.token, of, now)
+	poolNow, modelNow := p.slots.limits(of.model)
+	if pool != poolNow || model != modelNow {
+		p.log.Info("capacity learned", slog.String("pool", string(p.name)), slog.Int("limit", poolNow),
+			slog.String("model", of.model), slog.Int("model_limit", modelNow))
+	}
+}

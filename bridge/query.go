@@ -23,9 +23,9 @@ const (
 // pollKind asks about all due tasks of one kind in as few calls as it can, and acts on what is answered beside the
 // asking. ctx ends the asking and hard the work on answers.
 func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
-	ctx, span := p.telemetry.startQuery(ctx, kind.Name, len(due))
+	ctx, span := p.querySpan(ctx, kind.Name, len(due))
 	defer span.End()
-	p.telemetry.metrics.polls.Add(ctx, 1)
+	p.metrics.polls.Add(ctx, 1)
 	hard = trace.ContextWithSpan(hard, span)
 	settling := newCrew(settleWorkers)
 	defer settling.wait()

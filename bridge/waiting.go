@@ -278,7 +278,7 @@ func (w *waiting) end(ctx context.Context, m *bus.Message, req *request, e endin
 		Deadline: req.deadline, Metadata: req.metadata, ReplayOf: req.replayOf, Trace: w.ledger.telemetry.carryHeaders(m.Header),
 	}
 	e.untouched = true
-	return w.ledger.complete(w.ledger.telemetry.resume(ctx, rec), rec, e)
+	return w.ledger.complete(w.ledger.telemetry.resume(ctx, &rec.Trace), rec, e)
 }
 
 // deadlineHeap is a heap of deadlines, the earliest first.

@@ -35,7 +35,7 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		publish(fmt.Sprintf("long-%d", i), "6h")
 	}
 	w := &waiting{
-		bus: l.bus, ledger: l, dead: &deadLetters{shelf: deadShelf(l.bus, l.subjects, l.telemetry.log), subjects: l.subjects, metrics: l.telemetry.metrics}, subjects: l.subjects, kinds: l.kinds, log: slog.New(slog.DiscardHandler), taskTimeout: time.Hour,
+		bus: l.bus, ledger: l, dead: &deadLetters{shelf: deadShelf(l.bus, l.subjects, l.log), subjects: l.subjects, metrics: l.metrics}, subjects: l.subjects, kinds: l.kinds, log: slog.New(slog.DiscardHandler), taskTimeout: time.Hour,
 	}
 	inHand := newTestRecord("short-7") // another replica has just begun with this one
 	if _, ok, err := l.intend(ctx, inHand, time.Now().Add(time.Hour)); err != nil || !ok {

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -15,33 +14,19 @@ import (
 )
 
 // testMetrics counts nothing.
-func testMetrics(tb testing.TB) *metrics {
+func testMetrics(tb testing.TB) *storeMetrics {
 	tb.Helper()
 	return metricsOf(tb, noop.NewMeterProvider())
 }
 
-func metricsOf(tb testing.TB, provider metric.MeterProvider) *metrics {
+func metricsOf(tb testing.TB, provider metric.MeterProvider) *storeMetrics {
 	tb.Helper()
-	m, err := newMetrics(provider, kling.DefaultKinds())
-	if err != nil {
+	meter := newMeter(provider)
+	m := newStoreMetrics(meter, kling.DefaultKinds())
+	if err := meter.err(); err != nil {
 		tb.Fatal(err)
 	}
 	return m
-}
-
-func TestCodesOfErrorsAreBounded(t *testing.T) {
-	for want, e := range map[string]kling.Error{
-		"1303":       {Code: 1303, HTTPStatus: 429},
-		"other":      {Code: 987654, HTTPStatus: 400},
-		"not_found":  {NotFound: true, HTTPStatus: 200},
-		"malformed":  {Err: kling.ErrMalformed, HTTPStatus: 200},
-		"5xx":        {HTTPStatus: 502},
-		"unanswered": {Err: errors.New("connection reset")},
-	} {
-		if got := codeName(&e); got != want {
-			t.Errorf("%v: %s, want %s", e, got, want)
-		}
-	}
 }
 
 func TestUnitsThatAreNoAmountCountNothing(t *testing.T) {
@@ -66,19 +51,17 @@ func TestUnitsThatAreNoAmountCountNothing(t *testing.T) {
 	t.Error("no units are counted")
 }
 
-// BenchmarkCallbackMetrics is what counting adds to one callback that completes a request.
-func BenchmarkCallbackMetrics(b *testing.B) {
+// BenchmarkCompletionMetrics is what counting adds to one completion.
+func BenchmarkCompletionMetrics(b *testing.B) {
 	m := metricsOf(b, sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))
 	submitted := events.At(time.Now())
 	ev := &events.Event{
 		Kind: "text2video", Status: events.StatusSucceed, Source: events.SourceCallback, Units: "3", SubmittedAt: &submitted,
 	}
-	began := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			m.completed(b.Context(), ev)
-			m.answered(b.Context(), outcomeStored, began)
 		}
 	})
 }

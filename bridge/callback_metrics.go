@@ -1,0 +1,66 @@
+package bridge
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// callbackMetrics count callbacks and time those that are stored.
+type callbackMetrics struct {
+	callbacks metric.Int64Counter
+	duration  metric.Float64Histogram
+	byOutcome *series[outcome]
+}
+
+// newCallbackMetrics shows every series from the start: a counter that appears at 1 has not increased.
+func newCallbackMetrics(m *meter) *callbackMetrics {
+	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	cm := &callbackMetrics{
+		callbacks: m.count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
+		duration:  m.seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", buckets),
+		byOutcome: newSeries(one[outcome](attrOutcome)),
+	}
+	for _, o := range outcomes() {
+		cm.callbacks.Add(context.Background(), 0, cm.byOutcome.of(o))
+	}
+	return cm
+}
+
+func (m *callbackMetrics) answered(ctx context.Context, o outcome, began time.Time) {
+	m.callbacks.Add(ctx, 1, m.byOutcome.of(o))
+	if o == outcomeStored {
+		m.duration.Record(ctx, sinceSeconds(began))
+	}
+}
+
+// span begins the server span of a callback. Its parent is the request's trace, known only once the body was read: what
+// the caller claims in its own headers counts for nothing.
+func (lr *liveReceiver) span(ctx context.Context, rec *record, began time.Time) (context.Context, trace.Span) {
+	attrs := func() []attribute.KeyValue {
+		return []attribute.KeyValue{
+			semconv.HTTPRequestMethodKey.String(http.MethodPost),
+			semconv.HTTPRoute(callbackRoute),
+			keyRequestID.String(rec.RequestID),
+			keyKind.String(rec.Kind),
+		}
+	}
+	t := lr.ledger.telemetry
+	return t.start(t.resume(ctx, &rec.Trace), http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
+}
+
+func endCallback(span trace.Span, status int) {
+	if span.IsRecording() {
+		span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+	}
+	if status >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, http.StatusText(status))
+	}
+	span.End()
+}

@@ -1,0 +1,66 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+)
+
+// callMetrics count and time the calls to Kling, and count the publishes that were tried again.
+type callMetrics struct {
+	duration metric.Float64Histogram
+	failed   metric.Int64Counter
+	retries  metric.Int64Counter
+
+	byCall *series[string]
+	byCode *series[callCode]
+}
+
+type callCode struct{ call, code string }
+
+func newCallMetrics(m *meter) *callMetrics {
+	buckets := []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60, 120}
+	cm := &callMetrics{
+		duration: m.seconds("kling.call.duration", "Time of one call to Kling.", buckets),
+		failed:   m.count("kling.call.errors", "{error}", "Calls to Kling that failed, by its code."),
+		retries:  m.count("kling.publish.retries", "{retry}", "Publishes tried again because JetStream gave no certain answer."),
+		byCall:   newSeries(one[string](attrCall)),
+		byCode: newSeries(func(c callCode) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String(attrCall, c.call), attribute.String(attrCode, c.code)}
+		}),
+	}
+	cm.retries.Add(context.Background(), 0) // a counter that appears at 1 has not increased
+	return cm
+}
+
+func (m *callMetrics) retried() { m.retries.Add(context.Background(), 1) }
+
+func (m *callMetrics) called(ctx context.Context, c kling.Call) {
+	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.of(c.Op))
+	if c.Err != nil {
+		m.failed.Add(ctx, 1, m.byCode.of(callCode{c.Op, codeName(c.Err)}))
+	}
+}
+
+// codeName is Kling's code, or in a word why there is none.
+func codeName(e *kling.Error) string {
+	switch {
+	case kling.KnownCode(e.Code):
+		return strconv.Itoa(e.Code)
+	case e.Code != 0:
+		return "other"
+	case e.NotFound:
+		return "not_found"
+	case errors.Is(e, kling.ErrMalformed):
+		return "malformed"
+	case e.HTTPStatus >= 100 && e.HTTPStatus < 600:
+		return strconv.Itoa(e.HTTPStatus/100) + "xx"
+	default:
+		return "unanswered"
+	}
+}

@@ -1,0 +1,66 @@
+package bridge
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// What asking about one task came to.
+const (
+	answerEnded   = "ended"
+	answerRunning = "running"
+	answerNone    = "none" // Kling did not say, or it could not be stored
+)
+
+// pollMetrics count polls and what Kling said of each task.
+type pollMetrics struct {
+	polls    metric.Int64Counter
+	tasks    metric.Int64Counter
+	byAnswer *series[string]
+}
+
+// newPollMetrics shows every series from the start: a counter that appears at 1 has not increased.
+func newPollMetrics(m *meter) *pollMetrics {
+	pm := &pollMetrics{
+		polls:    m.count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
+		tasks:    m.count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
+		byAnswer: newSeries(one[string](attrOutcome)),
+	}
+	pm.polls.Add(context.Background(), 0)
+	for _, answer := range []string{answerEnded, answerRunning, answerNone} {
+		pm.tasks.Add(context.Background(), 0, pm.byAnswer.of(answer))
+	}
+	return pm
+}
+
+func (m *pollMetrics) asked(ctx context.Context, n news, err error) {
+	answer := answerRunning
+	switch {
+	case err != nil:
+		answer = answerNone
+	case n.ended():
+		answer = answerEnded
+	}
+	m.tasks.Add(ctx, 1, m.byAnswer.of(answer))
+}
+
+// querySpan begins the span of a poll's calls to Kling. One call may serve the tasks of many traces, so it is a trace of
+// its own, and each task's part links to it.
+func (p *poller) querySpan(ctx context.Context, kind string, tasks int) (context.Context, trace.Span) {
+	attrs := func() []attribute.KeyValue {
+		return []attribute.KeyValue{keyKind.String(kind), semconv.MessagingBatchMessageCount(tasks)}
+	}
+	return p.telemetry.start(ctx, "query", trace.SpanKindInternal, attrs, trace.WithNewRoot())
+}
+
+// span begins the span of one task's part in a poll, linked to the call that may have served many.
+func (p *poller) span(ctx context.Context, rec *record) (context.Context, trace.Span) {
+	link := trace.LinkFromContext(ctx)
+	template := p.subjects.Due("{kind}", "{pool}", "{id}")
+	attrs := func() []attribute.KeyValue { return processing(template, rec.RequestID, rec.Kind, rec.TaskID) }
+	return p.telemetry.start(p.telemetry.resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs, trace.WithLinks(link))
+}

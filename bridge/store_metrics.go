@@ -1,0 +1,159 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// storeMetrics count how requests end, and what their tasks took.
+type storeMetrics struct {
+	completions metric.Int64Counter
+	lateResults metric.Int64Counter
+	oddFields   metric.Int64Counter
+	deadLetters metric.Int64Counter
+	units       metric.Float64Counter
+	duration    metric.Float64Histogram
+
+	byKind       *series[string]
+	byEnd        *series[endKey]
+	byKindStatus *series[kindStatus]
+	byClass      *series[events.ErrorClass]
+}
+
+type (
+	endKey struct {
+		kind   string
+		status events.Status
+		source events.Source
+	}
+	kindStatus struct {
+		kind   string
+		status events.Status
+	}
+)
+
+// newStoreMetrics shows the series that alerts watch from the start: a counter that appears at 1 has not increased.
+func newStoreMetrics(m *meter, kinds kling.Kinds) *storeMetrics {
+	buckets := []float64{5, 10, 20, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600, 4 * 3600, 24 * 3600}
+	sm := &storeMetrics{
+		completions: m.count("kling.completions", "{completion}", "Requests ended."),
+		lateResults: m.count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
+		oddFields:   m.count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
+		deadLetters: m.count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
+		units:       m.sum("kling.units", "{unit}", "Units deducted by Kling."),
+		duration:    m.seconds("kling.task.duration", "From a task being created to its end being published.", buckets),
+
+		byKind:  newSeries(one[string](attrKind)),
+		byClass: newSeries(one[events.ErrorClass](attrClass)),
+		byEnd: newSeries(func(e endKey) []attribute.KeyValue {
+			return []attribute.KeyValue{
+				attribute.String(attrKind, e.kind), attribute.String(attrStatus, string(e.status)),
+				attribute.String(attrSource, string(e.source)),
+			}
+		}),
+		byKindStatus: newSeries(func(k kindStatus) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String(attrKind, k.kind), attribute.String(attrStatus, string(k.status))}
+		}),
+	}
+	ctx := context.Background()
+	for _, kind := range kinds.All() {
+		sm.completions.Add(ctx, 0, sm.byEnd.of(endKey{kind.Name, events.StatusExpired, events.SourceBridge}))
+	}
+	for _, class := range []events.ErrorClass{
+		events.ErrorInvalid, events.ErrorPolicy, events.ErrorPermission, events.ErrorInput,
+	} {
+		sm.deadLetters.Add(ctx, 0, sm.byClass.of(class))
+	}
+	return sm
+}
+
+// begun shows what may be counted of a task later.
+func (m *storeMetrics) begun(ctx context.Context, kind string) {
+	m.oddFields.Add(ctx, 0, m.byKind.of(kind))
+}
+
+func (m *storeMetrics) completed(ctx context.Context, ev *events.Event) {
+	m.completions.Add(ctx, 1, m.byEnd.of(endKey{ev.Kind, ev.Status, ev.Source}))
+	m.deducted(ctx, ev)
+	byKling := ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed
+	if byKling && ev.SubmittedAt != nil {
+		m.duration.Record(ctx, sinceSeconds(ev.SubmittedAt.Time), m.byKindStatus.of(kindStatus{ev.Kind, ev.Status}))
+	}
+}
+
+func (m *storeMetrics) late(ctx context.Context, ev *events.Event) {
+	m.lateResults.Add(ctx, 1, m.byKindStatus.of(kindStatus{ev.Kind, ev.Status}))
+	m.deducted(ctx, ev)
+}
+
+// deducted counts what a task has cost. What is no amount is left out: a counter can't take it back.
+func (m *storeMetrics) deducted(ctx context.Context, ev *events.Event) {
+	units, err := strconv.ParseFloat(ev.Units, 64)
+	if err == nil && units > 0 && !math.IsInf(units, 0) {
+		m.units.Add(ctx, units, m.byKind.of(ev.Kind))
+	}
+}
+
+func (m *storeMetrics) buried(ctx context.Context, class events.ErrorClass) {
+	m.deadLetters.Add(ctx, 1, m.byClass.of(class))
+}
+
+// noteEnd notes the end of a request.
+func (l *ledger) noteEnd(ctx context.Context, ev *events.Event) {
+	l.metrics.completed(ctx, ev)
+	attrs := append(eventAttrs(ev),
+		slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
+	if ev.Error != nil {
+		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
+	}
+	l.log.LogAttrs(ctx, slog.LevelInfo, "completed", attrs...)
+}
+
+// noteLate notes a result that came after its request had expired or was cancelled.
+func (l *ledger) noteLate(ctx context.Context, ev *events.Event) {
+	l.metrics.late(ctx, ev)
+	l.log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(ev)...)
+}
+
+// noteOdd notes what of a task that has ended could not be read.
+func (l *ledger) noteOdd(ctx context.Context, rec *record, task kling.Task) {
+	if len(task.Odd) == 0 {
+		return
+	}
+	l.metrics.oddFields.Add(ctx, int64(len(task.Odd)), l.metrics.byKind.of(rec.Kind))
+	l.log.WarnContext(ctx, "odd fields of a task count as absent", slog.String("request_id", rec.RequestID),
+		slog.String("kind", rec.Kind), slog.String("task_id", task.ID), slog.Any("fields", task.Odd))
+}
+
+func eventAttrs(ev *events.Event) []slog.Attr {
+	return []slog.Attr{
+		slog.String("request_id", ev.RequestID), slog.String("kind", ev.Kind), slog.String("task_id", ev.TaskID),
+		slog.String("status", string(ev.Status)), slog.String("source", string(ev.Source)),
+	}
+}
+
+// sendSpan begins the span of publishing an event.
+func (l *ledger) sendSpan(ctx context.Context, subject string, rec *record, msgID string) (context.Context, trace.Span) {
+	p, _ := l.subjects.Parse(subject)
+	template := l.subjects.Prefix() + "." + p.Type + ".{kind}.{status}.{id}"
+	return l.telemetry.start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {
+		return append(messaging(semconv.MessagingOperationTypeSend, "send", template),
+			semconv.MessagingDestinationName(subject),
+			semconv.MessagingMessageID(msgID),
+			keyRequestID.String(rec.RequestID),
+			keyKind.String(rec.Kind),
+			keyStatus.String(string(p.Status)),
+		)
+	})
+}
