@@ -20,7 +20,7 @@ const (
 
 // exists goes on with a request whose external id Kling has seen, though nothing is known here of an earlier send: what was
 // known is lost. The task is looked up and adopted; one that can't be found rejects the request.
-func (c *creator) exists(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
+func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) (result, error) {
 	j.refusal = eventError(failure)
 	if j.rec.Attempt == 1 {
 		j.refusal.Message += "; yet Kling finds no task by it"
@@ -42,7 +42,7 @@ func (c *creator) suspects(r *request) bool {
 
 // askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which
 // state may be lost: whoever had it then may have sent it.
-func (c *creator) askFirst(ctx context.Context, j *job, body object) (verdict, error) {
+func (c *creator) askFirst(ctx context.Context, j *attempt, body object) (result, error) {
 	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
@@ -57,14 +57,14 @@ func (c *creator) askFirst(ctx context.Context, j *job, body object) (verdict, e
 	seq := j.recSeq
 	j.rec, j.recSeq = nil, 0
 	if err := c.ledger.withdraw(ctx, seq); err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	return tryAgain(backoff(j.asks)), nil
 }
 
 // found adopts the task that Kling has under the external id of a request. One that was there before the request is
 // somebody else's, or of an earlier request with the same id.
-func (c *creator) found(ctx context.Context, j *job, task kling.Task) (verdict, error) {
+func (c *creator) found(ctx context.Context, j *attempt, task kling.Task) (result, error) {
 	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.req.requestedAt.Add(-adoptGrace)) {
 		return c.reject(ctx, j, olderTask(j, task))
 	}
@@ -73,7 +73,7 @@ func (c *creator) found(ctx context.Context, j *job, task kling.Task) (verdict, 
 	return c.submitted(ctx, j, task)
 }
 
-func olderTask(j *job, task kling.Task) *events.Error {
+func olderTask(j *attempt, task kling.Task) *events.Error {
 	why := &events.Error{
 		Class: events.ErrorInvalid,
 		Message: fmt.Sprintf("Kling has an older task under the external id %s: task %s of %s", j.rec.ExternalTaskID, task.ID,

@@ -109,7 +109,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		hands: hands,
 		pools: map[kling.Pool]*pool{},
 		creator: &creator{
-			client: o.Kling, ledger: ledger, cache: cache, signer: signer, namer: newNamer(o.Namespace),
+			client: o.Kling, ledger: ledger, cache: cache, callbackURL: signer.url, namer: newNamer(o.Namespace),
 			dead:   dead,
 			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, metrics: b.metrics.create, log: b.log,

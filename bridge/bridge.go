@@ -211,7 +211,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, pool := range p.pools {
-		pool.work = func(j *job) verdict { return p.creator.create(hard, j) }
+		pool.begin = func(j *job) func() result { return p.creator.begin(hard, j) }
 	}
 	unsubscribe, err := p.inFlight.subscribe()
 	if err != nil {

@@ -37,15 +37,14 @@ func (k *countingKling) wait(most time.Duration) time.Duration {
 }
 
 // create is the work of the pool.
-func (k *countingKling) create(j *job) verdict {
+func (k *countingKling) create(j *job) result {
 	time.Sleep(k.wait(k.latency) / 2)
 	took := k.take(j)
 	time.Sleep(k.wait(k.latency) / 2)
 	if !took {
 		return noCapacity()
 	}
-	j.accepted = true
-	j.slots.accepted(j.req.token)
+	j.accepted()
 	return settled()
 }
 

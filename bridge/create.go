@@ -22,13 +22,15 @@ type creator struct {
 	cache     *recordCache
 	dead      *deadLetters
 	inputs    *inputs
-	signer    signer
 	namer     namer
 	pauses    *pauses
 	queries   *queryTrust
 	telemetry *telemetry
 	metrics   *createMetrics
 	log       *slog.Logger
+
+	// callbackURL is where Kling calls back about a task; empty: nowhere.
+	callbackURL func(kind, token string) string
 
 	reconnections atomic.Uint64 // to NATS, that suspectedAt knows of
 	suspectedAt   atomic.Int64  // by the server's clock, in Unix nanoseconds: what was stored before may have been sent
@@ -50,18 +52,23 @@ const (
 	lastLookupWait  = 5 * time.Minute // once nothing is sent any more
 )
 
-// create works on a job until its request is settled or has to wait, which it leaves to the pool.
-func (c *creator) create(ctx context.Context, j *job) verdict {
-	ctx = j.context(ctx)
-	v, err := c.step(ctx, j)
-	if err != nil {
-		c.log.WarnContext(ctx, "request put off", append(j.attrs(), slog.Any("err", err))...)
-		return tryAgain(conflictWait)
-	}
-	return v
+// begin returns what works on a job until its request is settled or has to wait, which it leaves to the pool.
+func (c *creator) begin(ctx context.Context, j *job) (work func() result) {
+	a := &attempt{job: j}
+	return func() result { return c.create(ctx, a) }
 }
 
-func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) create(ctx context.Context, j *attempt) result {
+	ctx = j.context(ctx)
+	r, err := c.step(ctx, j)
+	if err != nil {
+		c.log.WarnContext(ctx, "request put off", append(j.attrs(), slog.Any("err", err))...)
+		r = tryAgain(conflictWait)
+	}
+	return r.holding(j.rec != nil)
+}
+
+func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	switch {
 	case j.invalid != nil:
 		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.invalid.Error()})
@@ -70,7 +77,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	}
 	done, err := c.inputs.take(ctx, j.req)
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	defer done()
 	if j.rec != nil {
@@ -78,7 +85,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	}
 	body, inputErr, err := c.inputs.resolve(ctx, j.req)
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if inputErr != nil {
 		return c.reject(ctx, j, inputErr)
@@ -89,14 +96,14 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	if !j.noted {
 		holder, err := c.ledger.noteExternalID(ctx, j.req)
 		if err != nil {
-			return verdict{}, err
+			return result{}, err
 		}
 		if holder != "" {
 			return c.reject(ctx, j, heldBy(j.req.externalID, holder))
 		}
 		j.noted = true
 	}
-	if !c.maySend(j) { // it holds slots: let it be looked up
+	if !j.maySend(c.pauses, time.Now()) { // it holds slots: let it be looked up
 		return c.resume(ctx, j, "")
 	}
 	j.claimedAt = time.Now()
@@ -104,7 +111,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	rec.Upload = uploadTime(body)
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if !first {
 		return c.resume(ctx, j, rec.Claim)
@@ -116,7 +123,7 @@ func (c *creator) step(ctx context.Context, j *job) (verdict, error) {
 	return c.send(ctx, j, body)
 }
 
-func (c *creator) newRecord(ctx context.Context, j *job) *record {
+func (c *creator) newRecord(ctx context.Context, j *attempt) *record {
 	externalID := j.req.externalID
 	if externalID == "" {
 		externalID = c.namer.externalID(j.req.token)
@@ -154,13 +161,13 @@ func earlier(a, b time.Time) time.Time {
 
 // resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
 // with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
-func (c *creator) resume(ctx context.Context, j *job, mine string) (verdict, error) {
+func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, error) {
 	e, err := c.ledger.load(ctx, j.req.token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
 	}
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	switch {
 	case e.rec.newer():
@@ -169,7 +176,7 @@ func (c *creator) resume(ctx context.Context, j *job, mine string) (verdict, err
 		return c.repeat(ctx, j)
 	case e.rec.State == stateSubmitted:
 		if err := c.ledger.announce(ctx, e.rec, nil); err != nil {
-			return verdict{}, err
+			return result{}, err
 		}
 		return c.ack(ctx, j)
 	case e.due: // the poller is looking at it
@@ -179,7 +186,7 @@ func (c *creator) resume(ctx context.Context, j *job, mine string) (verdict, err
 	if e.rec.Claim == mine {
 		body, inputErr, err := c.inputs.resolve(ctx, j.req)
 		if err != nil || inputErr != nil {
-			return verdict{}, errors.Join(err, inputError(inputErr))
+			return result{}, errors.Join(err, inputError(inputErr))
 		}
 		return c.send(ctx, j, body)
 	}
@@ -187,19 +194,19 @@ func (c *creator) resume(ctx context.Context, j *job, mine string) (verdict, err
 }
 
 // resumeEnded settles a request whose record is gone: because it has ended, or was withdrawn a moment ago.
-func (c *creator) resumeEnded(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) resumeEnded(ctx context.Context, j *attempt) (result, error) {
 	j.rec, j.recSeq = nil, 0
 	_, ended, err := c.ledger.completion(ctx, j.req.token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return tryAgain(firstLookupWait), nil
 	}
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if ended.Status == events.StatusRejected && endedBy(ended, j.req) {
 		// A failure between completion and dead letter may have left the letter out. It is stored once.
 		if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
-			return verdict{}, err
+			return result{}, err
 		}
 	}
 	return c.repeat(ctx, j)
@@ -210,14 +217,14 @@ func endedBy(end *events.Event, r *request) bool {
 	return end.Kind == r.kind.Name && end.RequestedAt.Equal(events.At(r.requestedAt).Time)
 }
 
-func (c *creator) repeat(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) repeat(ctx context.Context, j *attempt) (result, error) {
 	c.log.InfoContext(ctx, "request id is already known", j.attrs()...)
 	return c.ack(ctx, j)
 }
 
 // send makes the create call. The claim in the record precedes it.
-func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error) {
-	callback := c.signer.url(j.rec.Kind, j.req.token)
+func (c *creator) send(ctx context.Context, j *attempt, body object) (result, error) {
+	callback := c.callbackURL(j.rec.Kind, j.req.token)
 	j.sentAt = time.Now()
 	task, err := c.client.Fenced(c.fence(j)).Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback)...)
 	if err == nil {
@@ -226,7 +233,7 @@ func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
 	if !ok {
-		return verdict{}, err
+		return result{}, err
 	}
 	trace.SpanFromContext(ctx).RecordError(failure)
 	if failure.Code != 0 {
@@ -259,7 +266,7 @@ func (c *creator) send(ctx context.Context, j *job, body object) (verdict, error
 
 // refuse rejects a request, unless an earlier send may have made the task after all: Kling refuses an external id that it
 // has seen.
-func (c *creator) refuse(ctx context.Context, j *job, why *events.Error) (verdict, error) {
+func (c *creator) refuse(ctx context.Context, j *attempt, why *events.Error) (result, error) {
 	if j.rec.Attempt == 1 {
 		return c.reject(ctx, j, why)
 	}
@@ -275,54 +282,53 @@ const (
 )
 
 // submitted stores the task id, tells the world and acks the request, in this order.
-func (c *creator) submitted(ctx context.Context, j *job, task kling.Task) (verdict, error) {
-	j.accepted = true
-	j.slots.accepted(j.req.token)
+func (c *creator) submitted(ctx context.Context, j *attempt, task kling.Task) (result, error) {
+	j.accepted()
 	rec := *j.rec
 	now := c.ledger.now()
 	rec.State, rec.TaskID, rec.SubmittedAt = stateSubmitted, task.ID, now
 	rec.NextPollAt = earlier(now.Add(c.firstPoll), rec.Deadline)
 	stored, err := c.ledger.arm(ctx, &rec, rec.NextPollAt)
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	c.created(ctx, j.req, &rec)
 	if stored { // else a callback has been faster
 		c.cache.put(&rec)
 		if err := c.ledger.announce(ctx, &rec, &task); err != nil {
-			return verdict{}, err
+			return result{}, err
 		}
 	}
 	if task.Status.Terminal() { // an adopted task may have ended long ago
 		if _, err := c.ledger.observe(ctx, &rec, task, events.SourcePoll); err != nil {
-			return verdict{}, err
+			return result{}, err
 		}
 	}
 	return c.ack(ctx, j)
 }
 
 // reject ends a request that can't become a task: completion first, then the dead letter, then the ack.
-func (c *creator) reject(ctx context.Context, j *job, why *events.Error) (verdict, error) {
+func (c *creator) reject(ctx context.Context, j *attempt, why *events.Error) (result, error) {
 	first, err := c.end(ctx, j, ending{
 		status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why,
 	})
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if !first {
 		return c.resumeKnown(ctx, j)
 	}
 	if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), why); err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	return c.ack(ctx, j)
 }
 
 // expire ends a request whose deadline has passed.
-func (c *creator) expire(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) expire(ctx context.Context, j *attempt) (result, error) {
 	first, err := c.end(ctx, j, expired())
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if !first {
 		return c.resumeKnown(ctx, j)
@@ -340,7 +346,7 @@ func expired() ending {
 
 // end completes a job's request. One that nothing is stored of must be wholly unknown: another message with the same id
 // may have become a task.
-func (c *creator) end(ctx context.Context, j *job, e ending) (first bool, err error) {
+func (c *creator) end(ctx context.Context, j *attempt, e ending) (first bool, err error) {
 	rec := j.rec
 	if rec == nil {
 		rec = c.newRecord(ctx, j)
@@ -351,13 +357,13 @@ func (c *creator) end(ctx context.Context, j *job, e ending) (first bool, err er
 }
 
 // resumeKnown settles a request that could not be ended because something is known of it.
-func (c *creator) resumeKnown(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) resumeKnown(ctx context.Context, j *attempt) (result, error) {
 	e, err := c.ledger.load(ctx, j.req.token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
 	}
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	switch {
 	case e.rec.newer():
@@ -370,7 +376,7 @@ func (c *creator) resumeKnown(ctx context.Context, j *job) (verdict, error) {
 }
 
 // leave gives a request back that only a newer version of the bridge knows how to go on with.
-func (c *creator) leave(ctx context.Context, j *job, rec *record) verdict {
+func (c *creator) leave(ctx context.Context, j *attempt, rec *record) result {
 	wait := leave(j.msg)
 	c.log.WarnContext(ctx, "request left to a newer version",
 		append(j.attrs(), slog.Int("version", rec.Version), slog.Duration("wait", wait))...)
@@ -378,11 +384,11 @@ func (c *creator) leave(ctx context.Context, j *job, rec *record) verdict {
 }
 
 // ack takes the request off the stream and makes sure of it: one that comes back would be looked up for nothing.
-func (c *creator) ack(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) ack(ctx context.Context, j *attempt) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	if err := c.ledger.bus.DoubleAck(ctx, j.msg); err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	return settled(), nil
 }

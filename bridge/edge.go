@@ -60,7 +60,7 @@ const maxRefused = 3
 
 // foreign pauses the kind of a request that was not answered by Kling. It returns why the request is rejected, if it is
 // the only one to fare so: a body too large for a gateway, a word that a firewall dislikes.
-func (c *creator) foreign(j *job, failure *kling.Error) *events.Error {
+func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 	now := time.Now()
 	if !c.pauses.failed(j.req.kind, failure, j.sentAt, now) {
 		return nil
@@ -81,7 +81,7 @@ func (c *creator) foreign(j *job, failure *kling.Error) *events.Error {
 
 // rejectForeign rejects a request that something before Kling refuses, if Kling denies that it has a task of it: what
 // refuses may be in the way of the answer only. It is not done while Kling does not say.
-func (c *creator) rejectForeign(ctx context.Context, j *job, why *events.Error) (v verdict, done bool, err error) {
+func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v result, done bool, err error) {
 	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
 	if err == nil {
 		v, err = c.found(ctx, j, task)
@@ -92,20 +92,11 @@ func (c *creator) rejectForeign(ctx context.Context, j *job, why *events.Error) 
 		return v, true, err
 	}
 	c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
-	return verdict{}, false, nil
+	return result{}, false, nil
 }
 
 // waitPaused is how long a request waits that would be sent again, were its kind not paused.
-func (c *creator) waitPaused(j *job, now time.Time) time.Duration {
+func (c *creator) waitPaused(j *attempt, now time.Time) time.Duration {
 	at, _, _ := c.pauses.probe(j.req.kind)
 	return min(max(at.Sub(now), firstLookupWait), maxLookupWait)
-}
-
-// maySend reports whether a job may be sent now. Most were let through by their pool. One that holds slots was only let
-// through to be looked up.
-func (c *creator) maySend(j *job) bool {
-	if !j.cleared {
-		j.cleared = c.pauses.allowForeign(j.req.kind, time.Now())
-	}
-	return j.cleared
 }

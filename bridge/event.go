@@ -54,12 +54,12 @@ func addTask(ev *events.Event, t *kling.Task, now time.Time) {
 	ev.Units = t.Units
 	ev.Kling = t.Raw
 	if ev.Status == events.StatusSucceed {
-		ev.Result = result(t, now)
+		ev.Result = resultOf(t, now)
 	}
 }
 
-// result translates what Kling made; the URLs stay as they are.
-func result(t *kling.Task, now time.Time) *events.Result {
+// resultOf translates what Kling made; the URLs stay as they are.
+func resultOf(t *kling.Task, now time.Time) *events.Result {
 	updated := t.UpdatedAt
 	if updated.IsZero() {
 		updated = now

@@ -26,7 +26,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 			{50, []time.Duration{0, 0, 61 * time.Second}, true},
 		} {
 			body := object{fields: []field{{"image", make([]byte, test.size<<20)}}}
-			fence := c.fence(&job{claimedAt: time.Now(), rec: &record{Upload: uploadTime(body)}})
+			fence := c.fence(&attempt{claimedAt: time.Now(), rec: &record{Upload: uploadTime(body)}})
 			var err error
 			for _, gap := range test.gaps {
 				timer := time.NewTimer(gap)
@@ -37,7 +37,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 				t.Errorf("after %v: %v", test.gaps, err)
 			}
 		}
-		busy := (&creator{lookupWindow: time.Second}).fence(&job{claimedAt: time.Now().Add(-2 * time.Second), rec: &record{}})
+		busy := (&creator{lookupWindow: time.Second}).fence(&attempt{claimedAt: time.Now().Add(-2 * time.Second), rec: &record{}})
 		if err := busy(); err != nil {
 			t.Errorf("a busy machine: %v", err)
 		}
@@ -49,7 +49,7 @@ func TestLookupOfALargeBody(t *testing.T) {
 	c := &creator{lookupWindow: 2 * time.Minute}
 	claimed := time.Now()
 	body := object{fields: []field{{"image", make([]byte, 50<<20)}}}
-	j := &job{rec: &record{Claim: "a", ClaimedAt: claimed, Upload: uploadTime(body)}}
+	j := &attempt{rec: &record{Claim: "a", ClaimedAt: claimed, Upload: uploadTime(body)}}
 	if got, want := c.lookupEnd(j).Sub(claimed), 2*time.Minute+200*time.Second; got != want {
 		t.Errorf("taken over: %s after its claim, want %s", got, want)
 	}

@@ -8,89 +8,51 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/klingbridge/klingbridge/events"
 )
 
-// job is one delivered request in the hands of this replica, from the stream to its ack.
+// job is one delivered request in the hands of this replica, from the stream to its ack. It is what a pool needs to know;
+// what creating its task needs is the attempt's.
 type job struct {
-	msg     jetstream.Msg
-	req     *request
-	size    int        // of the message's body, in bytes
-	invalid error      // why the request can't become a task; nil for most
-	span    trace.Span // of this delivery
-	baggage baggage.Baggage
+	msg       jetstream.Msg
+	req       *request
+	size      int        // of the message's body, in bytes
+	invalid   error      // why the request can't become a task; nil for most
+	delivered uint64     // how often it was delivered
+	span      trace.Span // of this delivery
+	baggage   baggage.Baggage
+	work      func() result // one step of it
 
 	slots    *slots    // of its pool
 	reserved bool      // holds some of them
+	holds    bool      // keeps them while it waits: a send may have made a task
 	told     bool      // to other replicas
-	accepted bool      // as a task at Kling
+	taken    bool      // as a task at Kling
 	waits    time.Time // for slots, as the first that does; zero: it has not
 	passed   int       // creates of others before its turn, to be restored if the turn comes to nothing
-	noted    bool      // its external id, if it brought one along
-	tries    int       // sends that certainly made no task, for the backoff
-	rec      *record
-	recSeq   uint64 // of rec in the stream; zero while nothing is stored
-
-	delivered uint64    // how often it was delivered
-	asked     bool      // Kling, before its first send
-	asks      int       // that it did not answer
-	cleared   bool      // no pause keeps it from being sent this time
-	probes    int       // sends that found what it waits for still paused
-	claimedAt time.Time // before the record of the next send was stored, by this machine's clock
-	sentAt    time.Time // last
-	foreign   int       // answers in a row that were not Kling's, of those that tell something
-	foreignAt time.Time // the first of them
-
-	answeredClaim string        // the claim of a send that something before Kling has answered, or Kling's maintenance
-	lostSends     bool          // the last word on what became of its sends was spoken
-	refusedClaim  string        // the claim of a send that certainly made no task, after one of unknown outcome
-	unknownAt     time.Time     // when a send ended with an unknown outcome
-	lookups       int           // since then
-	refusal       *events.Error // why the request is rejected should Kling not know its task
+	cleared  bool      // no pause keeps it from being sent this time
+	probes   int       // sends that found what it waits for still paused
 }
 
 // InProgress implements inHand.
 func (j *job) InProgress() error { return j.msg.InProgress() }
 
-// certain counts the sends of a job's record that nothing says were lost on their way back: they made no task for certain,
-// were answered by something before Kling or by Kling's maintenance, or were claimed by a replica that died, mostly before it
-// sent anything.
-func (j *job) certain() int {
-	takenOver := j.unknownAt.IsZero()
-	if takenOver || j.rec.Claim == j.refusedClaim || j.rec.Claim == j.answeredClaim {
-		return j.rec.Certain + 1
-	}
-	return j.rec.Certain
+// accepted tells that Kling has made the task: its slots are held until it ends.
+func (j *job) accepted() {
+	j.taken = true
+	j.slots.accepted(j.req.token)
 }
 
-// lastSend is the last send of a job's record that may have reached Kling.
-func (j *job) lastSend() time.Time {
-	at := j.rec.ClaimedAt
-	if j.rec.Claim == j.refusedClaim {
-		at = j.rec.EarlierAt
-	}
-	if j.unknownAt.After(at) {
-		return j.unknownAt
-	}
-	return at
-}
+// suspect tells that a send may have made the task.
+func (j *job) suspect() { j.slots.suspect(j.req.token) }
 
-// verdict is what becomes of a job after it was worked on.
-type verdict struct {
-	settled bool          // acked: done with
-	full    bool          // Kling had no capacity: waits for a slot
-	outbid  bool          // another replica has the slot: nothing was sent
-	paused  bool          // waits for the end of a pause, behind the others of its lane
-	left    bool          // given back: only a newer version of the bridge knows what to do
-	after   time.Duration // otherwise: worked on again after this long
+// maySend reports whether the job may be sent now. Most were let through by their pool. One that holds slots was only let
+// through to be looked up.
+func (j *job) maySend(p *pauses, now time.Time) bool {
+	if !j.cleared {
+		j.cleared = p.allowForeign(j.req.kind, now)
+	}
+	return j.cleared
 }
-
-func settled() verdict                     { return verdict{settled: true} }
-func left() verdict                        { return verdict{left: true} }
-func paused() verdict                      { return verdict{paused: true} }
-func noCapacity() verdict                  { return verdict{full: true} }
-func tryAgain(after time.Duration) verdict { return verdict{after: after} }
 
 // context returns ctx in the trace of this delivery.
 func (j *job) context(ctx context.Context) context.Context {
@@ -99,4 +61,46 @@ func (j *job) context(ctx context.Context) context.Context {
 
 func (j *job) attrs() []any {
 	return []any{slog.String("request_id", j.req.id), slog.String("kind", j.req.kind.Name)}
+}
+
+// result is what becomes of a job after a step of work. Make it with one of the functions below.
+type result struct {
+	outcome resultKind
+	after   time.Duration // of tryAgain
+	holds   bool          // the job keeps its slots while it waits
+}
+
+type resultKind int
+
+const (
+	resultSettled resultKind = iota
+	resultFull
+	resultOutbid
+	resultPaused
+	resultLeft
+	resultAgain
+)
+
+// settled: it was acked and is done with.
+func settled() result { return result{outcome: resultSettled} }
+
+// noCapacity: Kling had none, it waits for a slot.
+func noCapacity() result { return result{outcome: resultFull} }
+
+// outbid: another replica has the slot, nothing was sent.
+func outbid() result { return result{outcome: resultOutbid} }
+
+// paused: it waits for the end of a pause, behind the others of its lane.
+func paused() result { return result{outcome: resultPaused} }
+
+// left: it was given back, as only a newer version of the bridge knows what to do.
+func left() result { return result{outcome: resultLeft} }
+
+// tryAgain: it is worked on again after that time.
+func tryAgain(after time.Duration) result { return result{outcome: resultAgain, after: after} }
+
+// holding says whether the job keeps its slots while it waits.
+func (r result) holding(slots bool) result {
+	r.holds = slots
+	return r
 }

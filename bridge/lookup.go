@@ -11,7 +11,7 @@ import (
 )
 
 // unknown begins to look for a task that a send may have made.
-func (c *creator) unknown(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) unknown(ctx context.Context, j *attempt) (result, error) {
 	j.unknownAt, j.lookups = c.ledger.now(), 0
 	return c.lookUp(ctx, j)
 }
@@ -21,8 +21,8 @@ func (c *creator) unknown(ctx context.Context, j *job) (verdict, error) {
 // is the call made again, with the same external id. Only an answer counts: while the query fails nothing is known.
 //
 // Between lookups the job waits in its pool, with its slot, so that it holds up no other.
-func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
-	j.slots.suspect(j.req.token)
+func (c *creator) lookUp(ctx context.Context, j *attempt) (result, error) {
+	j.suspect()
 	until := c.lookupEnd(j)
 	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
 	if err == nil {
@@ -41,7 +41,7 @@ func (c *creator) lookUp(ctx context.Context, j *job) (verdict, error) {
 }
 
 // lookupEnd is when a job's request may be sent again, if Kling still knows no task of it.
-func (c *creator) lookupEnd(j *job) time.Time {
+func (c *creator) lookupEnd(j *attempt) time.Time {
 	until := j.lastSend().Add(c.lookupWindow)
 	if j.unknownAt.IsZero() { // another replica may be sending still
 		until = until.Add(j.rec.Upload)
@@ -50,7 +50,7 @@ func (c *creator) lookupEnd(j *job) time.Time {
 }
 
 // nextLookup is the wait until the next of several lookups, which ends with the window at the latest.
-func (j *job) nextLookup(left time.Duration) time.Duration {
+func (j *attempt) nextLookup(left time.Duration) time.Duration {
 	longest := maxLookupWait
 	if j.lostSends {
 		longest = lastLookupWait
@@ -64,13 +64,13 @@ func (j *job) nextLookup(left time.Duration) time.Duration {
 }
 
 // absent goes on with a request that Kling has no task of.
-func (c *creator) absent(ctx context.Context, j *job) (verdict, error) {
+func (c *creator) absent(ctx context.Context, j *attempt) (result, error) {
 	if j.refusal != nil {
 		return c.reject(ctx, j, j.refusal)
 	}
 	why, err := c.lost(ctx, j)
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if why != "" {
 		if !j.lostSends {
@@ -83,13 +83,13 @@ func (c *creator) absent(ctx context.Context, j *job) (verdict, error) {
 }
 
 // resend makes the create call again after claiming the record anew.
-func (c *creator) resend(ctx context.Context, j *job) (verdict, error) {
-	if !c.maySend(j) {
+func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
+	if !j.maySend(c.pauses, time.Now()) {
 		return tryAgain(c.waitPaused(j, time.Now())), nil
 	}
 	body, inputErr, err := c.inputs.resolve(ctx, j.req)
 	if err != nil || inputErr != nil {
-		return verdict{}, errors.Join(err, inputError(inputErr))
+		return result{}, errors.Join(err, inputError(inputErr))
 	}
 	j.claimedAt = time.Now()
 	rec := *j.rec
@@ -100,7 +100,7 @@ func (c *creator) resend(ctx context.Context, j *job) (verdict, error) {
 	rec.Upload = max(rec.Upload, uploadTime(body))
 	seq, held, err := c.ledger.claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
-		return verdict{}, err
+		return result{}, err
 	}
 	if !held {
 		return c.resume(ctx, j, rec.Claim)

@@ -56,10 +56,10 @@ func TestParkingIsBounded(t *testing.T) {
 func TestKindsAlternateAsProbes(t *testing.T) {
 	credit := &kling.Error{Action: kling.ActionPause, Code: 1102}
 	p := testPool(nil)
-	p.work = func(j *job) verdict {
+	p.begin = doing(func(j *job) result {
 		p.pauses.failed(j.req.kind, credit, time.Now(), time.Now())
 		return paused()
-	}
+	})
 	for i := range 3 {
 		p.add(testJob(t, fmt.Sprint("a", i), "text2video", events.PriorityHigh))
 	}

@@ -18,7 +18,7 @@ type pool struct {
 	turns  *turns
 	pauses *pauses
 	hands  *hands
-	work   func(*job) verdict
+	begin  func(*job) (work func() result)
 	log    *slog.Logger
 	// serverTime is what deadlines count by; nil: this machine's.
 	serverTime func() time.Time
@@ -74,7 +74,7 @@ func (p *pool) add(j *job) {
 		return
 	}
 	p.hands.take(j)
-	j.slots = p.slots
+	j.slots, j.work = p.slots, p.begin(j)
 	key := p.key(j)
 	p.count[key]++
 	p.ready[key] = append(p.ready[key], j)
@@ -200,7 +200,7 @@ func (p *pool) nextDelay() *time.Timer {
 
 // giveBack returns what a job has reserved.
 func (p *pool) giveBack(j *job) {
-	if j.reserved && j.rec == nil {
+	if j.reserved && !j.holds {
 		p.slots.release(j.req.token, time.Time{})
 		p.untake(j, false)
 		j.reserved = false
@@ -229,11 +229,12 @@ func (p *pool) untake(j *job, refused bool) {
 	j.told = false
 }
 
-// run works on one job and files it according to the verdict.
+// run works on one job and files it according to the result.
 func (p *pool) run(j *job) {
-	v := verdict{outbid: true}
+	r := outbid()
 	if p.take(j) {
-		v = p.work(j)
+		r = j.work()
+		j.holds = r.holds
 	}
 	now := time.Now()
 	p.mu.Lock()
@@ -241,25 +242,25 @@ func (p *pool) run(j *job) {
 	p.running--
 	j.cleared = false
 	key := p.key(j)
-	switch {
-	case v.settled, v.left:
+	switch r.outcome {
+	case resultSettled, resultLeft:
 		p.settle(j, key)
-	case v.full:
+	case resultFull:
 		p.refused(j, now)
 		p.untake(j, true)
 		p.goBack(j, key)
-	case v.outbid:
+	case resultOutbid:
 		p.slots.release(j.req.token, time.Time{})
 		p.untake(j, false)
 		p.goBack(j, key)
-	case v.paused:
+	case resultPaused:
 		p.giveBack(j)
 		j.probes++
 		p.ready[key] = append(p.ready[key], j)
 		p.signalRoom()
-	default:
+	case resultAgain:
 		p.giveBack(j)
-		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(v.after)})
+		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(r.after)})
 	}
 	p.notify()
 }
@@ -276,7 +277,7 @@ func (p *pool) settle(j *job, key laneKey) {
 	p.hands.drop(j)
 	j.span.End()
 	p.count[key]--
-	if j.reserved && !j.accepted {
+	if j.reserved && !j.taken {
 		p.slots.release(j.req.token, time.Time{})
 		p.untake(j, false)
 	}

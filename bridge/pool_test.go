@@ -14,11 +14,16 @@ import (
 )
 
 // testPool is a video pool whose jobs end as work says.
-func testPool(work func(*job) verdict) *pool {
+func testPool(work func(*job) result) *pool {
 	log := slog.New(slog.DiscardHandler)
 	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), newPauses(time.Minute, log), newHands(), log)
-	p.work = work
+	p.begin = doing(work)
 	return p
+}
+
+// doing is for work that is done in one step, or is the same in each.
+func doing(work func(*job) result) func(*job) func() result {
+	return func(j *job) func() result { return func() result { return work(j) } }
 }
 
 func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
@@ -32,9 +37,8 @@ func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
 }
 
 // accept is the work of a Kling with room: the task exists and ends at once.
-func accept(j *job) verdict {
-	j.accepted = true
-	j.slots.accepted(j.req.token)
+func accept(j *job) result {
+	j.accepted()
 	j.slots.release(j.req.token, time.Time{})
 	return settled()
 }
@@ -86,7 +90,7 @@ func TestEveryPriorityHasItsShare(t *testing.T) {
 // TestRefusedTurnIsNoPrivilege refuses a low request and then has a slot and a high one.
 func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 	full := true
-	p := testPool(func(j *job) verdict {
+	p := testPool(func(j *job) result {
 		if full {
 			return noCapacity()
 		}
@@ -121,7 +125,7 @@ func TestRefusedWithNothingInFlight(t *testing.T) {
 // TestRefusalDuringRecount has a recount see the record of a create call that is then refused.
 func TestRefusalDuringRecount(t *testing.T) {
 	calls := 0
-	p := testPool(func(*job) verdict { calls++; return noCapacity() })
+	p := testPool(func(*job) result { calls++; return noCapacity() })
 	p.add(testJob(t, "ghost", "text2video", events.PriorityNormal))
 	began := time.Now()
 	p.slots.beginRecount()

@@ -10,7 +10,7 @@ import (
 )
 
 // putOff lets a request wait that Kling certainly made no task of.
-func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (verdict, error) {
+func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) (result, error) {
 	if failure.Foreign && failure.Action == kling.ActionPause {
 		if why := c.foreign(j, failure); why != nil {
 			if v, done, err := c.rejectForeign(ctx, j, why); done || err != nil {
@@ -26,7 +26,7 @@ func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (ver
 		seq := j.recSeq
 		j.rec, j.recSeq = nil, 0
 		if err := c.ledger.withdraw(ctx, seq); err != nil {
-			return verdict{}, err
+			return result{}, err
 		}
 	}
 	switch {
@@ -49,7 +49,7 @@ func (c *creator) putOff(ctx context.Context, j *job, failure *kling.Error) (ver
 }
 
 // authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
-func (c *creator) authenticated(j *job, failure *kling.Error) {
+func (c *creator) authenticated(j *attempt, failure *kling.Error) {
 	if failure.Code != 0 {
 		c.pauses.authenticated(j.req.kind, j.sentAt)
 	}

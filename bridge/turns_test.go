@@ -261,7 +261,7 @@ func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 // TestRequestForMoreThanThereIs has a request for nine slots of four be passed over and tried at times.
 func TestRequestForMoreThanThereIs(t *testing.T) {
 	var refused int
-	p := testPool(func(j *job) verdict {
+	p := testPool(func(j *job) result {
 		if j.req.slots > 4 {
 			refused++
 			return noCapacity()

@@ -20,7 +20,7 @@ const maxLost = 3
 
 // lost says why a request that Kling has no task of is not sent again; empty: it may be. It is looked up until its
 // deadline then.
-func (c *creator) lost(ctx context.Context, j *job) (why string, err error) {
+func (c *creator) lost(ctx context.Context, j *attempt) (why string, err error) {
 	if sends := j.rec.Attempt - j.certain(); sends >= maxLost {
 		return fmt.Sprintf("%d creates of request %s were not answered, and Kling denies their task: nothing is sent again, look for it in Kling's console",
 			sends, j.req.id), nil
@@ -35,7 +35,7 @@ func (c *creator) lost(ctx context.Context, j *job) (why string, err error) {
 
 // disproved returns the external id of a task of the kind that Kling has made and now denies: its query by external id
 // does not work, and what it says of others is no proof. Empty: it works as far as is known.
-func (c *creator) disproved(ctx context.Context, j *job) (externalID string, err error) {
+func (c *creator) disproved(ctx context.Context, j *attempt) (externalID string, err error) {
 	if c.queries.works(j.req.kind) {
 		return "", nil
 	}
