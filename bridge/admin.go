@@ -21,6 +21,7 @@ type admin struct {
 	console *console.Console
 	bus     atomic.Pointer[bus.Bus] // nil until NATS was reached
 	ready   atomic.Bool             // requests are being taken
+	blocked atomic.Pointer[string]  // what keeps the bridge from starting; nil: nothing is known
 	watch   atomic.Pointer[watch]   // nil until then
 }
 
@@ -60,7 +61,11 @@ func (a *admin) reasons() []reason {
 	case !b.Connected():
 		return append([]reason{{component, "disconnected"}}, a.pauses.reasons()...)
 	case !a.ready.Load():
-		return append(deniedBy(b), reason{component, "streams and consumers are not ready"})
+		text := "streams and consumers are not ready"
+		if why := a.blocked.Load(); why != nil {
+			text += ": " + *why
+		}
+		return append(deniedBy(b), reason{component, text})
 	default:
 		return append(a.watched().reasons(), a.pauses.reasons()...)
 	}

@@ -134,6 +134,8 @@ func (b *Bridge) untilAvailable(ctx context.Context, try func() error) error {
 			return err
 		}
 		b.log.WarnContext(ctx, "JetStream is not ready", slog.Any("err", err))
+		why := err.Error()
+		b.admin.blocked.Store(&why)
 		if !sleep(ctx, time.Second) {
 			return context.Cause(ctx)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -13,26 +14,33 @@ import (
 )
 
 // Status returns what the bridge has to do and what keeps it from doing so. Slots and pauses are as this replica knows
-// them.
+// them. Where something keeps it from counting too, that is told, and what can't be counted is 0.
 func (a *asker) Status(ctx context.Context) (events.BridgeStatus, error) {
 	status := events.BridgeStatus{Version: a.version, Reasons: []string{}}
 	for _, r := range a.readiness() {
 		status.Reasons = append(status.Reasons, r.Component+": "+r.Reason)
 	}
 	status.Ready = len(status.Reasons) == 0
-	for stream, held := range map[string]*int{
-		a.subjects.RequestsStream(): &status.QueueDepth, a.subjects.DeadStream(): &status.Dead,
-	} {
-		state, err := a.bus.State(ctx, stream)
-		if err != nil {
-			return events.BridgeStatus{}, err
-		}
-		*held = int(state.Msgs)
+	if !status.Ready { // the reasons can't wait for a server that may not answer
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, countTime)
+		defer cancel()
 	}
+	if err := a.count(ctx, &status); err != nil && status.Ready {
+		return events.BridgeStatus{}, err
+	}
+	return status, nil
+}
+
+// countTime bounds the counting while the bridge is not ready.
+const countTime = time.Second
+
+// count fills in the numbers. After an error it asks for no more of them, and fills in what is known without asking.
+func (a *asker) count(ctx context.Context, status *events.BridgeStatus) (err error) {
 	for _, name := range a.kinds.Pools() {
-		waiting, err := a.waitingIn(ctx, name)
-		if err != nil {
-			return events.BridgeStatus{}, err
+		waiting := map[string]int{}
+		if err == nil {
+			waiting, err = a.waitingIn(ctx, name)
 		}
 		pool, tasks := a.pools[name].slots.status()
 		pool.Pool, pool.Waiting = string(name), waiting
@@ -40,7 +48,17 @@ func (a *asker) Status(ctx context.Context) (events.BridgeStatus, error) {
 		status.InFlight += tasks
 		status.Pools = append(status.Pools, pool)
 	}
-	return status, nil
+	for stream, held := range map[string]*int{
+		a.subjects.RequestsStream(): &status.QueueDepth, a.subjects.DeadStream(): &status.Dead,
+	} {
+		if err != nil {
+			return err
+		}
+		var state jetstream.StreamState
+		state, err = a.bus.State(ctx, stream)
+		*held = int(state.Msgs)
+	}
+	return err
 }
 
 // waitingIn counts the requests of a pool by priority: those in the stream, whether a replica holds them or not.
@@ -52,7 +70,7 @@ func (a *asker) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int,
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("consumer %s: %w", lane.durable(), err)
+			return waiting, fmt.Errorf("consumer %s: %w", lane.durable(), err)
 		}
 		info := c.CachedInfo()
 		waiting[lane.priorityName()] += int(info.NumPending) + info.NumAckPending
