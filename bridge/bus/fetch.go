@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,7 +46,7 @@ func (b *Bus) Fetch(
 	if err != nil && !b.Connected() { // which is told as that
 		return err
 	}
-	b.health.note("consumer "+durable+" of stream "+stream, err, time.Now())
+	b.notePull(stream, durable, err)
 	if err != nil {
 		return fmt.Errorf("fetch from consumer %s of stream %s: %w", durable, stream, err)
 	}
@@ -77,6 +78,7 @@ func (b *Bus) fetch(
 	}
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
+	alive := sync.OnceFunc(func() { b.notePull(stream, durable, nil) }) // long before a pull of an idle consumer ends
 	for got := 0; got < n; {
 		select {
 		case <-ctx.Done():
@@ -88,12 +90,14 @@ func (b *Bus) fetch(
 			quiet.Reset(silence)
 			if isDelivery(msg) {
 				got++
+				alive()
 				yield(delivery{msg})
 				continue
 			}
 			if over, err := pullStatus(msg); over {
 				return err
 			}
+			alive()
 		}
 	}
 	return nil

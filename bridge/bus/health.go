@@ -76,6 +76,11 @@ func (b *Bus) Stored() time.Time {
 	return b.health.stored
 }
 
+// notePull follows one pull from a consumer.
+func (b *Bus) notePull(stream, durable string, err error) {
+	b.health.note("consumer "+durable+" of stream "+stream, err, time.Now())
+}
+
 // notePublish follows one try to publish. A refusal by a guard or a message id is a success: the stream has answered. No
 // answer in time is a failure: a store whose disk is full gives none.
 func (b *Bus) notePublish(subject string, ack Ack, err error, began time.Time) {
