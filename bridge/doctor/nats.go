@@ -128,7 +128,11 @@ func (e *examination) jetStream(ctx context.Context) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	account, err := e.bus.JetStream().AccountInfo(ctx)
+	elsewhere := e.bus.API("") != jetstream.DefaultAPIPrefix
 	switch {
+	case elsewhere && errors.Is(err, jetstream.ErrJetStreamNotEnabled):
+		return fault("no JetStream answers on "+e.bus.API(">"),
+			"is the domain or API prefix right (NATS_JS_DOMAIN, NATS_JS_API_PREFIX or the context), and may this user publish there?")
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fault("JetStream is not enabled for this account", "enable it for the account of the bridge's user")
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled):

@@ -114,7 +114,7 @@ func (e *examination) readiness(ctx context.Context) []Finding {
 }
 
 func notReady(reasons []string) []Finding {
-	return fault("the bridge is not ready: "+strings.Join(reasons, "; "), "mend what it names; requests wait meanwhile")
+	return fault("the bridge is not ready: "+strings.Join(reasons, "; "), readyAdvice(reasons))
 }
 
 // status asks any replica. It may be too old to answer, or there may be none.

@@ -37,7 +37,10 @@ func (e *examination) compareStreams(ctx context.Context) []Finding {
 			right = append(right, s.Name)
 		}
 	}
-	if len(missing) > 0 {
+	if _, runs := e.status(ctx); runs && len(missing) > 0 {
+		findings = append(findings, fault(strings.Join(missing, ", ")+": missing, although a bridge runs",
+			"it makes them anew, unless readiness says what keeps it from that; what they held is lost")...)
+	} else if len(missing) > 0 {
 		findings = append(findings, note(strings.Join(missing, ", ")+": not there yet", "serve creates them when it starts")...)
 	}
 	if len(right) > 0 {
