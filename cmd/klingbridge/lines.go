@@ -120,7 +120,10 @@ func (p *program) awaitAll(ctx context.Context, client *events.Client, ids []str
 	}
 	line := p.newLive()
 	going := func(context.Context) (string, bool) { return t.String(), true }
-	if err := line.while(ctx, liveInterval, going, func() error { return p.followAll(ctx, client, t, line, s) }); err != nil {
+	_, err := whileUneasy(ctx, client, line.say, func() error {
+		return line.while(ctx, liveInterval, going, func() error { return p.followAll(ctx, client, t, line, s) })
+	})
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stderr, "%s in %s\n", t, time.Since(began).Round(time.Second))

@@ -202,13 +202,23 @@ func parsePriority(name string) (events.Priority, error) {
 	return p, nil
 }
 
-// publish names the likely mistake when no stream takes the request.
+// publish names the likely mistake when no stream takes the request. When it is not stored, or not at once, it says what
+// keeps the bridge from being ready.
 func (p *program) publish(
 	ctx context.Context, client *events.Client, r events.Request, s settings,
 ) (id string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	id, err = client.Submit(ctx, r)
+	say := func(why string) { fmt.Fprintln(p.stderr, why) }
+	said, err := whileUneasy(ctx, client, say, func() error {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+		id, err = client.Submit(ctx, r)
+		return err
+	})
+	if err != nil && said == "" {
+		if why := whyNotReady(ctx, client); why != "" {
+			say(why)
+		}
+	}
 	if !errors.Is(err, events.ErrNoBridge) {
 		return id, err
 	}
@@ -231,7 +241,7 @@ func (p *program) printID(id string, asJSON bool) error {
 func (p *program) await(ctx context.Context, client *events.Client, id string, s submission) error {
 	var end events.Message
 	line := p.newLive()
-	err := line.while(ctx, askInterval, howItGoes(client, id), func() error {
+	follow := func() error {
 		for m, err := range client.Watch(ctx, events.Filter{ID: id, Since: time.Unix(1, 0)}) {
 			if err != nil && m.Subject == "" {
 				return p.awaitError(ctx, err, id)
@@ -252,6 +262,9 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 			line.turn(said, string(m.Event.Status))
 		}
 		return p.awaitError(ctx, context.Cause(ctx), id)
+	}
+	_, err := whileUneasy(ctx, client, line.say, func() error {
+		return line.while(ctx, askInterval, howItGoes(client, id), follow)
 	})
 	if err != nil {
 		return err
