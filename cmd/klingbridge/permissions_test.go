@@ -87,6 +87,12 @@ func TestPermissionsAreListedOnce(t *testing.T) {
 // "long" takes an hour.
 func permitted(t *testing.T, block, archive string) (srv *bustest.Server, r *realm) {
 	t.Helper()
+	return permittedBy(t, withPermissions(block), archive)
+}
+
+// permittedBy is permitted with the server's whole configuration.
+func permittedBy(t *testing.T, config, archive string) (srv *bustest.Server, r *realm) {
+	t.Helper()
 	sim := klingtest.Start(t, klingtest.Options{
 		APIKeys: []string{"good"}, Slots: map[kling.Pool]int{kling.PoolVideo: 1},
 		DurationOf: func(task klingtest.TaskView) time.Duration {
@@ -100,7 +106,7 @@ func permitted(t *testing.T, block, archive string) (srv *bustest.Server, r *rea
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv = bustest.Start(t, bustest.Config(t, withPermissions(block)))
+	srv = bustest.Start(t, bustest.Config(t, config))
 	r = openRealm(t, srv.URL(), map[string]string{
 		"KLING_BASE_URL": sim.URL, "BRIDGE_ARCHIVE_URL": archive, "BRIDGE_ARCHIVE_ALLOW_HOSTS": host.Host, "BRIDGE_ACK_WAIT": "2s",
 	})
@@ -138,7 +144,7 @@ func (r *realm) ready() (status int, body string) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		r.t.Fatal(err)
+		return 0, err.Error()
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)

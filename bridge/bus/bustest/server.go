@@ -99,6 +99,14 @@ func (s *Server) Restart() {
 	s.run()
 }
 
+// RestartEmpty runs the server again on the same port, on a store that holds nothing.
+func (s *Server) RestartEmpty() {
+	s.tb.Helper()
+	s.Stop()
+	s.opts.StoreDir = s.tb.TempDir()
+	s.run()
+}
+
 // Connect returns a connection that ends with the test.
 func (s *Server) Connect() *nats.Conn {
 	s.tb.Helper()

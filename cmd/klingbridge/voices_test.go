@@ -1,0 +1,303 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/doctor"
+)
+
+// consolePage is an open page of the console.
+type consolePage struct {
+	mu   sync.Mutex
+	news string // the newest
+}
+
+func openConsole(t *testing.T, admin string) *consolePage {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+admin+"/api/live", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := &consolePage{}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		lines := bufio.NewScanner(resp.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				page.mu.Lock()
+				page.news = data
+				page.mu.Unlock()
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = resp.Body.Close()
+		reading.Wait()
+	})
+	return page
+}
+
+func (c *consolePage) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.news
+}
+
+// voices are all who say whether a bridge is ready.
+type voices struct {
+	*realm
+	page *consolePage
+}
+
+// metric returns the line of kling_ready.
+func (v voices) metric() string {
+	v.t.Helper()
+	resp, err := http.Get("http://" + v.environ["BRIDGE_ADMIN_ADDR"] + "/metrics")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if strings.HasPrefix(line, "kling_ready ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return "none"
+}
+
+// sayReady waits until all are content.
+func (v voices) sayReady() {
+	v.t.Helper()
+	v.agree("", func() []string {
+		status, body := v.ready()
+		shell := v.as("admin", "status")
+		d := v.diagnose()
+		return dissenters(map[string]bool{
+			"readyz " + body:             status == http.StatusOK,
+			"status " + shell.stdout:     shell.code == 0 && strings.Contains(shell.stdout, ", ready\n"),
+			fmt.Sprintf("doctor %v", d):  d.Faults == 0,
+			"console " + v.page.String(): strings.Contains(v.page.String(), `"ready":true`),
+			v.metric():                   v.metric() == "kling_ready 1",
+		})
+	})
+}
+
+// say waits until all give a reason, and doctor what to do about it.
+func (v voices) say(reason, advice string) {
+	v.t.Helper()
+	v.agree(reason, func() []string {
+		status, body := v.ready()
+		shell := v.as("admin", "status")
+		d := v.diagnose()
+		f, _ := d.find("readiness", reason)
+		return dissenters(map[string]bool{
+			"readyz " + body:                        status == http.StatusServiceUnavailable && strings.Contains(body, reason),
+			"status " + shell.stdout + shell.stderr: strings.Contains(shell.stdout, "not ready") && strings.Contains(shell.stdout, reason),
+			fmt.Sprintf("doctor %v", d):             f.Level == doctor.Fault && strings.Contains(f.Advice, advice),
+			"console " + v.page.String():            strings.Contains(v.page.String(), reason),
+			v.metric():                              v.metric() == "kling_ready 0",
+		})
+	})
+}
+
+func dissenters(agree map[string]bool) (list []string) {
+	for voice, ok := range agree {
+		if !ok {
+			list = append(list, voice)
+		}
+	}
+	return list
+}
+
+func (v voices) agree(on string, dissent func() []string) {
+	v.t.Helper()
+	var last []string
+	defer func() {
+		if v.t.Failed() {
+			v.t.Logf("%q is not said by:\n%s", on, strings.Join(last, "\n"))
+		}
+	}()
+	eventually(v.t, fmt.Sprintf("all say %q", on), func() bool {
+		last = dissent()
+		return len(last) == 0
+	})
+}
+
+// inTheWay replaces what a bridge makes by something else of somebody else's, which takes a moment.
+func inTheWay(t *testing.T, remove, put func() error) {
+	t.Helper()
+	eventually(t, "it is in the way", func() bool {
+		if err := remove(); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			t.Fatal(err)
+		}
+		return put() == nil
+	})
+}
+
+// TestAllSayTheSame makes faults under a running bridge, one after the other, and mends them. Readiness, status, doctor, console
+// and metric give the same reason. Recorded: all of them content while nothing could be stored.
+func TestAllSayTheSame(t *testing.T) {
+	t.Parallel()
+	listed := listedPermissions(t)
+	config := func(permissions string) string {
+		return strings.Replace(withPermissions(permissions), "{jetstream: enabled,", "{jetstream: {max_file: 24M},", 1)
+	}
+	srv, r := permittedBy(t, config(listed), "")
+	v := voices{r, openConsole(t, r.environ["BRIDGE_ADMIN_ADDR"])}
+	js := r.jetStream("admin")
+	ctx := t.Context()
+	edit := func(stream string, change func(*jetstream.StreamConfig)) (back func()) {
+		s, err := js.Stream(ctx, stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := s.CachedInfo().Config
+		before := config
+		change(&config)
+		if _, err := js.UpdateStream(ctx, config); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if _, err := js.UpdateStream(ctx, before); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name           string
+		fault          func() (mend func())
+		reason, advice string
+	}{
+		{"a bound that drops requests", func() func() {
+			return edit("KLING_REQUESTS", func(c *jetstream.StreamConfig) { c.MaxMsgs = 20 })
+		}, "max_msgs is 20 with discard old", "nats stream edit"},
+		{"events that age too soon", func() func() {
+			return edit("KLING_EVENTS", func(c *jetstream.StreamConfig) { c.MaxAge /= 2 })
+		}, "max_age is 360h0m0s", "nats stream edit"},
+		{"the account's storage is full", func() func() {
+			fill(t, js)
+			return func() {
+				if err := js.DeleteStream(ctx, "JUNK"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "publishing below kling-put fails", "limits of the account"},
+		{"a stream that can't be made anew", func() func() {
+			inTheWay(t, func() error { return js.DeleteStream(ctx, "KLING_DEAD") }, func() error {
+				_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"kling.dead.>"}})
+				return err
+			})
+			return func() {
+				if err := js.DeleteStream(ctx, "OTHER"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "make streams anew", "see streams above"},
+		{"a consumer that can't be reached", func() func() {
+			inTheWay(t, func() error { return js.DeleteConsumer(ctx, "KLING_EVENTS", "polls") }, func() error {
+				_, err := js.CreatePushConsumer(ctx, "KLING_EVENTS", jetstream.ConsumerConfig{
+					Durable: "polls", DeliverSubject: "elsewhere", FilterSubject: "nothing",
+				})
+				return err
+			})
+			return func() {
+				if err := js.DeleteConsumer(ctx, "KLING_EVENTS", "polls"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "consumer polls of stream KLING_EVENTS fails", "nats consumer rm"},
+		{"a permission that is missing", func() func() {
+			srv.Reload(bustest.Config(t, config(strings.Replace(listed, `"kling.completion.>"  #`, "#", 1))))
+			return func() { srv.Reload(bustest.Config(t, config(listed))) }
+		}, "Permissions Violation for Subscription", "that the README lists"},
+		{"all streams are lost", func() func() {
+			srv.RestartEmpty()
+			return func() {}
+		}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := *v.realm
+			r.t = t
+			v := voices{&r, v.page}
+			mend := c.fault()
+			if c.reason != "" {
+				v.say(c.reason, c.advice)
+			}
+			mend()
+			v.sayReady()
+		})
+	}
+	if got := r.as("admin", "submit text2video --prompt short --id last --wait"); got.code != 0 {
+		t.Errorf("submit: %s", got.stderr)
+	}
+}
+
+// TestWrongDomain names a JetStream domain that there is none of. Recorded: doctor advised to start the server with -js, and
+// readiness gave no reason.
+func TestWrongDomain(t *testing.T) {
+	t.Parallel()
+	w := hosted(t, "NATS_URL", bustest.Start(t).URL(), "NATS_JS_DOMAIN", "nowhere")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan outcome, 1)
+	go func() { ended <- execute(ctx, w.environ, "", "serve") }()
+	v := voices{realm: &realm{t: t, environ: w.environ}}
+	eventually(t, "readiness says why", func() bool {
+		_, body := v.ready()
+		return strings.Contains(body, "streams and consumers are not ready: JetStream account: ")
+	})
+	if got := v.metric(); got != "kling_ready 0" {
+		t.Error(got)
+	}
+	d, got := w.ask()
+	f, ok := d.find("jetstream", "no JetStream answers on $JS.nowhere.API.>")
+	if !ok || f.Level != doctor.Fault || !strings.Contains(f.Advice, "NATS_JS_DOMAIN") {
+		t.Errorf("doctor:\n%s", got.stdout)
+	}
+	f, ok = d.find("readiness", "streams and consumers are not ready: JetStream account: ")
+	if !ok || f.Level != doctor.Fault || !strings.Contains(f.Advice, "are domain and permissions right?") {
+		t.Errorf("doctor:\n%s", got.stdout)
+	}
+	cancel()
+	if got := <-ended; got.code != 0 {
+		t.Errorf("serve: exit %d: %s", got.code, got.stderr)
+	}
+}
+
+// fill takes all the storage that the account has left.
+func fill(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JUNK", Subjects: []string{"junk"}}); err != nil {
+		t.Fatal(err)
+	}
+	for size := 512 << 10; size > 0; size /= 8 {
+		for {
+			_, err := js.Publish(t.Context(), "junk", make([]byte, size))
+			if _, refused := errors.AsType[*jetstream.APIError](err); refused {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
