@@ -290,9 +290,10 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestCopyStreams copies 64 MB and looks at the memory in use every 4 MB.
+// TestCopyStreams copies 64 MB and looks at the memory in use every 4 MB. The source gives no more than 16 MB that are not yet
+// where they go: a NATS server that is slower than the source keeps the rest in memory, in this process.
 func TestCopyStreams(t *testing.T) {
-	const size, step = 64 << 20, 4 << 20
+	const size, step, ahead = 64 << 20, 4 << 20, 16 << 20
 	server := bustest.Start(t)
 	js, err := jetstream.New(server.Connect())
 	if err != nil {
@@ -303,14 +304,18 @@ func TestCopyStreams(t *testing.T) {
 	for name, place := range map[string]struct {
 		target string
 		bound  int64
+		stored func() uint64 // bytes; nil: the source need not wait
 	}{
-		"directory": {"file://" + t.TempDir(), 4 << 20},
-		"nats":      {"nats://results", 40 << 20}, // with the server's own buffers
-		"s3":        {"s3://results?endpoint=" + newSink(t).url, 12 << 20},
+		"directory": {"file://" + t.TempDir(), 4 << 20, nil},
+		"nats":      {"nats://results", 40 << 20, func() uint64 { return storedIn(t, js, "OBJ_results") }}, // with the server's own buffers
+		"s3":        {"s3://results?endpoint=" + newSink(t).url, 12 << 20, nil},
 	} {
 		for _, announced := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, size known: %t", name, announced), func(t *testing.T) {
-				var before, most uint64
+				var before, most, at uint64
+				if place.stored != nil {
+					at = place.stored()
+				}
 				source := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 					if announced {
 						w.Header().Set("Content-Length", fmt.Sprint(size))
@@ -318,6 +323,9 @@ func TestCopyStreams(t *testing.T) {
 					zeros := make([]byte, 64<<10)
 					for sent := 0; sent < size; sent += len(zeros) {
 						if sent%step == 0 {
+							if place.stored != nil && sent > ahead {
+								eventually(t, "what was given is stored", func() bool { return place.stored() >= at+uint64(sent-ahead) })
+							}
 							most = max(most, inUse())
 						}
 						_, _ = w.Write(zeros)
@@ -335,6 +343,32 @@ func TestCopyStreams(t *testing.T) {
 					t.Errorf("%d MB more in use, want at most %d", used>>20, place.bound>>20)
 				}
 			})
+		}
+	}
+}
+
+// storedIn is how many bytes a stream holds; 0: there is none.
+func storedIn(t *testing.T, js jetstream.JetStream, stream string) uint64 {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		return 0
+	}
+	return s.CachedInfo().State.Bytes
+}
+
+// eventually polls a condition that has no signal of its own. It may be called from any goroutine.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Errorf("waited in vain until %s", what)
+			return
+		case <-tick.C:
 		}
 	}
 }
