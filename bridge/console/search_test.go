@@ -20,10 +20,12 @@ type answer struct {
 	Index   struct{ Read, Of uint64 }
 }
 
-// search asks until the index is complete, as the page does, and checks that no question begins anew.
+// search asks until the index is complete, as the page does, and checks that no question begins anew and that reading goes
+// on: how long all of it takes is the machine's affair.
 func (s *site) search(words string) answer {
 	s.t.Helper()
 	began, asked, read := time.Now(), 0, uint64(0)
+	progress := began
 	for {
 		asked++
 		a := ask[answer](s, "/api/search?q="+url.QueryEscape(words))
@@ -31,7 +33,10 @@ func (s *site) search(words string) answer {
 			s.t.Logf("search %q: %s, asked %d times", words, time.Since(began).Round(time.Microsecond), asked)
 			return a
 		}
-		if a.Index.Read < read || time.Since(began) > patience {
+		if a.Index.Read > read {
+			progress = time.Now()
+		}
+		if a.Index.Read < read || time.Since(progress) > patience {
 			s.t.Fatalf("search %q does not come to an end: %+v", words, a)
 		}
 		read = a.Index.Read
