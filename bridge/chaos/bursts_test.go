@@ -12,14 +12,7 @@ func (w *world) killInBursts(burst, kills int) {
 		})
 		at := []point{pointCompleted, pointAnswered}[i%2]
 		sprung := w.trap.set(at, 1+w.rng.IntN(burst/2), victim.kill)
-		for _, task := range w.sim.Tasks() {
-			if task.Ended() {
-				continue
-			}
-			if err := w.sim.Finish(task.ID); err != nil {
-				w.t.Fatal(err)
-			}
-		}
+		w.finishAll()
 		w.awaitClosed("the program is killed", sprung)
 		w.killed[at]++
 		w.pause(longestPause)

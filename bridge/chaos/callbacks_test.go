@@ -27,6 +27,7 @@ type phone struct {
 
 	mu      sync.Mutex
 	turn    int
+	spared  *replica // gets no callbacks; nil: all do
 	answers []answer
 }
 
@@ -67,8 +68,20 @@ func (p *phone) RoundTrip(r *http.Request) (*http.Response, error) {
 func (p *phone) next() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.turn++
-	return p.w.replicas[p.turn%len(p.w.replicas)].callback
+	for range p.w.replicas {
+		p.turn++
+		if r := p.w.replicas[p.turn%len(p.w.replicas)]; r != p.spared {
+			return r.callback
+		}
+	}
+	return p.spared.callback
+}
+
+// spare keeps callbacks from a replica, as a load balancer does whose health checks fail; nil: from none.
+func (p *phone) spare(r *replica) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spared = r
 }
 
 // answered returns what came of the callbacks so far.

@@ -28,6 +28,8 @@ var (
 	attack       = flag.Duration("chaos.attack", 3*time.Second, "how long the program is attacked")
 	idle         = flag.Int("chaos.idle", 200, "connections at a time that say nothing more to the callback listener")
 	slow         = flag.Int("chaos.slow", 100, "connections at a time that never finish what they say to it")
+	stops        = flag.Int("chaos.stops", 1, "times that a replica stands still in the middle of its sends")
+	still        = flag.Duration("chaos.still", 7*time.Second, "how long it does")
 	archived     = flag.Int("chaos.archived", 100, "results to archive")
 	archiveKills = flag.Int("chaos.archive-kills", 4, "kills in the middle of archiving a file")
 	older        = flag.String("chaos.older", "", "program of an earlier version to upgrade from; empty: this one")
@@ -79,6 +81,15 @@ func TestPromises(t *testing.T) {
 		server := bustest.Start(t)
 		w := newWorld(t, setup{binary: binary, natsURL: server.URL(), replicas: 1, byHand: true})
 		w.takeNATSAway(server, *outage)
+		w.settle()
+		w.audit()
+	})
+	t.Run("stops", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{
+			binary: binary, natsURL: bustest.Start(t).URL(), replicas: 2, byHand: true, reuses: true,
+		})
+		w.stopInUploads(*burst/4, *stops, *still)
 		w.settle()
 		w.audit()
 	})

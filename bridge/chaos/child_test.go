@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,7 +36,9 @@ func (w *world) newReplica(s setup, n string) *replica {
 		w: w, binary: s.binary, callback: bustest.FreeAddr(w.t), admin: bustest.FreeAddr(w.t),
 		logPath: filepath.Join(w.t.TempDir(), "replica-"+n+".log"),
 	}
-	r.env = append(w.environment(s), "BRIDGE_CALLBACK_ADDR="+r.callback, "BRIDGE_ADMIN_ADDR="+r.admin)
+	line := httptest.NewServer(http.HandlerFunc(r.uplink))
+	w.t.Cleanup(line.Close)
+	r.env = append(w.environment(s), "KLING_BASE_URL="+line.URL, "BRIDGE_CALLBACK_ADDR="+r.callback, "BRIDGE_ADMIN_ADDR="+r.admin)
 	r.start()
 	w.t.Cleanup(r.kill)
 	return r
@@ -111,6 +114,9 @@ func (r *replica) log() string {
 	}
 	return string(data)
 }
+
+// lines counts the lines of the log that hold some text.
+func (r *replica) lines(text string) int { return strings.Count(r.log(), text) }
 
 // logged returns the last lines of the log, and the last of those that hold one of the words.
 func (r *replica) logged(lines int, words ...string) string {

@@ -30,6 +30,7 @@ const (
 	pointAsked     point = "poll"              // Kling has been asked and has not yet answered
 	pointDelete    point = "due deleted"       // the fired timer is deleted
 	pointAnytime   point = "anytime"           // at random
+	pointUpload    point = "upload"            // a part of a large create call has arrived; not in every world
 )
 
 func points() []point {
@@ -82,7 +83,10 @@ func (tr *trap) set(at point, n int, spring func()) <-chan struct{} {
 
 // pass is called by whoever sees that things have come to a point, with "" when it is none that we look for. What is seen
 // goes on after it returns.
-func (tr *trap) pass(p point) {
+func (tr *trap) pass(p point) { tr.passAs(p, func() {}) }
+
+// passAs is pass for whoever has something to say first, should the trap spring.
+func (tr *trap) passAs(p point, say func()) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	if p == "" || tr.at != p {
@@ -92,6 +96,7 @@ func (tr *trap) pass(p point) {
 		return
 	}
 	tr.at = ""
+	say()
 	tr.spring()
 	close(tr.sprung)
 }

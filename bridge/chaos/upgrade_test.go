@@ -85,7 +85,7 @@ func (w *world) upgrade(newer string, met func() bool) {
 // leftToNewer counts what replicas have given back because they did not understand it.
 func (w *world) leftToNewer() (n int) {
 	for _, r := range w.replicas {
-		n += strings.Count(r.log(), "left to a newer version")
+		n += r.lines("left to a newer version")
 	}
 	return n
 }

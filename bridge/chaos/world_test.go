@@ -37,6 +37,7 @@ type setup struct {
 	bodies         bool          // of create calls are wanted
 	lasting        time.Duration // of tasks, so that each is polled several times; zero: they end soon
 	archive        string        // URL; empty: none
+	reuses         bool          // Kling makes a second task under an external id, instead of refusing it
 	files          string        // where result files are served; empty: by the simulated Kling
 }
 
@@ -55,8 +56,9 @@ type world struct {
 	recorded bool // see setup
 	replicas []*replica
 	trap     trap
-	calm     atomic.Bool // nothing goes wrong any more
-	created  chan []byte // gets the body of each create call; nil: nobody wants them
+	calm     atomic.Bool  // nothing goes wrong any more
+	uploads  atomic.Int32 // to Kling, under way
+	created  chan []byte  // gets the body of each create call; nil: nobody wants them
 
 	// The test's own goroutine has these to itself.
 	rng            *rand.Rand
@@ -64,6 +66,7 @@ type world struct {
 	asked          map[string]asked // by token
 	order          []asked
 	repeats        int
+	uploading      *replica // that came to pointUpload last; set before the trap springs
 	killed         map[point]int
 	leadersStopped int
 
@@ -123,6 +126,7 @@ func (w *world) kling(s setup) klingtest.Options {
 		Faults:          klingtest.Faults{Create: w.createFault, Query: w.queryFault, Callback: w.callbackFault},
 		Observe:         w.observe,
 		PublicURL:       s.files,
+		TakesKnownIDs:   s.reuses,
 	}
 	if s.recorded {
 		o.Faults.OddShape = oddity
@@ -151,7 +155,6 @@ func (w *world) connect(url string) {
 func (w *world) environment(s setup) []string {
 	env := []string{
 		"KLING_API_KEY=" + apiKey,
-		"KLING_BASE_URL=" + w.sim.URL,
 		"NATS_URL=" + s.natsURL,
 		"BRIDGE_EMBEDDED_ADDR=" + s.embedded,
 		"BRIDGE_DATA_DIR=" + w.t.TempDir(),

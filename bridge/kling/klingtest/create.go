@@ -193,7 +193,7 @@ func (s *Server) store(t *task, body []byte) reply {
 
 // roomFor says why a task can't be stored. The caller holds mu.
 func (s *Server) roomFor(t *task) *refusal {
-	if s.byExternal[t.ExternalID] != nil {
+	if s.byExternal[t.ExternalID] != nil && !s.options.TakesKnownIDs {
 		refused := alreadyExists(t.ExternalID)
 		return &refused
 	}

@@ -51,6 +51,10 @@ type Options struct {
 	CallbackBackoff time.Duration // between those retries; zero: 1s
 	QueryLag        time.Duration // how long a new task can't be queried yet
 
+	// TakesKnownIDs makes another task of a create call whose external id was used before. Kling refuses it (recorded
+	// 2026-09), which hides that a caller would have paid twice.
+	TakesKnownIDs bool
+
 	// Fail says whether a task fails, and with which message. It is asked when the task ends.
 	// Nil: a prompt with "fail:" makes the task fail with what follows as the message.
 	// Whatever Fail says, a prompt with "[policy]" is refused at creation with code 1301.

@@ -73,6 +73,16 @@ func TestReusedExternalID(t *testing.T) {
 	}
 }
 
+// TestKnownIDsTaken: a simulation can be told to make a second task, to show who relies on Kling's refusal.
+func TestKnownIDsTaken(t *testing.T) {
+	t.Parallel()
+	sim := newAPI(t, klingtest.Options{TakesKnownIDs: true})
+	first := sim.create(textToVideo, `{"prompt":"p","external_task_id":"job-1"}`)
+	if second := sim.create(textToVideo, `{"prompt":"p","external_task_id":"job-1"}`); second == first || len(sim.Tasks()) != 2 {
+		t.Errorf("tasks %s and %s of %d, want two", first, second, len(sim.Tasks()))
+	}
+}
+
 // TestOlderTasksTranslated looks at tasks of v1 where those of v2 are asked for (recorded 2026-09).
 func TestOlderTasksTranslated(t *testing.T) {
 	t.Parallel()
