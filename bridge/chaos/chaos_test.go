@@ -93,6 +93,13 @@ func TestPromises(t *testing.T) {
 		w.settle()
 		w.audit()
 	})
+	t.Run("store set back", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true, slots: max(*burst/20, 1), reuses: true})
+		w.setBack(max(*burst/20, 1))
+		w.settle()
+		w.audit()
+	})
 	t.Run("bursts", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true})

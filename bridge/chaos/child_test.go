@@ -21,6 +21,7 @@ type replica struct {
 	env      []string
 	callback string // host:port
 	admin    string
+	dataDir  string // of the embedded server, if there is one
 	logPath  string
 
 	mu    sync.Mutex
@@ -34,11 +35,12 @@ func (w *world) newReplica(s setup, n string) *replica {
 	w.t.Helper()
 	r := &replica{
 		w: w, binary: s.binary, callback: bustest.FreeAddr(w.t), admin: bustest.FreeAddr(w.t),
-		logPath: filepath.Join(w.t.TempDir(), "replica-"+n+".log"),
+		dataDir: filepath.Join(w.t.TempDir(), "data"), logPath: filepath.Join(w.t.TempDir(), "replica-"+n+".log"),
 	}
 	line := httptest.NewServer(http.HandlerFunc(r.uplink))
 	w.t.Cleanup(line.Close)
-	r.env = append(w.environment(s), "KLING_BASE_URL="+line.URL, "BRIDGE_CALLBACK_ADDR="+r.callback, "BRIDGE_ADMIN_ADDR="+r.admin)
+	r.env = append(w.environment(s), "KLING_BASE_URL="+line.URL, "BRIDGE_DATA_DIR="+r.dataDir,
+		"BRIDGE_CALLBACK_ADDR="+r.callback, "BRIDGE_ADMIN_ADDR="+r.admin)
 	r.start()
 	w.t.Cleanup(r.kill)
 	return r

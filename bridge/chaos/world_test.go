@@ -37,6 +37,7 @@ type setup struct {
 	bodies         bool          // of create calls are wanted
 	lasting        time.Duration // of tasks, so that each is polled several times; zero: they end soon
 	archive        string        // URL; empty: none
+	slots          int           // of Kling's video pool; zero: enough, or few where something goes wrong
 	reuses         bool          // Kling makes a second task under an external id, instead of refusing it
 	files          string        // where result files are served; empty: by the simulated Kling
 }
@@ -135,6 +136,9 @@ func (w *world) kling(s setup) klingtest.Options {
 		o.Slots = map[kling.Pool]int{kling.PoolVideo: 10_000, kling.PoolImage: 10_000, kling.PoolTryOn: 10_000}
 		o.Duration = time.Hour
 	}
+	if s.slots > 0 {
+		o.Slots[kling.PoolVideo] = s.slots
+	}
 	if s.lasting > 0 {
 		o.Duration = s.lasting
 	}
@@ -157,7 +161,6 @@ func (w *world) environment(s setup) []string {
 		"KLING_API_KEY=" + apiKey,
 		"NATS_URL=" + s.natsURL,
 		"BRIDGE_EMBEDDED_ADDR=" + s.embedded,
-		"BRIDGE_DATA_DIR=" + w.t.TempDir(),
 		"BRIDGE_STREAM_REPLICAS=" + strconv.Itoa(max(s.streamReplicas, 1)),
 		"BRIDGE_PUBLIC_URL=" + publicURL,
 		"BRIDGE_KLING_TIMEOUT=" + klingTimeout.String(),
