@@ -367,6 +367,7 @@ func TestDoctorAsksTheBridge(t *testing.T) {
 		{"bridge", doctor.Note, "2 replicas run, of versions 1.2.3, 1.3.0"},
 		{"readiness", doctor.Fault, "not ready: kling: code 1002"},
 		{"readiness", doctor.Warning, "pool video is paused: account in arrears"},
+		{"streams", doctor.Fault, "KLING_REQUESTS, KLING_EVENTS, KLING_DEAD, KLING_SETTINGS: missing, although a bridge runs"},
 	} {
 		if f, found := d.find(want.check, want.says); !found || f.Level != want.level {
 			t.Errorf("want %v, got\n%s", want, got.stdout)

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -36,7 +37,11 @@ func TestSubmitSaysWhyNotReady(t *testing.T) {
 	go func() {
 		done <- execute(t.Context(), b.environ(), "", "submit", "text2video", "--prompt", "x", "--id", "waits", "--wait")
 	}()
-	<-asked
+	select {
+	case <-asked:
+	case <-time.After(30 * time.Second):
+		t.Error("the bridge is not asked")
+	}
 	b.complete(success("waits", "https://cdn.example.com/a.mp4"))
 	if got := <-done; got.code != 0 || strings.Count(got.stderr, reason) != 1 {
 		t.Errorf("waited for: exit %d: %s", got.code, got.stderr)

@@ -113,11 +113,11 @@ func permittedBy(t *testing.T, config, archive string) (srv *bustest.Server, r *
 	return srv, r
 }
 
-// as runs a command with the bridge's environment as another user.
-func (r *realm) as(user, line string) outcome {
+// asAdmin runs a command with the bridge's environment as the user who may do everything.
+func (r *realm) asAdmin(line string) outcome {
 	r.t.Helper()
 	environ := maps.Clone(r.environ)
-	environ["NATS_USER"], environ["NATS_PASSWORD"] = user, user
+	environ["NATS_USER"], environ["NATS_PASSWORD"] = "admin", "admin"
 	return execute(r.t.Context(), environ, "", strings.Fields(line)...)
 }
 
@@ -184,7 +184,7 @@ func TestListedPermissionsSuffice(t *testing.T) {
 		{"dead replay dead", 0, "dead-r1"},
 		{"status", 0, "ready"},
 	} {
-		if got := r.as("admin", step.line); got.code != step.code || !strings.Contains(got.stdout, step.says) {
+		if got := r.asAdmin(step.line); got.code != step.code || !strings.Contains(got.stdout, step.says) {
 			t.Errorf("%s: exit %d\n%s%s", step.line, got.code, got.stdout, got.stderr)
 		}
 	}
@@ -219,7 +219,7 @@ func TestMissingPermissionIsAReason(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			srv, r := permitted(t, listed, "")
 			srv.Reload(bustest.Config(t, withPermissions(missing)))
-			if got := r.as("admin", "submit text2video --prompt short --id one --wait"); got.code != 0 {
+			if got := r.asAdmin("submit text2video --prompt short --id one --wait"); got.code != 0 {
 				t.Errorf("submit: %s", got.stderr)
 			}
 			eventually(t, "the bridge says what is missing", func() bool {

@@ -90,7 +90,7 @@ func (v voices) sayReady() {
 	v.t.Helper()
 	v.agree("", func() []string {
 		status, body := v.ready()
-		shell := v.as("admin", "status")
+		shell := v.asAdmin("status")
 		d := v.diagnose()
 		return dissenters(map[string]bool{
 			"readyz " + body:             status == http.StatusOK,
@@ -107,7 +107,7 @@ func (v voices) say(reason, advice string) {
 	v.t.Helper()
 	v.agree(reason, func() []string {
 		status, body := v.ready()
-		shell := v.as("admin", "status")
+		shell := v.asAdmin("status")
 		d := v.diagnose()
 		f, _ := d.find("readiness", reason)
 		return dissenters(map[string]bool{
@@ -247,7 +247,7 @@ func TestAllSayTheSame(t *testing.T) {
 			v.sayReady()
 		})
 	}
-	if got := r.as("admin", "submit text2video --prompt short --id last --wait"); got.code != 0 {
+	if got := r.asAdmin("submit text2video --prompt short --id last --wait"); got.code != 0 {
 		t.Errorf("submit: %s", got.stderr)
 	}
 }
