@@ -193,7 +193,7 @@ func (s *stage) settle() {
 	var left []string
 	settled := s.within(patience, func() bool {
 		if len(s.running()) == 0 {
-			s.startReplica()
+			s.startReplica(0)
 		}
 		for _, task := range s.sim.Tasks() {
 			inTime := !s.messageOf(task).wish.hurried // the others are to expire first

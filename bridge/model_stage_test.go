@@ -161,15 +161,15 @@ func (s *stage) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// startReplica runs one more bridge. It may not be ready yet.
-func (s *stage) startReplica() {
+// startReplica runs one more bridge on a machine whose clock is ahead of the NATS server's. It may not be ready yet.
+func (s *stage) startReplica(ahead time.Duration) {
 	s.mu.Lock()
 	r := &replica{name: string(rune('A' + len(s.cast))), link: newLink(s.t, s.server), done: make(chan struct{})}
 	s.mu.Unlock()
 	callbacks, admin := listenLocal(s.t), listenLocal(s.t)
 	r.callbacks, r.readyURL = callbacks.Addr().String(), "http://"+admin.Addr().String()+"/readyz"
 	b, err := bridge.New(bridge.Options{
-		Bus: bus.Options{URL: r.link.url()}, Kling: s.client, Subjects: s.subjects,
+		Bus: bus.Options{URL: r.link.url(), Now: func() time.Time { return time.Now().Add(ahead) }}, Kling: s.client, Subjects: s.subjects,
 		CallbackListener: callbacks, AdminListener: admin, PublicURL: callbackHost,
 		LookupWindow: 700 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
 		PollAfter: 200 * time.Millisecond, PollMinInterval: 100 * time.Millisecond, PollMaxInterval: 400 * time.Millisecond,

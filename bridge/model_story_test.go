@@ -20,6 +20,7 @@ type story struct {
 	byModel  bool          // each model has so many
 	queryLag time.Duration // how long Kling denies a new task
 	oddity   float64       // how likely a task object has a field of a type that it never has at Kling
+	clock    time.Duration // how far the first replica's is ahead of the NATS server's
 	steps    []step
 }
 
@@ -36,6 +37,7 @@ func (st story) String() string {
 		b.WriteString(" of each model")
 	}
 	fmt.Fprintf(&b, ", denies new ones for %s and shows %g of them oddly", st.queryLag, st.oddity)
+	b.WriteString("\n\tthe first replica starts" + clockText(st.clock))
 	for _, s := range st.steps {
 		b.WriteString("\n\t" + s.text)
 	}
@@ -53,6 +55,7 @@ func stories() *rapid.Generator[story] {
 			byModel:  pick(t, "by model", false, false, true),
 			queryLag: pick(t, "query lag", 0, 0, 400*time.Millisecond),
 			oddity:   pick(t, "oddity", 0, 0.5, 1),
+			clock:    aClock(t),
 			steps:    slices.Concat(rapid.SliceOfN(acts(), 1, 6).Draw(t, "acts")...),
 		}
 	})
@@ -305,10 +308,23 @@ func crashAtWrite(t *rapid.T) step {
 // atMost is how many replicas run at a time.
 const atMost = 2
 
-func oneMore(*rapid.T) step {
-	return step{"one more replica starts", func(s *stage) {
+func oneMore(t *rapid.T) step {
+	offset := aClock(t)
+	return step{"one more replica starts" + clockText(offset), func(s *stage) {
 		if len(s.running()) < atMost {
-			s.startReplica()
+			s.startReplica(offset)
 		}
 	}}
+}
+
+// aClock draws how far a replica's clock is ahead of the NATS server's.
+func aClock(t *rapid.T) time.Duration {
+	return pick(t, "clock", 0, 0, -20*time.Second, 130*time.Second, 10*time.Minute)
+}
+
+func clockText(offset time.Duration) string {
+	if offset == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" with a clock that is off by %s", offset)
 }

@@ -124,7 +124,7 @@ func (th *theatre) playOnce(st story) telling {
 		return telling{broken: []breach{{promise: aSoundTest, what: err.Error()}}}
 	}
 	defer s.close()
-	s.startReplica()
+	s.startReplica(st.clock)
 	if !s.within(patience, s.ready) {
 		s.blame(anyMayDie, "the first replica is not ready")
 	}
