@@ -18,9 +18,8 @@ const (
 	uploaded = 64 << 10
 )
 
-// stopInUploads makes a replica stand still in the middle of a send and wake up when another one has taken its requests
-// over, as often as it is told. Kling would make a second task of whatever is then sent; another replica waits for the time
-// that the upload may take, and is seen to send only where a replica stands still for a minute.
+// stopInUploads makes a replica stand still in the middle of a send, while another one takes its requests over, and go on,
+// as often as it is told. The send has to be broken off: Kling would make a second task of one that comes too late.
 func (w *world) stopInUploads(burst, stops int, length time.Duration) {
 	w.t.Helper()
 	ref, err := events.Attach(w.ctx, w.js, "kling-inputs", "first.png", bytes.NewReader(make([]byte, upload)))
