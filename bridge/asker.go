@@ -20,7 +20,7 @@ import (
 type asker struct {
 	bus       *bus.Bus
 	ledger    *ledger
-	waiting   *waiting
+	waiting   *requestStream
 	subjects  events.Subjects
 	namer     namer
 	kinds     kling.Kinds

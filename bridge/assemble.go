@@ -99,18 +99,17 @@ func (o Options) firstPoll() time.Duration {
 func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared map[string]string) (*parts, error) {
 	ledger := &ledger{
 		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
-		metrics: b.metrics.store, log: b.log,
+		metrics: b.metrics.store, dead: newDeadLetters(conn, o.Subjects, b.metrics.store, b.log), log: b.log,
 	}
+	waiting := &requestStream{bus: conn, subjects: o.Subjects, kinds: o.Kinds, taskTimeout: o.TaskTimeout}
 	cache := newRecordCache(cacheSize)
 	hands := newHands()
-	dead := &deadLetters{shelf: deadShelf(conn, o.Subjects, b.log), subjects: o.Subjects, metrics: b.metrics.store}
 	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
 		hands: hands,
 		pools: map[kling.Pool]*pool{},
 		creator: &creator{
 			client: o.Kling, ledger: ledger, cache: cache, callbackURL: signer.url, namer: newNamer(o.Namespace),
-			dead:   dead,
 			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, metrics: b.metrics.create, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
@@ -124,10 +123,8 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 			subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, metrics: b.metrics.poll, log: b.log,
 			minInterval: o.PollMinInterval, maxInterval: o.PollMaxInterval, ackWait: o.AckWait,
 		},
-		waiting: &waiting{
-			bus: conn, ledger: ledger, dead: dead, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
-			taskTimeout: o.TaskTimeout,
-		},
+		waiting: waiting,
+		expirer: &expirer{stream: waiting, ledger: ledger, log: b.log},
 	}
 	p.backlog = &backlogReader{bus: conn, subjects: o.Subjects, kinds: o.Kinds}
 	p.reconciler = &reconciler{

@@ -194,7 +194,8 @@ type parts struct {
 	hands    *hands
 	creator  *creator
 	poller   *poller
-	waiting  *waiting
+	waiting  *requestStream
+	expirer  *expirer
 	edge     *edgeWatch
 	inFlight *inFlight
 	service  *service
@@ -244,7 +245,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 		pulling.Go(func() { p.intake.pull(ctx, key, p.pools[key.pool]) })
 	}
 	pulling.Go(func() { p.poller.run(ctx, hard) })
-	pulling.Go(func() { p.waiting.run(ctx) })
+	pulling.Go(func() { p.expirer.run(ctx) })
 	pulling.Go(func() { p.edge.run(ctx) })
 	pulling.Go(func() { p.inFlight.run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })

@@ -30,7 +30,7 @@ func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error)
 		if held == nil {
 			return events.Cancelled{}, tooLate(task)
 		}
-		first, err := a.waiting.settle(ctx, held.msg, held.req, cancelled())
+		first, err := a.ledger.settleWaiting(ctx, held, cancelled())
 		if first {
 			if err != nil {
 				a.log.WarnContext(ctx, "a cancelled request stays in the stream until it is delivered",

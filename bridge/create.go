@@ -20,7 +20,6 @@ type creator struct {
 	client    *kling.Client
 	ledger    *ledger
 	cache     *recordCache
-	dead      *deadLetters
 	inputs    *inputs
 	namer     namer
 	pauses    *pauses
@@ -205,7 +204,7 @@ func (c *creator) resumeEnded(ctx context.Context, j *attempt) (result, error) {
 	}
 	if ended.Status == events.StatusRejected && endedBy(ended, j.req) {
 		// A failure between completion and dead letter may have left the letter out. It is stored once.
-		if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
+		if err := c.ledger.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
 			return result{}, err
 		}
 	}
@@ -309,16 +308,14 @@ func (c *creator) submitted(ctx context.Context, j *attempt, task kling.Task) (r
 
 // reject ends a request that can't become a task: completion first, then the dead letter, then the ack.
 func (c *creator) reject(ctx context.Context, j *attempt, why *events.Error) (result, error) {
-	first, err := c.end(ctx, j, ending{
-		status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why,
-	})
+	first, err := c.end(ctx, j, rejected(why))
 	if err != nil {
 		return result{}, err
 	}
 	if !first {
 		return c.resumeKnown(ctx, j)
 	}
-	if err := c.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), why); err != nil {
+	if err := c.ledger.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), why); err != nil {
 		return result{}, err
 	}
 	return c.ack(ctx, j)
@@ -334,6 +331,11 @@ func (c *creator) expire(ctx context.Context, j *attempt) (result, error) {
 		return c.resumeKnown(ctx, j)
 	}
 	return c.ack(ctx, j)
+}
+
+// rejected is the end of a request that can't become a task.
+func rejected(why *events.Error) ending {
+	return ending{status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why}
 }
 
 func expired() ending {

@@ -22,9 +22,8 @@ type deadLetters struct {
 	metrics  *storeMetrics
 }
 
-// deadShelf is where dead letters are.
-func deadShelf(b *bus.Bus, s events.Subjects, log *slog.Logger) shelf {
-	return shelf{bus: b, stream: s.DeadStream(), subjects: s, log: log}
+func newDeadLetters(b *bus.Bus, s events.Subjects, m *storeMetrics, log *slog.Logger) *deadLetters {
+	return &deadLetters{shelf: shelf{bus: b, stream: s.DeadStream(), subjects: s, log: log}, subjects: s, metrics: m}
 }
 
 // copyHeaders keeps the request's headers, as far as a message has room for them and for the reason.

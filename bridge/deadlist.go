@@ -34,7 +34,7 @@ func (a *asker) DeadList(ctx context.Context, q events.PageQuery) (events.DeadLi
 
 func (a *asker) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 	parsed, ok := a.subjects.Parse(m.Subject)
-	if !ok || deadShelf(a.bus, a.subjects, a.log).foreign(m) {
+	if !ok || a.ledger.dead.shelf.foreign(m) {
 		return nil, errors.New("not a dead letter")
 	}
 	number := func(header string) int {

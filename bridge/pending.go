@@ -78,6 +78,7 @@ type ledger struct {
 	retention time.Duration
 	telemetry *telemetry
 	metrics   *storeMetrics
+	dead      *deadLetters
 	log       *slog.Logger
 }
 

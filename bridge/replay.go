@@ -26,7 +26,7 @@ func (a *asker) Replay(ctx context.Context, id string) (events.Replayed, error) 
 	if err := checkID(id); err != nil {
 		return events.Replayed{}, err
 	}
-	dead, err := deadShelf(a.bus, a.subjects, a.log).last(ctx, a.subjects.DeadOf(events.Token(id)))
+	dead, err := a.ledger.dead.shelf.last(ctx, a.subjects.DeadOf(events.Token(id)))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return events.Replayed{}, refusef(http.StatusNotFound, "there is no dead letter of a request %q", id)
 	}

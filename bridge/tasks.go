@@ -91,9 +91,9 @@ func (a *asker) listWaiting(ctx context.Context, f taskFilter, p *page[events.Ta
 		err := a.bus.Scan(ctx, a.subjects.RequestsStream(), subject, p.at.Seq+1, batch, func(m *bus.Message) bool {
 			p.at.Seq = m.Seq
 			p.examined++
-			if req, _ := a.waiting.request(m); req != nil {
-				req.body = object{} // may be large
-				held = append(held, req)
+			if r := a.waiting.parse(m); r != nil {
+				r.req.body = object{} // may be large
+				held = append(held, r.req)
 			}
 			return len(held) < batch && p.examined < maxExamined
 		})

@@ -34,9 +34,8 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		publish(fmt.Sprintf("short-%d", i), "60")
 		publish(fmt.Sprintf("long-%d", i), "6h")
 	}
-	w := &waiting{
-		bus: l.bus, ledger: l, dead: &deadLetters{shelf: deadShelf(l.bus, l.subjects, l.log), subjects: l.subjects, metrics: l.metrics}, subjects: l.subjects, kinds: l.kinds, log: slog.New(slog.DiscardHandler), taskTimeout: time.Hour,
-	}
+	stream := &requestStream{bus: l.bus, subjects: l.subjects, kinds: l.kinds, taskTimeout: time.Hour}
+	w := &expirer{stream: stream, ledger: l, log: slog.New(slog.DiscardHandler)}
 	inHand := newTestRecord("short-7") // another replica has just begun with this one
 	if _, ok, err := l.intend(ctx, inHand, time.Now().Add(time.Hour)); err != nil || !ok {
 		t.Fatal(ok, err)
