@@ -3,13 +3,15 @@ package bridge
 import (
 	"net/http"
 	"strings"
+
+	"github.com/klingbridge/klingbridge/bridge/listener"
 )
 
 // answer says nothing beyond the status: whoever calls without proof learns nothing. A connection of HTTP/1 ends with it for
 // who is refused, because what is yet to be sent is not read, and for a stranger. In HTTP/2 that would concern other
 // streams too, which a proxy may have on the connection: there a stranger's time runs out.
 func answer(w http.ResponseWriter, r *http.Request, status int) {
-	if r.ProtoMajor == 1 && (status != http.StatusOK || !callerOf(r.Context()).hasProven()) {
+	if r.ProtoMajor == 1 && (status != http.StatusOK || !listener.CallerOf(r.Context()).HasProven()) {
 		w.Header().Set("Connection", "close")
 	}
 	switch status {

@@ -48,7 +48,6 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.MaxInlineBytes, 50<<20)
 	orDefault(&o.ShutdownTimeout, 20*time.Second)
 	orDefault(&o.AckWait, 20*time.Second)
-	o.Connections = o.Connections.withDefaults()
 	o.Archive.Replicas, o.Archive.BucketBytes = o.StreamReplicas, o.StreamMaxBytes.Archive
 	o.Bus.Logger = o.Logger
 	return o

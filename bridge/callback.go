@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -92,7 +93,7 @@ func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	if !ok {
 		return outcomeForged
 	}
-	caller := callerOf(r.Context())
+	caller := listener.CallerOf(r.Context())
 	if parts[0] == kling.ReservedName {
 		return live.selfTest(w, r, parts, caller)
 	}
@@ -119,14 +120,14 @@ func (rc *receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 		return o
 	}
 	if token != "" {
-		caller.prove()
+		caller.Prove()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
 	defer cancel()
 	o, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
 	rc.note(ctx, kind, token, o, err)
 	if token == "" && o.proves() {
-		caller.prove()
+		caller.Prove()
 	}
 	return o
 }

@@ -16,11 +16,12 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/listener"
 )
 
 // few are limits that a test can reach. Nobody is spared, and nobody's time runs out.
-func few() bridge.ConnectionLimits {
-	return bridge.ConnectionLimits{Total: 24, PerAddress: 8, GiveWayAfter: time.Nanosecond, ProveWithin: time.Hour}
+func few() listener.Limits {
+	return listener.Limits{Total: 24, PerAddress: 8, GiveWayAfter: time.Nanosecond, ProveWithin: time.Hour}
 }
 
 // persistent is a client that keeps its one connection.
@@ -147,7 +148,7 @@ func TestProvenOnesGiveWayToo(t *testing.T) {
 // TestNobodyGivesWayAtOnce has a new connection wait until somebody leaves, while all are spared, and the bridge stop while
 // another one waits.
 func TestNobodyGivesWayAtOnce(t *testing.T) {
-	limits := bridge.ConnectionLimits{Total: 4, PerAddress: 1, GiveWayAfter: time.Hour, ProveWithin: time.Hour}
+	limits := listener.Limits{Total: 4, PerAddress: 1, GiveWayAfter: time.Hour, ProveWithin: time.Hour}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: limits}})
 	task := w.task("text2video", "spared")
 	var all []*idleHTTP2
@@ -169,7 +170,7 @@ func TestNobodyGivesWayAtOnce(t *testing.T) {
 
 // TestStrangersHaveSeconds closes what has proven nothing in time, and nothing else.
 func TestStrangersHaveSeconds(t *testing.T) {
-	limits := bridge.ConnectionLimits{ProveWithin: 500 * time.Millisecond}
+	limits := listener.Limits{ProveWithin: 500 * time.Millisecond}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: limits}})
 	task := w.task("text2video", "timed")
 	kling, proxy := w.persistent(), w.persistent()
@@ -258,7 +259,7 @@ func (w *world) strangerFrom(d *disguise, addr string) net.Conn {
 // proxy that have proven themselves not even for others of the proxy's.
 func TestStrangersOfOneAddress(t *testing.T) {
 	d := &disguise{Listener: listenLocal(t), ctx: t.Context(), from: make(chan string)}
-	limits := bridge.ConnectionLimits{Total: 1000, PerAddress: 4, GiveWayAfter: time.Nanosecond, ProveWithin: time.Hour}
+	limits := listener.Limits{Total: 1000, PerAddress: 4, GiveWayAfter: time.Nanosecond, ProveWithin: time.Hour}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackListener: d, Connections: limits}})
 	task := w.task("text2video", "crowded")
 	const proxy, somebody, site = "192.0.2.1", "192.0.2.2", "2001:db8:0:1::"

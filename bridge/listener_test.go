@@ -17,12 +17,13 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // TestHealthProbesOfTheCallbackListener are answered to anybody, and say nothing.
 func TestHealthProbesOfTheCallbackListener(t *testing.T) {
-	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: bridge.ConnectionLimits{ProveWithin: time.Hour}}})
+	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: listener.Limits{ProveWithin: time.Hour}}})
 	for _, test := range []struct {
 		method, target string
 		want           int
@@ -194,7 +195,7 @@ func (w *world) useHTTP2(base string, clientTLS *tls.Config) {
 // TestHTTP2Bounds tells what one connection may take up, and closes one that announces more: its memory would be there
 // before the frame.
 func TestHTTP2Bounds(t *testing.T) {
-	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: bridge.ConnectionLimits{ProveWithin: time.Hour}}})
+	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: listener.Limits{ProveWithin: time.Hour}}})
 	c := w.idleHTTP2(w.stranger())
 	frame, err := c.framer.ReadFrame()
 	if err != nil {

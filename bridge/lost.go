@@ -62,7 +62,7 @@ func (s *search) run(ctx context.Context) error {
 func (s *search) list(ctx context.Context, k kling.Kind) error {
 	whole := true
 	for page, misses := 1, 0; page <= maxListPages && misses < maxMisses; page++ {
-		tasks, err := s.client.List(ctx, k, page, pageSize)
+		tasks, err := s.client.List(ctx, k, page, kling.MaxPage)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -79,7 +79,7 @@ func (s *search) list(ctx context.Context, k kling.Kind) error {
 				return err
 			}
 		}
-		if len(tasks) < pageSize && whole {
+		if len(tasks) < kling.MaxPage && whole {
 			return nil
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -38,17 +39,17 @@ type Options struct {
 	StreamMaxBytes StreamSizes     // of the streams; zero: no bound, unless the account demands one
 	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
 
-	CallbackListener net.Listener     // serves nothing but callbacks
-	Connections      ConnectionLimits // of CallbackListener
-	AdminListener    net.Listener     // health, readiness, metrics and the console
-	AdminHosts       []string         // names that AdminListener is asked by, beside those that nobody else can have; without ports
-	AdminToken       string           // opens the console; empty: it is open on a loopback AdminListener, else closed
-	CallbackTLS      *tls.Config      // nil: plain HTTP
-	PublicURL        string           // how Kling reaches CallbackListener; empty: poll only
-	CallbackSecrets  []string         // the first signs, all verify; empty: one is generated once, shared by replicas
-	WebhookSecrets   []string         // whsec_…; when set, the Standard Webhooks signature is required
-	CallbackTrust    Trust            // empty: TrustURL
-	Adopt            bool             // take in callbacks of tasks created elsewhere
+	CallbackListener net.Listener    // serves nothing but callbacks
+	Connections      listener.Limits // of CallbackListener
+	AdminListener    net.Listener    // health, readiness, metrics and the console
+	AdminHosts       []string        // names that AdminListener is asked by, beside those that nobody else can have; without ports
+	AdminToken       string          // opens the console; empty: it is open on a loopback AdminListener, else closed
+	CallbackTLS      *tls.Config     // nil: plain HTTP
+	PublicURL        string          // how Kling reaches CallbackListener; empty: poll only
+	CallbackSecrets  []string        // the first signs, all verify; empty: one is generated once, shared by replicas
+	WebhookSecrets   []string        // whsec_…; when set, the Standard Webhooks signature is required
+	CallbackTrust    Trust           // empty: TrustURL
+	Adopt            bool            // take in callbacks of tasks created elsewhere
 
 	TaskTimeout     time.Duration // default deadline of a request from when it was stored; zero: 24h
 	LookupWindow    time.Duration // how long a task of unknown fate is looked up before it is sent again; zero: 2m

@@ -16,8 +16,6 @@ import (
 const (
 	// bulkFrom is how many due tasks of one v1 kind make list pages worth trying: a page costs as much as one query.
 	bulkFrom = 4
-	// pageSize is the largest list page Kling gives.
-	pageSize = 500
 )
 
 // pollKind asks about all due tasks of one kind in as few calls as it can, and acts on what is answered beside the
@@ -160,7 +158,7 @@ func byID(tasks []kling.Task) map[string]kling.Task {
 func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) (left []*dueTask) {
 	left = due
 	for page := 1; len(left) >= bulkFrom && page <= max(1, len(due)/2); page++ {
-		tasks, err := p.client.List(ctx, kind, page, pageSize)
+		tasks, err := p.client.List(ctx, kind, page, kling.MaxPage)
 		if kling.Refused(err) { // such as a list that has been retired
 			p.log.WarnContext(ctx, "list refused, asking for each task", slog.String("kind", kind.Name), slog.Any("err", err))
 			return left
@@ -172,7 +170,7 @@ func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask,
 			return nil
 		}
 		left = settleListed(left, byID(tasks), settle)
-		if len(tasks) < pageSize {
+		if len(tasks) < kling.MaxPage {
 			break
 		}
 	}

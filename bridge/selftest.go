@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -33,13 +34,13 @@ func CallbackSecret(ctx context.Context, b *bus.Bus, s events.Subjects) (string,
 }
 
 // selfTest answers a self-test. Anything but the right question gets what a wrong URL gets.
-func (lr *liveReceiver) selfTest(w http.ResponseWriter, r *http.Request, parts []string, c *caller) outcome {
+func (lr *liveReceiver) selfTest(w http.ResponseWriter, r *http.Request, parts []string, c *listener.Caller) outcome {
 	if r.Method != http.MethodGet || len(parts) != 3 || !events.IsToken(parts[1]) {
 		return outcomeForged
 	}
 	for _, secret := range lr.signer.secrets {
 		if hmac.Equal([]byte(signature(secret, kling.ReservedName, parts[1])), []byte(parts[2])) {
-			c.prove()
+			c.Prove()
 			w.Header().Set("Cache-Control", "no-store")
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			_, _ = io.WriteString(w, selfTestProof(secret, parts[1])) // the caller is gone

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/listener"
 )
 
 // web runs the two HTTP servers.
@@ -35,9 +37,9 @@ func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 	w.callbacks.TLSConfig = b.opts.CallbackTLS
 	w.callbacks.Protocols = allProtocols()
 	w.callbacks.HTTP2 = http2Limits()
-	w.callbacks.ConnContext = withCaller
+	w.callbacks.ConnContext = listener.WithCaller
 	w.serving.Go(func() {
-		err := w.serveCallbacks(newCallers(b.opts.CallbackListener, b.opts.Connections, b.log))
+		err := w.serveCallbacks(listener.New(b.opts.CallbackListener, b.opts.Connections, b.log))
 		if !errors.Is(err, http.ErrServerClosed) {
 			failed(fmt.Errorf("callback listener %s: %w", b.opts.CallbackListener.Addr(), err))
 		}

@@ -110,6 +110,9 @@ func (c *Client) queryOne(
 	return Task{}, r.malformed(a, fmt.Errorf("%d tasks, none with the id that was asked for", len(tasks)))
 }
 
+// MaxPage is the largest list page Kling gives, in tasks.
+const MaxPage = 500
+
 // List asks for one page of the tasks of a V1 kind, page 1 being the first; Kling gives up to 500 a page, in an order
 // it does not document. Entries that can't be read are left out.
 func (c *Client) List(ctx context.Context, k Kind, page, size int) ([]Task, error) {

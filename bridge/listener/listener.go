@@ -1,6 +1,7 @@
-package bridge
+package listener
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"crypto/tls"
@@ -11,9 +12,9 @@ import (
 	"time"
 )
 
-// ConnectionLimits bounds the connections to the callback listener, which anybody may open. A connection has proven
-// itself once a request with a signed URL has come on it whole; until then its sender is a stranger.
-type ConnectionLimits struct {
+// Limits bounds the connections to the callback listener, which anybody may open. A connection has proven itself once a
+// request with a signed URL has come on it whole; until then its sender is a stranger.
+type Limits struct {
 	// Total is how many are open at a time; zero: 2048, or half of the files that the process may open if that is less. At
 	// the limit the stranger that has been there for longest gives way to a new one; where all have proven themselves, the
 	// one whose last proof is the oldest.
@@ -30,47 +31,48 @@ type ConnectionLimits struct {
 	ProveWithin time.Duration
 }
 
-func (l ConnectionLimits) withDefaults() ConnectionLimits {
+func (l Limits) withDefaults() Limits {
 	const total = 2048
-	orDefault(&l.Total, min(total, openFiles()/2))
-	orDefault(&l.PerAddress, max(l.Total/4, 1))
-	orDefault(&l.GiveWayAfter, 500*time.Millisecond)
-	orDefault(&l.ProveWithin, 10*time.Second)
+	l.Total = cmp.Or(l.Total, min(total, openFiles()/2))
+	l.PerAddress = cmp.Or(l.PerAddress, max(l.Total/4, 1))
+	l.GiveWayAfter = cmp.Or(l.GiveWayAfter, 500*time.Millisecond)
+	l.ProveWithin = cmp.Or(l.ProveWithin, 10*time.Second)
 	return l
 }
 
-// callers is the callback listener and what is open on it.
-type callers struct {
+// Listener is the callback listener and what is open on it.
+type Listener struct {
 	net.Listener
-	limits ConnectionLimits
+	limits Limits
 	log    *slog.Logger
 	closed chan struct{}
 	close  func()        // may be called twice
 	left   chan struct{} // is signalled when somebody has
 
 	mu        sync.Mutex
-	strangers list.List // of *caller, in the order in which they came
-	proven    list.List // of *caller, in the order of their last proofs
+	strangers list.List // of *Caller, in the order in which they came
+	proven    list.List // of *Caller, in the order of their last proofs
 	bySite    map[netip.Addr]int
 	gaveWay   int // strangers, since the last warning
 	warnedAt  time.Time
 }
 
-func newCallers(l net.Listener, limits ConnectionLimits, log *slog.Logger) *callers {
+// New keeps the connections of a listener within limits. What is zero of them has its default.
+func New(l net.Listener, limits Limits, log *slog.Logger) *Listener {
 	closed := make(chan struct{})
-	return &callers{
-		Listener: l, limits: limits, log: log, bySite: map[netip.Addr]int{},
+	return &Listener{
+		Listener: l, limits: limits.withDefaults(), log: log, bySite: map[netip.Addr]int{},
 		closed: closed, close: sync.OnceFunc(func() { close(closed) }), left: make(chan struct{}, 1),
 	}
 }
 
-// caller is one connection.
-type caller struct {
+// Caller is one connection.
+type Caller struct {
 	net.Conn
-	all  *callers
+	all  *Listener
 	site netip.Addr
 
-	// Guarded by callers.mu.
+	// Guarded by Listener.mu.
 	place   *list.Element // nil: closed
 	proven  bool
 	since   time.Time   // it came, or has proven itself last
@@ -78,12 +80,12 @@ type caller struct {
 }
 
 // Accept implements [net.Listener]. Others give way to who comes.
-func (cs *callers) Accept() (net.Conn, error) {
+func (cs *Listener) Accept() (net.Conn, error) {
 	conn, err := cs.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &caller{Conn: conn, all: cs, site: siteOf(conn.RemoteAddr())}
+	c := &Caller{Conn: conn, all: cs, site: siteOf(conn.RemoteAddr())}
 	for {
 		wait := cs.add(c)
 		if wait == 0 {
@@ -100,13 +102,13 @@ func (cs *callers) Accept() (net.Conn, error) {
 }
 
 // Close implements [net.Listener].
-func (cs *callers) Close() error {
+func (cs *Listener) Close() error {
 	cs.close()
 	return cs.Listener.Close()
 }
 
 // add lets a stranger in, or returns after how long there may be room.
-func (cs *callers) add(c *caller) (wait time.Duration) {
+func (cs *Listener) add(c *Caller) (wait time.Duration) {
 	now := time.Now()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -129,29 +131,29 @@ func (cs *callers) add(c *caller) (wait time.Duration) {
 }
 
 // spared returns for how long a caller does not give way yet.
-func (cs *callers) spared(c *caller, now time.Time) time.Duration {
+func (cs *Listener) spared(c *Caller, now time.Time) time.Duration {
 	return max(0, cs.limits.GiveWayAfter-now.Sub(c.since))
 }
 
 // oldest returns who is the first to give way.
-func (cs *callers) oldest() *caller {
+func (cs *Listener) oldest() *Caller {
 	if e := cs.strangers.Front(); e != nil {
-		return e.Value.(*caller)
+		return e.Value.(*Caller)
 	}
-	return cs.proven.Front().Value.(*caller)
+	return cs.proven.Front().Value.(*Caller)
 }
 
 // oldestOf returns the stranger of a site who has waited longest. There is one.
-func (cs *callers) oldestOf(site netip.Addr) *caller {
+func (cs *Listener) oldestOf(site netip.Addr) *Caller {
 	e := cs.strangers.Front()
-	for e.Value.(*caller).site != site {
+	for e.Value.(*Caller).site != site {
 		e = e.Next()
 	}
-	return e.Value.(*caller)
+	return e.Value.(*Caller)
 }
 
 // turnOut closes the connection of a caller who has to give way. An operator hears of it, at most once a minute.
-func (cs *callers) turnOut(c *caller, now time.Time) {
+func (cs *Listener) turnOut(c *Caller, now time.Time) {
 	cs.forget(c)
 	_ = c.Conn.Close() // its server will too
 	cs.gaveWay++
@@ -163,7 +165,7 @@ func (cs *callers) turnOut(c *caller, now time.Time) {
 }
 
 // forget takes a caller who is known off the books.
-func (cs *callers) forget(c *caller) {
+func (cs *Listener) forget(c *Caller) {
 	if c.proven {
 		cs.proven.Remove(c.place)
 	} else {
@@ -177,7 +179,7 @@ func (cs *callers) forget(c *caller) {
 	}
 }
 
-func (cs *callers) noLongerStranger(c *caller) {
+func (cs *Listener) noLongerStranger(c *Caller) {
 	c.overdue.Stop()
 	if cs.bySite[c.site]--; cs.bySite[c.site] == 0 {
 		delete(cs.bySite, c.site)
@@ -185,14 +187,14 @@ func (cs *callers) noLongerStranger(c *caller) {
 }
 
 // expire closes the connection of somebody who is still a stranger.
-func (c *caller) expire() {
+func (c *Caller) expire() {
 	if c.leave(func() bool { return !c.proven }) {
 		_ = c.Conn.Close() // it is a stranger's
 	}
 }
 
 // Close implements [net.Conn]. It may be called more than once, as that of any connection.
-func (c *caller) Close() error {
+func (c *Caller) Close() error {
 	if !c.leave(func() bool { return true }) {
 		return net.ErrClosed
 	}
@@ -200,7 +202,7 @@ func (c *caller) Close() error {
 }
 
 // leave takes the caller off the books, if it is there and the condition holds, and reports whether it did.
-func (c *caller) leave(condition func() bool) bool {
+func (c *Caller) leave(condition func() bool) bool {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
 	if c.place == nil || !condition() {
@@ -210,8 +212,8 @@ func (c *caller) leave(condition func() bool) bool {
 	return true
 }
 
-// prove notes that a request with a signed URL has come whole.
-func (c *caller) prove() {
+// Prove notes that a request with a signed URL has come whole.
+func (c *Caller) Prove() {
 	if c == nil {
 		return
 	}
@@ -230,7 +232,8 @@ func (c *caller) prove() {
 	c.since = time.Now()
 }
 
-func (c *caller) hasProven() bool {
+// HasProven reports whether the caller is no stranger any more.
+func (c *Caller) HasProven() bool {
 	if c == nil {
 		return false
 	}
@@ -255,16 +258,16 @@ func siteOf(addr net.Addr) netip.Addr {
 
 type callerKey struct{}
 
-// withCaller lets a handler know the caller.
-func withCaller(ctx context.Context, conn net.Conn) context.Context {
+// WithCaller lets a handler know the caller.
+func WithCaller(ctx context.Context, conn net.Conn) context.Context {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
 	return context.WithValue(ctx, callerKey{}, conn)
 }
 
-// callerOf returns who sends a request, or nil on another listener than that for callbacks.
-func callerOf(ctx context.Context) *caller {
-	c, _ := ctx.Value(callerKey{}).(*caller)
+// CallerOf returns who sends a request, or nil on another listener than that for callbacks.
+func CallerOf(ctx context.Context) *Caller {
+	c, _ := ctx.Value(callerKey{}).(*Caller)
 	return c
 }
