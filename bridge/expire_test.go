@@ -7,19 +7,45 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
+
+// ledgerWithRequests returns a ledger on streams of requests, events and dead letters.
+func ledgerWithRequests(t *testing.T, url string) *ledger {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	conn, err := bus.Open(t.Context(), bus.Options{URL: url, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	s, kinds, meter := events.DefaultSubjects(), kling.DefaultKinds(), newMeter(noopmetric.NewMeterProvider())
+	for _, config := range []jetstream.StreamConfig{
+		requestsStream(s, kinds, conn.MaxPayload()), eventsStream(s, time.Hour), deadStream(s, time.Hour),
+	} {
+		if err := conn.EnsureStream(t.Context(), config, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newStoreMetrics(meter, kinds)
+	return &ledger{
+		bus: conn, subjects: s, kinds: kinds, retention: time.Hour, telemetry: newTelemetry(noop.NewTracerProvider(), nil),
+		metrics: m, dead: newDeadLetters(conn, s, m, quiet), log: quiet,
+	}
+}
 
 // TestRequestsExpireInTheStream lets deadlines pass while nobody takes requests off the stream.
 func TestRequestsExpireInTheStream(t *testing.T) {
 	srv := bustest.Start(t)
-	l := newLedger(t, srv.URL(), 1)
+	l := ledgerWithRequests(t, srv.URL())
 	ctx := t.Context()
-	if err := l.bus.EnsureStream(ctx, requestsStream(l.subjects, l.kinds, l.bus.MaxPayload()), "kling."); err != nil {
-		t.Fatal(err)
-	}
 	publish := func(id, timeout string) {
 		msg := nats.NewMsg("kling.request.text2video")
 		msg.Header.Set(events.HeaderRequestID, id)
@@ -36,7 +62,10 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 	}
 	stream := &requestStream{bus: l.bus, subjects: l.subjects, kinds: l.kinds, taskTimeout: time.Hour}
 	w := &expirer{stream: stream, ledger: l, log: slog.New(slog.DiscardHandler)}
-	inHand := newTestRecord("short-7") // another replica has just begun with this one
+	inHand := &record{ // another replica has just begun with this one
+		Version: recordVersion, RequestID: "short-7", Kind: "text2video", State: stateCreating, RequestedAt: time.Now(),
+		Deadline: time.Now().Add(time.Hour),
+	}
 	if _, ok, err := l.intend(ctx, inHand, time.Now().Add(time.Hour)); err != nil || !ok {
 		t.Fatal(ok, err)
 	}

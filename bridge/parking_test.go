@@ -30,7 +30,7 @@ func TestParkingIsBounded(t *testing.T) {
 	for size, want := range map[int]int{1000: maxParked, 1 << 20: maxParkedBytes >> 20} {
 		p, back := testPool(accept), 0
 		page := &kling.Error{Foreign: true, Action: kling.ActionPause}
-		p.pauses.failed(kind(t, "effects"), page, time.Now(), time.Now())
+		p.pauses.failed(kindNamed(t, "effects"), page, time.Now(), time.Now())
 		for i := range 300 {
 			j := testJob(t, fmt.Sprint(i), "effects", events.PriorityNormal)
 			j.msg, j.size = putBack{times: &back}, size

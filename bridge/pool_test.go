@@ -26,12 +26,21 @@ func doing(work func(*job) result) func(*job) func() result {
 	return func(j *job) func() result { return func() result { return work(j) } }
 }
 
+func kindNamed(t *testing.T, name string) kling.Kind {
+	t.Helper()
+	k, ok := kling.DefaultKinds().Lookup(name)
+	if !ok {
+		t.Fatalf("no kind %s", name)
+	}
+	return k
+}
+
 func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
 	t.Helper()
 	return &job{
 		span: trace.SpanFromContext(context.Background()),
 		req: &request{
-			id: id, token: id, kind: kind(t, kindName), priority: priority, slots: 1, deadline: time.Now().Add(time.Hour),
+			id: id, token: id, kind: kindNamed(t, kindName), priority: priority, slots: 1, deadline: time.Now().Add(time.Hour),
 		},
 	}
 }
