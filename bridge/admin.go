@@ -57,15 +57,15 @@ func (a *admin) reasons() []reason {
 	b := a.bus.Load()
 	switch {
 	case b == nil:
-		return []reason{{component, "not connected yet"}}
+		return []reason{{Component: component, Reason: "not connected yet"}}
 	case !b.Connected():
-		return append([]reason{{component, "disconnected"}}, a.pauses.reasons()...)
+		return append([]reason{{Component: component, Reason: "disconnected"}}, a.pauses.reasons()...)
 	case !a.ready.Load():
 		text := "streams and consumers are not ready"
 		if why := a.blocked.Load(); why != nil {
 			text += ": " + *why
 		}
-		return append(deniedBy(b), reason{component, text})
+		return append(deniedBy(b), reason{Component: component, Reason: text})
 	default:
 		return append(a.watched().reasons(), a.pauses.reasons()...)
 	}

@@ -107,7 +107,7 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	}
 	j.claimedAt = time.Now()
 	rec := c.newRecord(ctx, j)
-	rec.Upload = uploadTime(body)
+	rec.Upload = kling.UploadTime(body.size())
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return result{}, err

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 // leastGap is what a replica on a busy machine may take between two steps without having stood still.
@@ -42,13 +40,4 @@ func (c *creator) fence(j *attempt) func() error {
 // between is the time from one look to another, by the clock that shows more of it.
 func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
-}
-
-// uploadTime is what a body adds to the time that its send may take.
-func uploadTime(body object) time.Duration {
-	size := 0
-	for _, f := range body.fields {
-		size += len(f.value)
-	}
-	return kling.UploadTime(int64(size))
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 // TestFenceOfAReplicaThatStoodStill lets time pass between the looks of a send: recorded, a replica that was stopped for 165 s
@@ -13,7 +15,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &creator{lookupWindow: 2 * time.Minute}
 		for _, test := range []struct {
-			size int // of the body, in MiB
+			size int64 // of the body, in MiB
 			gaps []time.Duration
 			ends bool
 		}{
@@ -25,8 +27,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 			{0, []time.Duration{0, 0, 61 * time.Second}, true},
 			{50, []time.Duration{0, 0, 61 * time.Second}, true},
 		} {
-			body := object{fields: []field{{"image", make([]byte, test.size<<20)}}}
-			fence := c.fence(&attempt{claimedAt: time.Now(), rec: &record{Upload: uploadTime(body)}})
+			fence := c.fence(&attempt{claimedAt: time.Now(), rec: &record{Upload: kling.UploadTime(test.size << 20)}})
 			var err error
 			for _, gap := range test.gaps {
 				timer := time.NewTimer(gap)
@@ -48,8 +49,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 func TestLookupOfALargeBody(t *testing.T) {
 	c := &creator{lookupWindow: 2 * time.Minute}
 	claimed := time.Now()
-	body := object{fields: []field{{"image", make([]byte, 50<<20)}}}
-	j := &attempt{rec: &record{Claim: "a", ClaimedAt: claimed, Upload: uploadTime(body)}}
+	j := &attempt{rec: &record{Claim: "a", ClaimedAt: claimed, Upload: kling.UploadTime(50 << 20)}}
 	if got, want := c.lookupEnd(j).Sub(claimed), 2*time.Minute+200*time.Second; got != want {
 		t.Errorf("taken over: %s after its claim, want %s", got, want)
 	}

@@ -97,7 +97,7 @@ func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
 	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.now()
-	rec.Upload = max(rec.Upload, uploadTime(body))
+	rec.Upload = max(rec.Upload, kling.UploadTime(body.size()))
 	seq, held, err := c.ledger.claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
 		return result{}, err

@@ -172,3 +172,11 @@ func encodeName(name string) []byte {
 	}
 	return bytes.TrimRight(buf.Bytes(), "\n")
 }
+
+// size is what the values take, in bytes.
+func (o object) size() (n int64) {
+	for _, f := range o.fields {
+		n += int64(len(f.value))
+	}
+	return n
+}

@@ -119,7 +119,7 @@ func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 // TestRefusedWithNothingInFlight has tasks of others, or of requests that have expired, fill a pool: it is tried after 1 s, 2 s,
 // 4 s …, as no task of ours can begin meanwhile.
 func TestRefusedWithNothingInFlight(t *testing.T) {
-	s, now, of := newSlots(0), time.Now(), need{1, "kling-v3"}
+	s, now, of := newSlots(0), time.Now(), need{n: 1, model: "kling-v3"}
 	for _, wait := range []time.Duration{0, 1, 2, 4, 8} {
 		if now = now.Add(wait * time.Second); !s.reserve("a", of, now).ok {
 			t.Fatalf("not tried %s after the last refusal", wait*time.Second)

@@ -79,7 +79,7 @@ func (w *watch) look(ctx context.Context) error {
 	}
 	found, trouble := append(deniedBy(w.bus), w.wrong...), w.bus.Trouble()
 	for _, line := range trouble {
-		found = append(found, reason{"nats", line})
+		found = append(found, reason{Component: "nats", Reason: line})
 	}
 	w.tell(ctx, found)
 	if len(trouble) == 0 || time.Since(w.lastRestart) < restartPause {
@@ -107,7 +107,7 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			wrong = append(wrong, reason{"nats", err.Error()})
+			wrong = append(wrong, reason{Component: "nats", Reason: err.Error()})
 		}
 	}
 	w.wrong = slices.Concat(wrong, w.limits(ctx))
@@ -141,9 +141,9 @@ func (w *watch) streams(ctx context.Context) (lost []string, wrong []reason) {
 		case errors.Is(s.Err, jetstream.ErrStreamNotFound):
 			lost = append(lost, s.Name)
 		case conflict:
-			wrong = append(wrong, reason{"nats", s.Err.Error()})
+			wrong = append(wrong, reason{Component: "nats", Reason: s.Err.Error()})
 		case len(s.Drift) > 0:
-			wrong = append(wrong, reason{"nats", "stream " + s.Name + ": " + strings.Join(s.Drift, "; ")})
+			wrong = append(wrong, reason{Component: "nats", Reason: "stream " + s.Name + ": " + strings.Join(s.Drift, "; ")})
 		case s.Err != nil:
 			w.log.DebugContext(ctx, "look at a stream", slog.String("stream", s.Name), slog.Any("err", s.Err))
 		}
@@ -153,7 +153,7 @@ func (w *watch) streams(ctx context.Context) (lost []string, wrong []reason) {
 
 // restore makes streams anew that have disappeared, with the consumers and the values that all replicas agree on.
 func (w *watch) restore(ctx context.Context, lost []string) error {
-	w.tell(ctx, []reason{{"nats", fmt.Sprintf("streams have disappeared: %v", lost)}})
+	w.tell(ctx, []reason{{Component: "nats", Reason: fmt.Sprintf("streams have disappeared: %v", lost)}})
 	w.restored()
 	w.suspect(w.bus.Now())
 	if _, err := provision(ctx, w.bus, w.opts); err != nil {
@@ -207,7 +207,7 @@ func (w *watch) tell(ctx context.Context, found []reason) {
 func deniedBy(b *bus.Bus) []reason {
 	var all []reason
 	for _, words := range b.Denied() {
-		all = append(all, reason{"nats", words})
+		all = append(all, reason{Component: "nats", Reason: words})
 	}
 	return all
 }
@@ -225,7 +225,7 @@ func (w *watch) warnings() []reason {
 		return nil
 	}
 	if apart := ClocksApart(w.bus.ClockOffset()); apart != "" {
-		return []reason{{"clock", apart + ", by which the bridge goes: synchronise both (NTP)"}}
+		return []reason{{Component: "clock", Reason: apart + ", by which the bridge goes: synchronise both (NTP)"}}
 	}
 	return nil
 }

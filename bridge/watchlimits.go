@@ -13,10 +13,10 @@ func (w *watch) limits(ctx context.Context) []reason {
 	const component = "nats"
 	var found []reason
 	if full := w.requestsFull(ctx); full != "" {
-		found = append(found, reason{component, full})
+		found = append(found, reason{Component: component, Reason: full})
 	}
 	if err := w.bus.AskRoom(ctx); errors.Is(err, bus.ErrFull) {
-		found = append(found, reason{component, err.Error()})
+		found = append(found, reason{Component: component, Reason: err.Error()})
 	}
 	return found
 }
