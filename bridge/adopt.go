@@ -24,10 +24,11 @@ const (
 	maxAsking = 16
 	// askTime bounds such a call: the answer to the callback waits for it.
 	askTime = 1500 * time.Millisecond
-	// Longer ids are nobody's: Kling's task ids have 18 to 22 characters.
+	// maxTaskID is above every id of Kling's, in bytes: its task ids have 18 to 22 characters (recorded 2026-09).
 	maxTaskID = 128
 )
 
+// newAdopter asks client about tasks that are not signed.
 func newAdopter(client *kling.Client, own namer, taskTimeout time.Duration) *adopter {
 	return &adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
@@ -64,7 +65,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 	if err != nil {
 		return outcomeUnavailable, err
 	}
-	if rec.State == "" { // nothing is known of it: this is the first we hear of this task
+	if rec.State == stateUnheard { // nothing is known of it: this is the first we hear of this task
 		rec = a.record(id, cb.kind.Name, task, lr.ledger.now())
 		if _, err := lr.ledger.arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err

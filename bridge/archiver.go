@@ -241,6 +241,7 @@ type copies struct {
 	byToken map[string]map[int]events.ArchivedFile
 }
 
+// newCopies remembers nothing yet.
 func newCopies() *copies { return &copies{byToken: map[string]map[int]events.ArchivedFile{}} }
 
 // take returns what is known of a result and forgets it.

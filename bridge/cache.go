@@ -24,10 +24,12 @@ type cached struct {
 // cacheSize bounds the memory of a cache: a record takes about 1 KB.
 const cacheSize = 10_000
 
+// newRecordCache keeps so many records.
 func newRecordCache(size int) *recordCache {
 	return &recordCache{size: size, byToken: map[string]*list.Element{}, order: list.New()}
 }
 
+// put keeps a record, in place of the oldest if there are too many.
 func (c *recordCache) put(rec *record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -39,6 +41,7 @@ func (c *recordCache) put(rec *record) {
 	}
 }
 
+// get returns the record of a token; nil: it is not here.
 func (c *recordCache) get(token string) *record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,6 +51,7 @@ func (c *recordCache) get(token string) *record {
 	return nil
 }
 
+// remove forgets a record.
 func (c *recordCache) remove(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

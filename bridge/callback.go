@@ -23,6 +23,7 @@ const (
 	callbackPrefix = "/callbacks/"
 	callbackRoute  = "/callbacks/{kind}/{token}/{signature}"
 
+	// maxCallbackBytes bounds the body of a callback.
 	maxCallbackBytes = 256 << 10
 	// callbackReadTime bounds the reading of a callback and callbackTime the storing of its news: together every answer
 	// comes within 5 s.
@@ -253,7 +254,7 @@ func incomplete(task kling.Task) bool {
 // ask has the request polled at once, unless it has ended. What Kling answers then counts, also a success without any
 // result.
 func (lr *liveReceiver) ask(ctx context.Context, rec *record, task kling.Task) (outcome, error) {
-	if rec.State == "" {
+	if rec.State == stateUnheard {
 		lr.askable(rec, task)
 	}
 	due, err := lr.ledger.dueUnlessEnded(ctx, rec)
@@ -323,7 +324,7 @@ func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) 
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
 	}
-	if rec.State == "" || rec.ExternalTaskID == "" {
+	if rec.State == stateUnheard || rec.ExternalTaskID == "" {
 		return lr.unheardOf(ctx, rec, cb, task)
 	}
 	return rec, outcomeTaken, nil
@@ -370,13 +371,14 @@ func (l *ledger) find(ctx context.Context, kind, token string) (*record, error) 
 	m, ev, err := l.completion(ctx, token)
 	switch {
 	case errors.Is(err, bus.ErrNoMessage):
-		return &record{Version: recordVersion, RequestID: token, Kind: kind, RequestedAt: l.now()}, nil
+		return &record{Version: recordVersion, RequestID: token, Kind: kind, State: stateUnheard, RequestedAt: l.now()}, nil
 	case err != nil:
 		return nil, err
 	}
 	return endedRecord(l.telemetry, m, ev), nil
 }
 
+// endedRecord is what a completion still tells of the record that it ended.
 func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
 	rec := &record{
 		Version:        recordVersion,

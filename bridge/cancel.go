@@ -48,6 +48,7 @@ func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error)
 	}
 }
 
+// cancelled is the end of a request that was called off before it became a task.
 func cancelled() ending {
 	const message = "cancelled before it became a task"
 	return ending{

@@ -43,6 +43,7 @@ type usage struct {
 }
 
 const (
+	// unknownLimit stands for a limit that Kling has not shown yet.
 	unknownLimit = -1
 	// maxWindow bounds creates under way at a time in one pool of one replica.
 	maxWindow = 64
@@ -67,6 +68,7 @@ const (
 	maxForeign = 4096
 )
 
+// newSlots knows no limit yet; bound is the configured one, or 0.
 func newSlots(bound int) *slots {
 	return &slots{
 		used: map[string]usage{}, ceiling: newCeiling(), models: map[string]*modelSlots{}, refusals: map[string]int{}, bound: bound,

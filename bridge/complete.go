@@ -24,9 +24,10 @@ type ending struct {
 	untouched bool
 }
 
-// news is what something that was learned of a request came to.
+// news is what became of something that was learned of a request.
 type news int
 
+// What may become of it.
 const (
 	newsNone     news = iota // known before, or a status that says nothing
 	newsProgress             // published as progress

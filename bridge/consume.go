@@ -110,14 +110,17 @@ type hands struct {
 // inHand is a delivered message.
 type inHand interface{ InProgress() error }
 
+// newHands holds nothing yet.
 func newHands() *hands { return &hands{held: map[inHand]struct{}{}} }
 
+// take begins to hold a message.
 func (h *hands) take(m inHand) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held[m] = struct{}{}
 }
 
+// drop ends it.
 func (h *hands) drop(m inHand) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

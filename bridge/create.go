@@ -38,7 +38,7 @@ type creator struct {
 }
 
 const (
-	// A record left in creating is looked at this often, should the request itself be lost.
+	// creatingTimer is how often a record left in creating is looked at, should the request itself be lost.
 	creatingTimer = 10 * time.Minute
 	// conflictWait lets somebody else finish with a record.
 	conflictWait = time.Second
@@ -151,6 +151,7 @@ func (c *creator) creatingFire(rec *record) time.Time {
 	return earlier(c.ledger.now().Add(creatingTimer), rec.Deadline)
 }
 
+// earlier returns the earlier of two times.
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -338,6 +339,7 @@ func rejected(why *events.Error) ending {
 	return ending{status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why}
 }
 
+// expired is the end of a request whose deadline has passed.
 func expired() ending {
 	const message = "the deadline has passed"
 	return ending{

@@ -24,6 +24,7 @@ type poolLane struct {
 	priority events.Priority
 }
 
+// newCreateMetrics makes the instruments of creating tasks.
 func newCreateMetrics(m *meter) *createMetrics {
 	buckets := []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600}
 	return &createMetrics{

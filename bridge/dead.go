@@ -22,6 +22,7 @@ type deadLetters struct {
 	metrics  *storeMetrics
 }
 
+// newDeadLetters keeps them in the stream of dead letters.
 func newDeadLetters(b *bus.Bus, s events.Subjects, m *storeMetrics, log *slog.Logger) *deadLetters {
 	return &deadLetters{shelf: shelf{bus: b, stream: s.DeadStream(), subjects: s, log: log}, subjects: s, metrics: m}
 }

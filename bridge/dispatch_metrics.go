@@ -32,6 +32,7 @@ type kindLane struct {
 	priority events.Priority
 }
 
+// newDispatchMetrics makes the instruments of requests and slots.
 func newDispatchMetrics(m *meter) *dispatchMetrics {
 	return &dispatchMetrics{
 		meter:    m,

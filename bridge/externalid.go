@@ -18,6 +18,7 @@ type namer struct {
 	prefix string // k and 7 characters of the namespace's hash
 }
 
+// newNamer derives ids in a namespace.
 func newNamer(namespace string) namer {
 	return namer{prefix: "k" + hash(namespace, 7)}
 }

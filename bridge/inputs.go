@@ -34,6 +34,7 @@ const (
 	maxInMemory = 4
 )
 
+// newInputs resolves objects of buckets that match one of the patterns, of at most maxBytes each.
 func newInputs(js jetstream.JetStream, maxBytes int64, buckets []string) *inputs {
 	return &inputs{js: js, maxBytes: maxBytes, buckets: buckets, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
 }

@@ -59,6 +59,7 @@ func (j *job) context(ctx context.Context) context.Context {
 	return baggage.ContextWithBaggage(trace.ContextWithSpan(ctx, j.span), j.baggage)
 }
 
+// attrs name the job in the log.
 func (j *job) attrs() []any {
 	return []any{slog.String("request_id", j.req.id), slog.String("kind", j.req.kind.Name)}
 }
@@ -81,22 +82,22 @@ const (
 	resultAgain
 )
 
-// settled: it was acked and is done with.
+// settled says that it was acked and is done with.
 func settled() result { return result{outcome: resultSettled} }
 
-// noCapacity: Kling had none, it waits for a slot.
+// noCapacity says that Kling had none: it waits for a slot.
 func noCapacity() result { return result{outcome: resultFull} }
 
-// outbid: another replica has the slot, nothing was sent.
+// outbid says that another replica has the slot: nothing was sent.
 func outbid() result { return result{outcome: resultOutbid} }
 
-// paused: it waits for the end of a pause, behind the others of its lane.
+// paused says that it waits for the end of a pause, behind the others of its lane.
 func paused() result { return result{outcome: resultPaused} }
 
-// left: it was given back, as only a newer version of the bridge knows what to do.
+// left says that it was given back, as only a newer version of the bridge knows what to do.
 func left() result { return result{outcome: resultLeft} }
 
-// tryAgain: it is worked on again after that time.
+// tryAgain says that it is worked on again after that time.
 func tryAgain(after time.Duration) result { return result{outcome: resultAgain, after: after} }
 
 // holding says whether the job keeps its slots while it waits.

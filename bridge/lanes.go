@@ -21,10 +21,12 @@ type laneKey struct {
 	priority   events.Priority
 }
 
+// durable is the name of the lane's consumer.
 func (k laneKey) durable() string {
 	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, k.priorityName())
 }
 
+// priorityName is how names and attributes spell the priority.
 func (k laneKey) priorityName() string {
 	if k.priority == events.PriorityNormal {
 		return "normal"

@@ -32,6 +32,7 @@ type meter struct {
 	errs  []error
 }
 
+// newMeter makes the bridge's instruments at a provider.
 func newMeter(provider metric.MeterProvider) *meter {
 	return &meter{meter: provider.Meter(instrumentationName)}
 }

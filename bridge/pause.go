@@ -42,6 +42,7 @@ var everything = pauseScope{}
 
 func kindScope(k kling.Kind) pauseScope { return pauseScope{k.Generation, k.Pool, k.Name} }
 
+// component is how readiness and metrics name the scope.
 func (s pauseScope) component() string {
 	switch {
 	case s.kind != "":
@@ -70,6 +71,7 @@ const (
 	abandoned = 10 * time.Minute
 )
 
+// newPauses probes a pause every interval.
 func newPauses(interval time.Duration, log *slog.Logger) *pauses {
 	return &pauses{
 		interval: interval, log: log, active: map[pauseScope]*pause{}, answers: map[string]time.Time{},

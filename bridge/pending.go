@@ -18,7 +18,9 @@ import (
 // state of a pending record.
 type state string
 
+// The states of a record.
 const (
+	stateUnheard   state = ""          // nothing is stored of the request: its record was made of a URL alone
 	stateCreating  state = "creating"  // the create call may have been sent
 	stateSubmitted state = "submitted" // Kling gave the task an id
 )
@@ -61,6 +63,7 @@ type record struct {
 	EndedAs events.Status `json:"-"` // of a record made of a completion: its status
 }
 
+// token is that of the record's request.
 func (r *record) token() string { return events.Token(r.RequestID) }
 
 // entry is a record as it was found.

@@ -65,6 +65,7 @@ const (
 	pollTime = 30 * time.Second
 )
 
+// consumer makes or checks the durable consumer of fired records.
 func (p *poller) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	return p.bus.EnsureConsumer(ctx, p.subjects.EventsStream(), jetstream.ConsumerConfig{
 		Durable:       pollConsumer,
@@ -113,6 +114,7 @@ type dueQueue struct {
 	busy   map[kling.Kind]bool // somebody drains it
 }
 
+// newDueQueue is empty.
 func newDueQueue() *dueQueue {
 	return &dueQueue{queued: map[kling.Kind][]*dueTask{}, busy: map[kling.Kind]bool{}}
 }

@@ -47,6 +47,7 @@ const share = 10
 // recheck is how often a pool looks at what no signal announces: deadlines of requests in hand, and probes.
 const recheck = time.Second
 
+// newPool begins with nothing in hand.
 func newPool(name kling.Pool, s *slots, t *turns, p *pauses, h *hands, log *slog.Logger) *pool {
 	return &pool{
 		name: name, slots: s, turns: t, pauses: p, hands: h, log: log,

@@ -19,6 +19,7 @@ func (r *record) newer() bool { return r.Version > recordVersion }
 // errNewer is why a record of a newer version is not written.
 var errNewer = errors.New("record of a newer version of the bridge")
 
+// decodeRecord reads a stored record of any version.
 func decodeRecord(data []byte) (*record, error) {
 	var rec record
 	if err := json.Unmarshal(data, &rec); err != nil {

@@ -47,12 +47,14 @@ type rawRequest struct {
 
 // Limits of a request.
 const (
-	maxExternalTaskID = 64
-	maxImages         = 9
+	maxExternalTaskID = 64       // bytes
 	maxMetadata       = 16 << 10 // bytes of names and values
+	// maxImages is the most that one task makes (Kling's image pages, 2026-09).
+	maxImages = 9
 )
 
 var (
+	// modelPattern is what a model may be called.
 	modelPattern      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	externalIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	allDigits         = regexp.MustCompile(`^[0-9]+$`)
@@ -300,6 +302,7 @@ func quote(s string) json.RawMessage {
 // clip shortens what a message quotes.
 func clip(s string) string { return clipTo(s, 64) }
 
+// clipTo shortens a text to a number of bytes.
 func clipTo(s string, longest int) string {
 	if len(s) <= longest {
 		return s

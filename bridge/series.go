@@ -17,6 +17,7 @@ type series[K comparable] struct {
 	made map[K]metric.MeasurementOption
 }
 
+// newSeries makes the attributes of a key by attrs.
 func newSeries[K comparable](attrs func(K) []attribute.KeyValue) *series[K] {
 	return &series[K]{attrs: attrs, made: map[K]metric.MeasurementOption{}}
 }
@@ -26,6 +27,7 @@ func one[K ~string](name string) func(K) []attribute.KeyValue {
 	return func(value K) []attribute.KeyValue { return []attribute.KeyValue{attribute.String(name, string(value))} }
 }
 
+// of returns the option that gives a measurement a key's attributes.
 func (s *series[K]) of(key K) metric.MeasurementOption {
 	s.mu.RLock()
 	option, ok := s.made[key]

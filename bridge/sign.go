@@ -15,6 +15,8 @@ type signer struct {
 	secrets    [][]byte // the first signs, all verify
 }
 
+// newSigner signs with the first of the secrets and takes the signatures of all; publicURL may be empty: there are no
+// callbacks.
 func newSigner(publicURL, prefix, namespace string, secrets []string) signer {
 	s := signer{base: strings.TrimRight(publicURL, "/"), deployment: prefix + "/" + namespace}
 	for _, secret := range secrets {

@@ -35,6 +35,7 @@ func messaging(operation attribute.KeyValue, name, template string) []attribute.
 	}
 }
 
+// endSpan ends a span, with what went wrong in it.
 func endSpan(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)

@@ -98,6 +98,7 @@ func eventsStream(s events.Subjects, retention time.Duration) jetstream.StreamCo
 	}
 }
 
+// deadStream keeps requests that never became a task.
 func deadStream(s events.Subjects, retention time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        s.DeadStream(),

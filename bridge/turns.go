@@ -83,6 +83,7 @@ const (
 	maxOthers = 1024
 )
 
+// newTurns exchanges news with other replicas on a subject; self names this one.
 func newTurns(nc *nats.Conn, subject, self string) *turns {
 	return &turns{
 		nc: nc, subject: subject, self: self, others: map[bidder]bid{}, own: map[string]bid{}, echoes: map[string]chan bool{},

@@ -76,6 +76,7 @@ type queryTrust struct {
 	kinds map[string]bool
 }
 
+// newQueryTrust knows of no query yet.
 func newQueryTrust() *queryTrust { return &queryTrust{kinds: map[string]bool{}} }
 
 func (q *queryTrust) seen(k kling.Kind) {
