@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -59,7 +60,7 @@ func (c *creator) askFirst(ctx context.Context, j *attempt, body object) (result
 	if err := c.ledger.withdraw(ctx, seq); err != nil {
 		return result{}, err
 	}
-	return tryAgain(backoff(j.asks)), nil
+	return tryAgain(clock.Backoff(j.asks)), nil
 }
 
 // found adopts the task that Kling has under the external id of a request. One that was there before the request is

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -82,7 +83,7 @@ func (a *archiver) work(ctx, hard context.Context) {
 		})
 		if err != nil && ctx.Err() == nil {
 			a.log.DebugContext(ctx, "fetch results to archive", slog.Any("err", err))
-			sleep(ctx, fetchPause)
+			clock.Sleep(ctx, fetchPause)
 			renew(ctx, a.log, func() (jetstream.Consumer, error) { return a.consumer(ctx) })
 		}
 	}
@@ -154,7 +155,7 @@ func (a *archiver) read(msg jetstream.Msg) (*unarchived, error) {
 	}
 	until := meta.Timestamp.Add(a.retention - min(lastTries, a.retention/100))
 	if ev.Result != nil {
-		until = earlier(until, ev.Result.ExpiresAt.Time)
+		until = clock.Earlier(until, ev.Result.ExpiresAt.Time)
 	}
 	m := &bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}
 	return &unarchived{

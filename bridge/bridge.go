@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
@@ -136,7 +137,7 @@ func (b *Bridge) untilAvailable(ctx context.Context, try func() error) error {
 		b.log.WarnContext(ctx, "JetStream is not ready", slog.Any("err", err))
 		why := err.Error()
 		b.admin.blocked.Store(&why)
-		if !sleep(ctx, time.Second) {
+		if !clock.Sleep(ctx, time.Second) {
 			return context.Cause(ctx)
 		}
 	}

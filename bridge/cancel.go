@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -42,7 +43,7 @@ func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error)
 			return events.Cancelled{}, err
 		}
 		// Something became known of it: a create call, which may even be over, because Kling had no room.
-		if !sleep(ctx, cancelPause) {
+		if !clock.Sleep(ctx, cancelPause) {
 			return events.Cancelled{}, context.Cause(ctx)
 		}
 	}

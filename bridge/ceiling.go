@@ -3,6 +3,8 @@ package bridge
 import (
 	"slices"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/clock"
 )
 
 // ceiling counts what is taken under one limit that Kling has and does not tell: of a pool, or of one model in it.
@@ -88,7 +90,7 @@ func (c *ceiling) raise() {
 // long: only what this replica has tried itself is certain.
 func (c *ceiling) heard(now time.Time) {
 	if c.limit != unknownLimit {
-		c.probeAt = earlier(now.Add(c.probeWait), c.probed.Add(2*maxProbeWait))
+		c.probeAt = clock.Earlier(now.Add(c.probeWait), c.probed.Add(2*maxProbeWait))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/baggage"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -50,7 +51,7 @@ func (in *intake) pull(ctx context.Context, key laneKey, p *pool) {
 		err := in.fetch(ctx, key, room, p)
 		if err != nil && ctx.Err() == nil {
 			in.log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.durable()), slog.Any("err", err))
-			sleep(ctx, fetchPause)
+			clock.Sleep(ctx, fetchPause)
 			renew(ctx, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
 		}
 	}

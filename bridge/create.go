@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -42,9 +43,6 @@ const (
 	creatingTimer = 10 * time.Minute
 	// conflictWait lets somebody else finish with a record.
 	conflictWait = time.Second
-
-	firstBackoff = time.Second
-	maxBackoff   = time.Minute
 
 	firstLookupWait = 500 * time.Millisecond
 	maxLookupWait   = 20 * time.Second
@@ -148,15 +146,7 @@ func (c *creator) newRecord(ctx context.Context, j *attempt) *record {
 }
 
 func (c *creator) creatingFire(rec *record) time.Time {
-	return earlier(c.ledger.now().Add(creatingTimer), rec.Deadline)
-}
-
-// earlier returns the earlier of two times.
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
+	return clock.Earlier(c.ledger.now().Add(creatingTimer), rec.Deadline)
 }
 
 // resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
@@ -287,7 +277,7 @@ func (c *creator) submitted(ctx context.Context, j *attempt, task kling.Task) (r
 	rec := *j.rec
 	now := c.ledger.now()
 	rec.State, rec.TaskID, rec.SubmittedAt = stateSubmitted, task.ID, now
-	rec.NextPollAt = earlier(now.Add(c.firstPoll), rec.Deadline)
+	rec.NextPollAt = clock.Earlier(now.Add(c.firstPoll), rec.Deadline)
 	stored, err := c.ledger.arm(ctx, &rec, rec.NextPollAt)
 	if err != nil {
 		return result{}, err

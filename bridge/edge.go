@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -34,7 +35,7 @@ func (w *edgeWatch) run(ctx context.Context) {
 		case <-w.pauses.suspected:
 		}
 		w.check(ctx)
-		if !sleep(ctx, max(w.pauses.interval, costsInterval)) {
+		if !clock.Sleep(ctx, max(w.pauses.interval, costsInterval)) {
 			return
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/clock"
 )
 
 // expirer ends requests whose deadline passes while they are still in the stream, waiting for capacity, where no consumer
@@ -24,7 +26,7 @@ const (
 
 // run sweeps until ctx ends.
 func (x *expirer) run(ctx context.Context) {
-	for sleep(ctx, expirySweep) {
+	for clock.Sleep(ctx, expirySweep) {
 		if err := x.sweep(ctx, x.ledger.now()); err != nil && ctx.Err() == nil {
 			x.log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
 		}

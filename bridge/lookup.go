@@ -109,15 +109,3 @@ func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
 	j.rec, j.recSeq = &rec, seq
 	return c.send(ctx, j, body)
 }
-
-// sleep waits for d and reports whether ctx has not ended it.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -92,7 +93,7 @@ func (p *poller) run(ctx, hard context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			p.log.DebugContext(ctx, "fetch due records", slog.Any("err", err))
-			sleep(ctx, fetchPause)
+			clock.Sleep(ctx, fetchPause)
 			renew(ctx, p.log, func() (jetstream.Consumer, error) { return p.consumer(ctx) })
 		}
 	}
@@ -286,11 +287,11 @@ func (p *poller) again(ctx context.Context, d *dueTask) error {
 		return err
 	}
 	if d.rec.State == stateCreating {
-		_, err := p.ledger.rearm(ctx, d.rec, earlier(now.Add(creatingTimer), d.rec.Deadline), d.seq)
+		_, err := p.ledger.rearm(ctx, d.rec, clock.Earlier(now.Add(creatingTimer), d.rec.Deadline), d.seq)
 		return err
 	}
 	d.rec.Polls++
-	d.rec.NextPollAt = earlier(now.Add(p.interval(d.rec.Polls)), d.rec.Deadline)
+	d.rec.NextPollAt = clock.Earlier(now.Add(p.interval(d.rec.Polls)), d.rec.Deadline)
 	_, err := p.ledger.arm(ctx, d.rec, d.rec.NextPollAt)
 	return err
 }

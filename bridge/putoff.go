@@ -3,9 +3,9 @@ package bridge
 import (
 	"context"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
@@ -38,7 +38,7 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 	case failure.Action != kling.ActionPause:
 		c.authenticated(j, failure)
 		j.tries++
-		wait := backoff(j.tries)
+		wait := clock.Backoff(j.tries)
 		c.log.WarnContext(ctx, "create call put off", append(j.attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
 		return tryAgain(wait), nil
 	}
@@ -53,13 +53,4 @@ func (c *creator) authenticated(j *attempt, failure *kling.Error) {
 	if failure.Code != 0 {
 		c.pauses.authenticated(j.req.kind, j.sentAt)
 	}
-}
-
-// backoff is the wait after the n-th try in a row: full jitter over 1 s, 2 s, 4 s … 60 s.
-func backoff(n int) time.Duration {
-	most := maxBackoff
-	if n < 7 {
-		most = min(firstBackoff<<(n-1), maxBackoff)
-	}
-	return mathrand.N(most)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -43,7 +44,7 @@ const (
 // run sweeps until ctx ends.
 func (rc *reconciler) run(ctx context.Context) {
 	cursor := ""
-	for sleep(ctx, rc.interval/2+rand.N(rc.interval/2+1)) {
+	for clock.Sleep(ctx, rc.interval/2+rand.N(rc.interval/2+1)) {
 		mine, err := rc.takeTurn(ctx)
 		if err == nil && mine {
 			var recordsErr error
@@ -129,7 +130,7 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 	}
 	due := rec.NextPollAt
 	if due.IsZero() {
-		due = earlier(rec.ClaimedAt.Add(creatingTimer), rec.Deadline)
+		due = clock.Earlier(rec.ClaimedAt.Add(creatingTimer), rec.Deadline)
 	}
 	if rc.bus.Now().Sub(due) < rc.settled {
 		return nil

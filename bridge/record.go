@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/clock"
 )
 
 // recordVersion is the newest version of records that this bridge understands, and the one that it writes.
@@ -114,7 +116,7 @@ func leave(msg jetstream.Msg) (wait time.Duration) {
 	if meta, err := msg.Metadata(); err == nil {
 		tries = int(meta.NumDelivered)
 	}
-	wait = backoff(tries)
+	wait = clock.Backoff(tries)
 	_ = msg.NakWithDelay(wait) // without it the message comes back after the ack wait
 	return wait
 }

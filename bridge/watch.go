@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -56,7 +57,7 @@ const (
 // run watches until ctx ends. The error is for what a restart of the process may mend.
 func (w *watch) run(ctx context.Context) error {
 	w.lastSeq = map[string]uint64{}
-	for sleep(ctx, watchInterval) {
+	for clock.Sleep(ctx, watchInterval) {
 		if !w.bus.Connected() {
 			continue // which readiness knows by itself
 		}
