@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/console"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // admin serves health, readiness, metrics and the console.
@@ -96,18 +97,18 @@ func flag(set bool) int64 {
 
 // readinessMetrics show what readiness says.
 type readinessMetrics struct {
-	meter     *meter
+	meter     *telemetry.Meter
 	ready     metric.Int64ObservableGauge
 	callbacks metric.Int64ObservableGauge
 	paused    metric.Int64ObservableGauge
 }
 
-func newReadinessMetrics(m *meter) *readinessMetrics {
+func newReadinessMetrics(m *telemetry.Meter) *readinessMetrics {
 	return &readinessMetrics{
 		meter:     m,
-		ready:     m.gauge("kling.ready", "", "1 while this replica takes requests and nothing is paused."),
-		callbacks: m.gauge("kling.callbacks.enabled", "", "1 where tasks have a callback URL, 0 without BRIDGE_PUBLIC_URL."),
-		paused: m.gauge("kling.paused", "",
+		ready:     m.Gauge("kling.ready", "", "1 while this replica takes requests and nothing is paused."),
+		callbacks: m.Gauge("kling.callbacks.enabled", "", "1 where tasks have a callback URL, 0 without BRIDGE_PUBLIC_URL."),
+		paused: m.Gauge("kling.paused", "",
 			"1 while Kling refuses the credentials or the account, or something before it answers in its place."),
 	}
 }
@@ -115,13 +116,13 @@ func newReadinessMetrics(m *meter) *readinessMetrics {
 // showReadiness shows what readiness says, until the registration is ended.
 func (b *Bridge) showReadiness() (metric.Registration, error) {
 	m := b.metrics.readiness
-	return m.meter.observe(func(_ context.Context, o metric.Observer) error {
+	return m.meter.Observe(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(m.ready, flag(len(b.admin.reasons()) == 0))
 		o.ObserveInt64(m.callbacks, flag(b.opts.PublicURL != ""))
 		paused := b.pauses.scopes()
 		for _, scope := range allScopes(b.opts.Kinds) {
 			o.ObserveInt64(m.paused, flag(paused[scope]), metric.WithAttributes(
-				attribute.String(attrComponent, scope.component()), attribute.String(attrGeneration, string(scope.generation))))
+				attribute.String(telemetry.AttrComponent, scope.component()), attribute.String(telemetry.AttrGeneration, string(scope.generation))))
 		}
 		return nil
 	}, m.ready, m.callbacks, m.paused)

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -20,28 +21,30 @@ const (
 // archiveMetrics count the tries to archive results.
 type archiveMetrics struct {
 	tries    metric.Int64Counter
-	byAnswer *series[string]
+	byAnswer *telemetry.Series[string]
 }
 
 // newArchiveMetrics shows every series from the start: a counter that appears at 1 has not increased.
-func newArchiveMetrics(m *meter) *archiveMetrics {
+func newArchiveMetrics(m *telemetry.Meter) *archiveMetrics {
 	am := &archiveMetrics{
-		tries:    m.count("kling.archive.tries", "{try}", "Tries to archive a result, by what they came to."),
-		byAnswer: newSeries(one[string](attrOutcome)),
+		tries:    m.Count("kling.archive.tries", "{try}", "Tries to archive a result, by what they came to."),
+		byAnswer: telemetry.NewSeries(telemetry.One[string](telemetry.AttrOutcome)),
 	}
 	for _, came := range []string{archiveSucceeded, archiveFailed, archiveAgain} {
-		am.tries.Add(context.Background(), 0, am.byAnswer.of(came))
+		am.tries.Add(context.Background(), 0, am.byAnswer.Of(came))
 	}
 	return am
 }
 
 func (m *archiveMetrics) archived(ctx context.Context, came string) {
-	m.tries.Add(ctx, 1, m.byAnswer.of(came))
+	m.tries.Add(ctx, 1, m.byAnswer.Of(came))
 }
 
 // span begins the span of one try to archive a result.
 func (a *archiver) span(ctx context.Context, rec *record) (context.Context, trace.Span) {
 	template := a.subjects.Completion("{kind}", events.StatusSucceed, "{id}")
-	attrs := func() []attribute.KeyValue { return processing(template, rec.RequestID, rec.Kind, rec.TaskID) }
-	return a.telemetry.start(a.telemetry.resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs)
+	attrs := func() []attribute.KeyValue {
+		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)
+	}
+	return a.telemetry.Start(a.telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs)
 }

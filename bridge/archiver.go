@@ -16,6 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -28,7 +29,7 @@ type archiver struct {
 	hands      *hands
 	unfinished *copies
 	subjects   events.Subjects
-	telemetry  *telemetry
+	telemetry  *telemetry.Tracer
 	metrics    *archiveMetrics
 	log        *slog.Logger
 
@@ -125,7 +126,7 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	if err = a.settle(ctx, r); err == nil {
 		err = a.ack(ctx, msg)
 	}
-	endSpan(span, err)
+	telemetry.EndSpan(span, err)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil: // another replica goes on, at once

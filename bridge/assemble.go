@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -180,7 +181,7 @@ type instruments struct {
 
 // newInstruments makes all instruments, so that what is collected is complete before NATS is reached.
 func newInstruments(o Options) (*instruments, error) {
-	m := newMeter(o.MeterProvider)
+	m := telemetry.NewMeter(o.MeterProvider)
 	return &instruments{
 		calls:     newCallMetrics(m),
 		readiness: newReadinessMetrics(m),
@@ -190,7 +191,7 @@ func newInstruments(o Options) (*instruments, error) {
 		callback:  newCallbackMetrics(m),
 		poll:      newPollMetrics(m),
 		archive:   newArchiveMetrics(m),
-	}, m.err()
+	}, m.Err()
 }
 
 func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -44,7 +45,7 @@ func (b *backlog) age() float64 {
 	if b.oldest.IsZero() {
 		return 0
 	}
-	return sinceSeconds(b.oldest)
+	return telemetry.SinceSeconds(b.oldest)
 }
 
 func (r *backlogReader) get(ctx context.Context) (*backlog, bool) {

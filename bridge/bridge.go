@@ -18,13 +18,14 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // Bridge is one replica. Build it with [New] and run it once.
 type Bridge struct {
 	opts      Options
 	log       *slog.Logger
-	telemetry *telemetry
+	telemetry *telemetry.Tracer
 	metrics   *instruments
 	pauses    *pauses
 	public    *url.URL
@@ -53,7 +54,7 @@ func New(o Options) (*Bridge, error) {
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
-		telemetry: newTelemetry(o.TracerProvider, o.Propagator),
+		telemetry: telemetry.New(o.TracerProvider, o.Propagator),
 		metrics:   m,
 		pauses:    p,
 		public:    public,

@@ -16,6 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -379,7 +380,7 @@ func (l *ledger) find(ctx context.Context, kind, token string) (*record, error) 
 }
 
 // endedRecord is what a completion still tells of the record that it ended.
-func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
+func endedRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *record {
 	rec := &record{
 		Version:        recordVersion,
 		RequestID:      ev.RequestID,
@@ -395,9 +396,9 @@ func endedRecord(t *telemetry, m *bus.Message, ev *events.Event) *record {
 	if ev.SubmittedAt != nil {
 		rec.SubmittedAt = ev.SubmittedAt.Time
 	}
-	ctx := t.extract(context.Background(), m.Header)
+	ctx := t.Extract(context.Background(), m.Header)
 	if trace.SpanContextFromContext(ctx).IsValid() {
-		rec.Trace = t.carry(ctx)
+		rec.Trace = t.Carry(ctx)
 	}
 	return rec
 }

@@ -10,33 +10,35 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // callbackMetrics count callbacks and time those that are stored.
 type callbackMetrics struct {
 	callbacks metric.Int64Counter
 	duration  metric.Float64Histogram
-	byOutcome *series[outcome]
+	byOutcome *telemetry.Series[outcome]
 }
 
 // newCallbackMetrics shows every series from the start: a counter that appears at 1 has not increased.
-func newCallbackMetrics(m *meter) *callbackMetrics {
+func newCallbackMetrics(m *telemetry.Meter) *callbackMetrics {
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 	cm := &callbackMetrics{
-		callbacks: m.count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
-		duration:  m.seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", buckets),
-		byOutcome: newSeries(one[outcome](attrOutcome)),
+		callbacks: m.Count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
+		duration:  m.Seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", buckets),
+		byOutcome: telemetry.NewSeries(telemetry.One[outcome](telemetry.AttrOutcome)),
 	}
 	for _, o := range outcomes() {
-		cm.callbacks.Add(context.Background(), 0, cm.byOutcome.of(o))
+		cm.callbacks.Add(context.Background(), 0, cm.byOutcome.Of(o))
 	}
 	return cm
 }
 
 func (m *callbackMetrics) answered(ctx context.Context, o outcome, began time.Time) {
-	m.callbacks.Add(ctx, 1, m.byOutcome.of(o))
+	m.callbacks.Add(ctx, 1, m.byOutcome.Of(o))
 	if o == outcomeStored {
-		m.duration.Record(ctx, sinceSeconds(began))
+		m.duration.Record(ctx, telemetry.SinceSeconds(began))
 	}
 }
 
@@ -47,12 +49,12 @@ func (lr *liveReceiver) span(ctx context.Context, rec *record, began time.Time) 
 		return []attribute.KeyValue{
 			semconv.HTTPRequestMethodKey.String(http.MethodPost),
 			semconv.HTTPRoute(callbackRoute),
-			keyRequestID.String(rec.RequestID),
-			keyKind.String(rec.Kind),
+			telemetry.KeyRequestID.String(rec.RequestID),
+			telemetry.KeyKind.String(rec.Kind),
 		}
 	}
 	t := lr.ledger.telemetry
-	return t.start(t.resume(ctx, &rec.Trace), http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
+	return t.Start(t.Resume(ctx, &rec.Trace), http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
 }
 
 func endCallback(span trace.Span, status int) {

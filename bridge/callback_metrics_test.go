@@ -5,11 +5,13 @@ import (
 	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // BenchmarkCallbackMetrics is what counting adds to one callback.
 func BenchmarkCallbackMetrics(b *testing.B) {
-	m := newCallbackMetrics(newMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
+	m := newCallbackMetrics(telemetry.NewMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
 	began := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // callMetrics count and time the calls to Kling, and count the publishes that were tried again.
@@ -17,21 +18,21 @@ type callMetrics struct {
 	failed   metric.Int64Counter
 	retries  metric.Int64Counter
 
-	byCall *series[string]
-	byCode *series[callCode]
+	byCall *telemetry.Series[string]
+	byCode *telemetry.Series[callCode]
 }
 
 type callCode struct{ call, code string }
 
-func newCallMetrics(m *meter) *callMetrics {
+func newCallMetrics(m *telemetry.Meter) *callMetrics {
 	buckets := []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60, 120}
 	cm := &callMetrics{
-		duration: m.seconds("kling.call.duration", "Time of one call to Kling.", buckets),
-		failed:   m.count("kling.call.errors", "{error}", "Calls to Kling that failed, by its code."),
-		retries:  m.count("kling.publish.retries", "{retry}", "Publishes tried again because JetStream gave no certain answer."),
-		byCall:   newSeries(one[string](attrCall)),
-		byCode: newSeries(func(c callCode) []attribute.KeyValue {
-			return []attribute.KeyValue{attribute.String(attrCall, c.call), attribute.String(attrCode, c.code)}
+		duration: m.Seconds("kling.call.duration", "Time of one call to Kling.", buckets),
+		failed:   m.Count("kling.call.errors", "{error}", "Calls to Kling that failed, by its code."),
+		retries:  m.Count("kling.publish.retries", "{retry}", "Publishes tried again because JetStream gave no certain answer."),
+		byCall:   telemetry.NewSeries(telemetry.One[string](telemetry.AttrCall)),
+		byCode: telemetry.NewSeries(func(c callCode) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String(telemetry.AttrCall, c.call), attribute.String(telemetry.AttrCode, c.code)}
 		}),
 	}
 	cm.retries.Add(context.Background(), 0) // a counter that appears at 1 has not increased
@@ -41,9 +42,9 @@ func newCallMetrics(m *meter) *callMetrics {
 func (m *callMetrics) retried() { m.retries.Add(context.Background(), 1) }
 
 func (m *callMetrics) called(ctx context.Context, c kling.Call) {
-	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.of(c.Op))
+	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.Of(c.Op))
 	if c.Err != nil {
-		m.failed.Add(ctx, 1, m.byCode.of(callCode{c.Op, codeName(c.Err)}))
+		m.failed.Add(ctx, 1, m.byCode.Of(callCode{c.Op, codeName(c.Err)}))
 	}
 }
 

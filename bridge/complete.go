@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -225,7 +226,7 @@ func (l *ledger) publishEvent(
 	ctx context.Context, rec *record, ev *events.Event, subject, msgID string, guard func(*nats.Msg),
 ) (stored bool, err error) {
 	ctx, span := l.sendSpan(ctx, subject, rec, msgID)
-	defer func() { endSpan(span, err) }()
+	defer func() { telemetry.EndSpan(span, err) }()
 	msg, err := l.eventMsg(ctx, ev, subject, msgID)
 	if err != nil {
 		return false, err
@@ -240,7 +241,7 @@ func (l *ledger) archived(ctx context.Context, rec *record, status events.Status
 	token := rec.token()
 	subject, msgID := l.subjects.Archived(rec.Kind, status, token), token+".archived"
 	ctx, span := l.sendSpan(ctx, subject, rec, msgID)
-	defer func() { endSpan(span, err) }()
+	defer func() { telemetry.EndSpan(span, err) }()
 	ev := l.event(rec, ending{status: status, source: events.SourceBridge}, l.now())
 	msg := l.headMsg(ctx, ev, subject, msgID)
 	events.SetArchivedCloudEvent(msg.Header, l.subjects, ev, msgID)
@@ -284,7 +285,7 @@ func (l *ledger) headMsg(ctx context.Context, ev *events.Event, subject, msgID s
 		h.Set(events.HeaderMetaPrefix+name, headerSafe(value))
 	}
 	events.SetCloudEvent(h, l.subjects, ev, msgID)
-	l.telemetry.inject(ctx, h)
+	l.telemetry.Inject(ctx, h)
 	return &nats.Msg{Subject: l.subjects.Put(subject), Header: h}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,7 +25,7 @@ type intake struct {
 	bus       *bus.Bus
 	subjects  events.Subjects
 	kinds     kling.Kinds
-	telemetry *telemetry
+	telemetry *telemetry.Tracer
 	metrics   *dispatchMetrics
 	log       *slog.Logger
 

@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -25,7 +26,7 @@ type creator struct {
 	namer     namer
 	pauses    *pauses
 	queries   *queryTrust
-	telemetry *telemetry
+	telemetry *telemetry.Tracer
 	metrics   *createMetrics
 	log       *slog.Logger
 
@@ -141,7 +142,7 @@ func (c *creator) newRecord(ctx context.Context, j *attempt) *record {
 		Deadline:       j.req.deadline,
 		Metadata:       j.req.metadata,
 		ReplayOf:       j.req.replayOf,
-		Trace:          c.telemetry.carry(ctx),
+		Trace:          c.telemetry.Carry(ctx),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -15,8 +16,8 @@ import (
 type createMetrics struct {
 	tasks    metric.Int64Counter
 	duration metric.Float64Histogram
-	byKind   *series[string]
-	byLane   *series[poolLane]
+	byKind   *telemetry.Series[string]
+	byLane   *telemetry.Series[poolLane]
 }
 
 type poolLane struct {
@@ -25,15 +26,15 @@ type poolLane struct {
 }
 
 // newCreateMetrics makes the instruments of creating tasks.
-func newCreateMetrics(m *meter) *createMetrics {
+func newCreateMetrics(m *telemetry.Meter) *createMetrics {
 	buckets := []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600}
 	return &createMetrics{
-		tasks:    m.count("kling.tasks", "{task}", "Tasks created at Kling."),
-		duration: m.seconds("kling.submit.duration", "From a request being stored to its task being created.", buckets),
-		byKind:   newSeries(one[string](attrKind)),
-		byLane: newSeries(func(l poolLane) []attribute.KeyValue {
+		tasks:    m.Count("kling.tasks", "{task}", "Tasks created at Kling."),
+		duration: m.Seconds("kling.submit.duration", "From a request being stored to its task being created.", buckets),
+		byKind:   telemetry.NewSeries(telemetry.One[string](telemetry.AttrKind)),
+		byLane: telemetry.NewSeries(func(l poolLane) []attribute.KeyValue {
 			return []attribute.KeyValue{
-				attribute.String(attrPriority, priorityName(l.priority)), attribute.String(attrPool, string(l.pool)),
+				attribute.String(telemetry.AttrPriority, telemetry.PriorityName(l.priority)), attribute.String(telemetry.AttrPool, string(l.pool)),
 			}
 		}),
 	}
@@ -41,8 +42,8 @@ func newCreateMetrics(m *meter) *createMetrics {
 
 // created notes a task that Kling has taken.
 func (c *creator) created(ctx context.Context, r *request, rec *record) {
-	c.metrics.tasks.Add(ctx, 1, c.metrics.byKind.of(rec.Kind))
-	c.metrics.duration.Record(ctx, sinceSeconds(rec.RequestedAt), c.metrics.byLane.of(poolLane{r.kind.Pool, r.priority}))
+	c.metrics.tasks.Add(ctx, 1, c.metrics.byKind.Of(rec.Kind))
+	c.metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.metrics.byLane.Of(poolLane{r.kind.Pool, r.priority}))
 	c.log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.String("pool", string(r.kind.Pool)))
 }

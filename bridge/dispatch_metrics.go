@@ -11,14 +11,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // dispatchMetrics count the requests that are taken in, and show slots and what waits for them.
 type dispatchMetrics struct {
-	meter    *meter
+	meter    *telemetry.Meter
 	requests metric.Int64Counter
-	byKind   *series[kindLane]
+	byKind   *telemetry.Series[kindLane]
 
 	used    metric.Int64ObservableGauge
 	limit   metric.Int64ObservableGauge
@@ -33,34 +34,34 @@ type kindLane struct {
 }
 
 // newDispatchMetrics makes the instruments of requests and slots.
-func newDispatchMetrics(m *meter) *dispatchMetrics {
+func newDispatchMetrics(m *telemetry.Meter) *dispatchMetrics {
 	return &dispatchMetrics{
 		meter:    m,
-		requests: m.count("kling.requests", "{request}", "Requests taken in."),
-		byKind: newSeries(func(l kindLane) []attribute.KeyValue {
+		requests: m.Count("kling.requests", "{request}", "Requests taken in."),
+		byKind: telemetry.NewSeries(func(l kindLane) []attribute.KeyValue {
 			return []attribute.KeyValue{
-				attribute.String(attrPriority, priorityName(l.priority)), attribute.String(attrKind, l.kind),
+				attribute.String(telemetry.AttrPriority, telemetry.PriorityName(l.priority)), attribute.String(telemetry.AttrKind, l.kind),
 			}
 		}),
-		used:    m.gauge("kling.slots.used", "{slot}", "Slots taken by tasks in flight and create calls under way, of all replicas."),
-		limit:   m.gauge("kling.slots.limit", "{slot}", "Slots there are, as learned from Kling's refusals; absent until the first."),
-		bound:   m.gauge("kling.slots.cap", "{slot}", "Upper bound set by BRIDGE_CONCURRENCY; absent where there is none."),
-		waiting: m.gauge("kling.waiting.requests", "{request}", "Requests stored that are no task yet, of all replicas."),
-		age: m.secondsGauge("kling.waiting.age",
+		used:    m.Gauge("kling.slots.used", "{slot}", "Slots taken by tasks in flight and create calls under way, of all replicas."),
+		limit:   m.Gauge("kling.slots.limit", "{slot}", "Slots there are, as learned from Kling's refusals; absent until the first."),
+		bound:   m.Gauge("kling.slots.cap", "{slot}", "Upper bound set by BRIDGE_CONCURRENCY; absent where there is none."),
+		waiting: m.Gauge("kling.waiting.requests", "{request}", "Requests stored that are no task yet, of all replicas."),
+		age: m.SecondsGauge("kling.waiting.age",
 			"Age of the oldest request that is no task yet, of all replicas; 0 when there is none."),
 	}
 }
 
 // show shows slots and waiting requests until the registration is ended.
 func (m *dispatchMetrics) show(pools map[kling.Pool]*pool, waiting *backlogReader) (metric.Registration, error) {
-	return m.meter.observe(func(ctx context.Context, o metric.Observer) error {
+	return m.meter.Observe(func(ctx context.Context, o metric.Observer) error {
 		for name, pool := range pools {
 			m.showSlots(o, name, pool.slots)
 		}
 		if b, ok := waiting.get(ctx); ok {
 			for lane, n := range b.waiting {
 				o.ObserveInt64(m.waiting, n, metric.WithAttributes(
-					attribute.String(attrPool, string(lane.pool)), attribute.String(attrPriority, priorityName(lane.priority))))
+					attribute.String(telemetry.AttrPool, string(lane.pool)), attribute.String(telemetry.AttrPriority, telemetry.PriorityName(lane.priority))))
 			}
 			o.ObserveFloat64(m.age, b.age())
 		}
@@ -69,7 +70,7 @@ func (m *dispatchMetrics) show(pools map[kling.Pool]*pool, waiting *backlogReade
 }
 
 func (m *dispatchMetrics) showSlots(o metric.Observer, name kling.Pool, s *slots) {
-	attrs := metric.WithAttributes(attribute.String(attrPool, string(name)))
+	attrs := metric.WithAttributes(attribute.String(telemetry.AttrPool, string(name)))
 	used, limit, bound := s.measure()
 	o.ObserveInt64(m.used, int64(used), attrs)
 	if limit != unknownLimit {
@@ -82,7 +83,7 @@ func (m *dispatchMetrics) showSlots(o metric.Observer, name kling.Pool, s *slots
 
 // received notes a request that was delivered for the first time.
 func (in *intake) received(ctx context.Context, r *request) {
-	in.metrics.requests.Add(ctx, 1, in.metrics.byKind.of(kindLane{r.kind.Name, r.priority}))
+	in.metrics.requests.Add(ctx, 1, in.metrics.byKind.Of(kindLane{r.kind.Name, r.priority}))
 	in.log.DebugContext(ctx, "received", slog.String("request_id", r.id), slog.String("kind", r.kind.Name),
 		slog.String("pool", string(r.kind.Pool)))
 }
@@ -90,12 +91,12 @@ func (in *intake) received(ctx context.Context, r *request) {
 // span begins the span of one delivery of a request.
 func (in *intake) span(ctx context.Context, h nats.Header, r *request) (context.Context, trace.Span) {
 	template := in.subjects.Request("{kind}", events.PriorityNormal)
-	return in.telemetry.start(in.telemetry.extract(ctx, h), "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
-		return append(messaging(semconv.MessagingOperationTypeProcess, "process", template),
+	return in.telemetry.Start(in.telemetry.Extract(ctx, h), "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
+		return append(telemetry.Messaging(semconv.MessagingOperationTypeProcess, "process", template),
 			semconv.MessagingDestinationName(in.subjects.Request(r.kind.Name, r.priority)),
 			semconv.MessagingConsumerGroupName(in.subjects.RequestsStream()),
-			keyRequestID.String(r.id),
-			keyKind.String(r.kind.Name),
+			telemetry.KeyRequestID.String(r.id),
+			telemetry.KeyKind.String(r.kind.Name),
 		)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -26,7 +27,7 @@ func ledgerWithRequests(t *testing.T, url string) *ledger {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	s, kinds, meter := events.DefaultSubjects(), kling.DefaultKinds(), newMeter(noopmetric.NewMeterProvider())
+	s, kinds, meter := events.DefaultSubjects(), kling.DefaultKinds(), telemetry.NewMeter(noopmetric.NewMeterProvider())
 	for _, config := range []jetstream.StreamConfig{
 		requestsStream(s, kinds, conn.MaxPayload()), eventsStream(s, time.Hour), deadStream(s, time.Hour),
 	} {
@@ -36,7 +37,7 @@ func ledgerWithRequests(t *testing.T, url string) *ledger {
 	}
 	m := newStoreMetrics(meter, kinds)
 	return &ledger{
-		bus: conn, subjects: s, kinds: kinds, retention: time.Hour, telemetry: newTelemetry(noop.NewTracerProvider(), nil),
+		bus: conn, subjects: s, kinds: kinds, retention: time.Hour, telemetry: telemetry.New(noop.NewTracerProvider(), nil),
 		metrics: m, dead: newDeadLetters(conn, s, m, quiet), log: quiet,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -22,7 +23,7 @@ func hotRecord() *record {
 		Claim: "OXAL0jaxAktHbc4Ahf7JUNOXAL", Attempt: 1, ClaimedAt: now, ExternalTaskID: "k7f3abcd-order-000000042",
 		TaskID: "871000000000000101", Slots: 1, RequestedAt: now, SubmittedAt: now, Deadline: now.Add(24 * time.Hour),
 		NextPollAt: now.Add(5 * time.Minute), Metadata: map[string]string{"Tenant": "acme"},
-		Trace: traceContext{Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"},
+		Trace: telemetry.Trace{Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"},
 	}
 }
 

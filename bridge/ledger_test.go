@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -41,7 +42,7 @@ func newLedger(t *testing.T, url string, replicas int) *ledger {
 	}
 	return &ledger{
 		bus: conn, subjects: s, kinds: kling.DefaultKinds(), retention: time.Hour,
-		telemetry: newTelemetry(noop.NewTracerProvider(), nil), metrics: testMetrics(t), log: quiet,
+		telemetry: telemetry.New(noop.NewTracerProvider(), nil), metrics: testMetrics(t), log: quiet,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -56,7 +57,7 @@ type record struct {
 	NextPollAt     time.Time         `json:"next_poll_at,omitzero"`
 	Metadata       map[string]string `json:"metadata,omitempty"`
 	ReplayOf       string            `json:"replay_of,omitempty"`
-	Trace          traceContext      `json:"trace,omitzero"` // of the request
+	Trace          telemetry.Trace   `json:"trace,omitzero"` // of the request
 
 	Unknown json.RawMessage `json:"-"` // members of a newer version, as an object; nil: none
 
@@ -79,7 +80,7 @@ type ledger struct {
 	subjects  events.Subjects
 	kinds     kling.Kinds
 	retention time.Duration
-	telemetry *telemetry
+	telemetry *telemetry.Tracer
 	metrics   *storeMetrics
 	dead      *deadLetters
 	log       *slog.Logger

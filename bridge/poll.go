@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -28,7 +29,7 @@ type poller struct {
 	queue     *dueQueue
 	subjects  events.Subjects
 	kinds     kling.Kinds
-	telemetry *telemetry
+	telemetry *telemetry.Tracer
 	metrics   *pollMetrics
 	log       *slog.Logger
 
@@ -208,7 +209,7 @@ func (p *poller) settle(hard context.Context, d *dueTask, task kling.Task, query
 	defer cancel()
 	ctx, span := p.span(ctx, d.rec)
 	err := p.step(ctx, d, task, queryErr)
-	endSpan(span, err)
+	telemetry.EndSpan(span, err)
 	if err == nil {
 		err = p.bus.Delete(ctx, p.subjects.EventsStream(), d.seq)
 	}

@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // What asking about one task came to.
@@ -20,19 +22,19 @@ const (
 type pollMetrics struct {
 	polls    metric.Int64Counter
 	tasks    metric.Int64Counter
-	byAnswer *series[string]
+	byAnswer *telemetry.Series[string]
 }
 
 // newPollMetrics shows every series from the start: a counter that appears at 1 has not increased.
-func newPollMetrics(m *meter) *pollMetrics {
+func newPollMetrics(m *telemetry.Meter) *pollMetrics {
 	pm := &pollMetrics{
-		polls:    m.count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
-		tasks:    m.count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
-		byAnswer: newSeries(one[string](attrOutcome)),
+		polls:    m.Count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
+		tasks:    m.Count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
+		byAnswer: telemetry.NewSeries(telemetry.One[string](telemetry.AttrOutcome)),
 	}
 	pm.polls.Add(context.Background(), 0)
 	for _, answer := range []string{answerEnded, answerRunning, answerNone} {
-		pm.tasks.Add(context.Background(), 0, pm.byAnswer.of(answer))
+		pm.tasks.Add(context.Background(), 0, pm.byAnswer.Of(answer))
 	}
 	return pm
 }
@@ -45,22 +47,24 @@ func (m *pollMetrics) asked(ctx context.Context, n news, err error) {
 	case n.ended():
 		answer = answerEnded
 	}
-	m.tasks.Add(ctx, 1, m.byAnswer.of(answer))
+	m.tasks.Add(ctx, 1, m.byAnswer.Of(answer))
 }
 
 // querySpan begins the span of a poll's calls to Kling. One call may serve the tasks of many traces, so it is a trace of
 // its own, and each task's part links to it.
 func (p *poller) querySpan(ctx context.Context, kind string, tasks int) (context.Context, trace.Span) {
 	attrs := func() []attribute.KeyValue {
-		return []attribute.KeyValue{keyKind.String(kind), semconv.MessagingBatchMessageCount(tasks)}
+		return []attribute.KeyValue{telemetry.KeyKind.String(kind), semconv.MessagingBatchMessageCount(tasks)}
 	}
-	return p.telemetry.start(ctx, "query", trace.SpanKindInternal, attrs, trace.WithNewRoot())
+	return p.telemetry.Start(ctx, "query", trace.SpanKindInternal, attrs, trace.WithNewRoot())
 }
 
 // span begins the span of one task's part in a poll, linked to the call that may have served many.
 func (p *poller) span(ctx context.Context, rec *record) (context.Context, trace.Span) {
 	link := trace.LinkFromContext(ctx)
 	template := p.subjects.Due("{kind}", "{pool}", "{id}")
-	attrs := func() []attribute.KeyValue { return processing(template, rec.RequestID, rec.Kind, rec.TaskID) }
-	return p.telemetry.start(p.telemetry.resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs, trace.WithLinks(link))
+	attrs := func() []attribute.KeyValue {
+		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)
+	}
+	return p.telemetry.Start(p.telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs, trace.WithLinks(link))
 }

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -25,10 +26,10 @@ type storeMetrics struct {
 	units       metric.Float64Counter
 	duration    metric.Float64Histogram
 
-	byKind       *series[string]
-	byEnd        *series[endKey]
-	byKindStatus *series[kindStatus]
-	byClass      *series[events.ErrorClass]
+	byKind       *telemetry.Series[string]
+	byEnd        *telemetry.Series[endKey]
+	byKindStatus *telemetry.Series[kindStatus]
+	byClass      *telemetry.Series[events.ErrorClass]
 }
 
 type (
@@ -44,56 +45,56 @@ type (
 )
 
 // newStoreMetrics shows the series that alerts watch from the start: a counter that appears at 1 has not increased.
-func newStoreMetrics(m *meter, kinds kling.Kinds) *storeMetrics {
+func newStoreMetrics(m *telemetry.Meter, kinds kling.Kinds) *storeMetrics {
 	buckets := []float64{5, 10, 20, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600, 4 * 3600, 24 * 3600}
 	sm := &storeMetrics{
-		completions: m.count("kling.completions", "{completion}", "Requests ended."),
-		lateResults: m.count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
-		oddFields:   m.count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
-		deadLetters: m.count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
-		units:       m.sum("kling.units", "{unit}", "Units deducted by Kling."),
-		duration:    m.seconds("kling.task.duration", "From a task being created to its end being published.", buckets),
+		completions: m.Count("kling.completions", "{completion}", "Requests ended."),
+		lateResults: m.Count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
+		oddFields:   m.Count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
+		deadLetters: m.Count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
+		units:       m.Sum("kling.units", "{unit}", "Units deducted by Kling."),
+		duration:    m.Seconds("kling.task.duration", "From a task being created to its end being published.", buckets),
 
-		byKind:  newSeries(one[string](attrKind)),
-		byClass: newSeries(one[events.ErrorClass](attrClass)),
-		byEnd: newSeries(func(e endKey) []attribute.KeyValue {
+		byKind:  telemetry.NewSeries(telemetry.One[string](telemetry.AttrKind)),
+		byClass: telemetry.NewSeries(telemetry.One[events.ErrorClass](telemetry.AttrClass)),
+		byEnd: telemetry.NewSeries(func(e endKey) []attribute.KeyValue {
 			return []attribute.KeyValue{
-				attribute.String(attrKind, e.kind), attribute.String(attrStatus, string(e.status)),
-				attribute.String(attrSource, string(e.source)),
+				attribute.String(telemetry.AttrKind, e.kind), attribute.String(telemetry.AttrStatus, string(e.status)),
+				attribute.String(telemetry.AttrSource, string(e.source)),
 			}
 		}),
-		byKindStatus: newSeries(func(k kindStatus) []attribute.KeyValue {
-			return []attribute.KeyValue{attribute.String(attrKind, k.kind), attribute.String(attrStatus, string(k.status))}
+		byKindStatus: telemetry.NewSeries(func(k kindStatus) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind), attribute.String(telemetry.AttrStatus, string(k.status))}
 		}),
 	}
 	ctx := context.Background()
 	for _, kind := range kinds.All() {
-		sm.completions.Add(ctx, 0, sm.byEnd.of(endKey{kind.Name, events.StatusExpired, events.SourceBridge}))
+		sm.completions.Add(ctx, 0, sm.byEnd.Of(endKey{kind.Name, events.StatusExpired, events.SourceBridge}))
 	}
 	for _, class := range []events.ErrorClass{
 		events.ErrorInvalid, events.ErrorPolicy, events.ErrorPermission, events.ErrorInput,
 	} {
-		sm.deadLetters.Add(ctx, 0, sm.byClass.of(class))
+		sm.deadLetters.Add(ctx, 0, sm.byClass.Of(class))
 	}
 	return sm
 }
 
 // begun shows what may be counted of a task later.
 func (m *storeMetrics) begun(ctx context.Context, kind string) {
-	m.oddFields.Add(ctx, 0, m.byKind.of(kind))
+	m.oddFields.Add(ctx, 0, m.byKind.Of(kind))
 }
 
 func (m *storeMetrics) completed(ctx context.Context, ev *events.Event) {
-	m.completions.Add(ctx, 1, m.byEnd.of(endKey{ev.Kind, ev.Status, ev.Source}))
+	m.completions.Add(ctx, 1, m.byEnd.Of(endKey{ev.Kind, ev.Status, ev.Source}))
 	m.deducted(ctx, ev)
 	byKling := ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed
 	if byKling && ev.SubmittedAt != nil {
-		m.duration.Record(ctx, sinceSeconds(ev.SubmittedAt.Time), m.byKindStatus.of(kindStatus{ev.Kind, ev.Status}))
+		m.duration.Record(ctx, telemetry.SinceSeconds(ev.SubmittedAt.Time), m.byKindStatus.Of(kindStatus{ev.Kind, ev.Status}))
 	}
 }
 
 func (m *storeMetrics) late(ctx context.Context, ev *events.Event) {
-	m.lateResults.Add(ctx, 1, m.byKindStatus.of(kindStatus{ev.Kind, ev.Status}))
+	m.lateResults.Add(ctx, 1, m.byKindStatus.Of(kindStatus{ev.Kind, ev.Status}))
 	m.deducted(ctx, ev)
 }
 
@@ -101,12 +102,12 @@ func (m *storeMetrics) late(ctx context.Context, ev *events.Event) {
 func (m *storeMetrics) deducted(ctx context.Context, ev *events.Event) {
 	units, err := strconv.ParseFloat(ev.Units, 64)
 	if err == nil && units > 0 && !math.IsInf(units, 0) {
-		m.units.Add(ctx, units, m.byKind.of(ev.Kind))
+		m.units.Add(ctx, units, m.byKind.Of(ev.Kind))
 	}
 }
 
 func (m *storeMetrics) buried(ctx context.Context, class events.ErrorClass) {
-	m.deadLetters.Add(ctx, 1, m.byClass.of(class))
+	m.deadLetters.Add(ctx, 1, m.byClass.Of(class))
 }
 
 // noteEnd notes the end of a request.
@@ -131,7 +132,7 @@ func (l *ledger) noteOdd(ctx context.Context, rec *record, task kling.Task) {
 	if len(task.Odd) == 0 {
 		return
 	}
-	l.metrics.oddFields.Add(ctx, int64(len(task.Odd)), l.metrics.byKind.of(rec.Kind))
+	l.metrics.oddFields.Add(ctx, int64(len(task.Odd)), l.metrics.byKind.Of(rec.Kind))
 	l.log.WarnContext(ctx, "odd fields of a task count as absent", slog.String("request_id", rec.RequestID),
 		slog.String("kind", rec.Kind), slog.String("task_id", task.ID), slog.Any("fields", task.Odd))
 }
@@ -147,13 +148,13 @@ func eventAttrs(ev *events.Event) []slog.Attr {
 func (l *ledger) sendSpan(ctx context.Context, subject string, rec *record, msgID string) (context.Context, trace.Span) {
 	p, _ := l.subjects.Parse(subject)
 	template := l.subjects.Prefix() + "." + p.Type + ".{kind}.{status}.{id}"
-	return l.telemetry.start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {
-		return append(messaging(semconv.MessagingOperationTypeSend, "send", template),
+	return l.telemetry.Start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {
+		return append(telemetry.Messaging(semconv.MessagingOperationTypeSend, "send", template),
 			semconv.MessagingDestinationName(subject),
 			semconv.MessagingMessageID(msgID),
-			keyRequestID.String(rec.RequestID),
-			keyKind.String(rec.Kind),
-			keyStatus.String(string(p.Status)),
+			telemetry.KeyRequestID.String(rec.RequestID),
+			telemetry.KeyKind.String(rec.Kind),
+			telemetry.KeyStatus.String(string(p.Status)),
 		)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -21,9 +22,9 @@ func testMetrics(tb testing.TB) *storeMetrics {
 
 func metricsOf(tb testing.TB, provider metric.MeterProvider) *storeMetrics {
 	tb.Helper()
-	meter := newMeter(provider)
+	meter := telemetry.NewMeter(provider)
 	m := newStoreMetrics(meter, kling.DefaultKinds())
-	if err := meter.err(); err != nil {
+	if err := meter.Err(); err != nil {
 		tb.Fatal(err)
 	}
 	return m

@@ -31,8 +31,8 @@ func (l *ledger) rejectWaiting(ctx context.Context, r *waitingRequest) error {
 func (l *ledger) endWaiting(ctx context.Context, r *waitingRequest, e ending) (first bool, err error) {
 	rec := &record{
 		Version: recordVersion, RequestID: r.req.id, Kind: r.req.kind.Name, Owner: r.msg.Seq, RequestedAt: r.req.requestedAt,
-		Deadline: r.req.deadline, Metadata: r.req.metadata, ReplayOf: r.req.replayOf, Trace: l.telemetry.carryHeaders(r.msg.Header),
+		Deadline: r.req.deadline, Metadata: r.req.metadata, ReplayOf: r.req.replayOf, Trace: l.telemetry.CarryHeaders(r.msg.Header),
 	}
 	e.untouched = true
-	return l.complete(l.telemetry.resume(ctx, &rec.Trace), rec, e)
+	return l.complete(l.telemetry.Resume(ctx, &rec.Trace), rec, e)
 }

@@ -1,4 +1,4 @@
-package bridge
+package telemetry
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// start begins a span. Its attributes are made only where it is recorded, which most are not: making them costs more
+// Start begins a span. Its attributes are made only where it is recorded, which most are not: making them costs more
 // than all else about a span. Samplers don't see them.
-func (t *telemetry) start(
+func (t *Tracer) Start(
 	ctx context.Context, name string, kind trace.SpanKind, attrs func() []attribute.KeyValue, options ...trace.SpanStartOption,
 ) (context.Context, trace.Span) {
 	ctx, span := t.tracer.Start(ctx, name, append(options, trace.WithSpanKind(kind))...)
@@ -21,22 +21,22 @@ func (t *telemetry) start(
 	return ctx, span
 }
 
-// processing are the attributes of work on a stored message about a task.
-func processing(template, requestID, kind, taskID string) []attribute.KeyValue {
-	return append(messaging(semconv.MessagingOperationTypeProcess, "process", template),
-		keyRequestID.String(requestID), keyKind.String(kind), keyTaskID.String(taskID))
+// Processing are the attributes of work on a stored message about a task.
+func Processing(template, requestID, kind, taskID string) []attribute.KeyValue {
+	return append(Messaging(semconv.MessagingOperationTypeProcess, "process", template),
+		KeyRequestID.String(requestID), KeyKind.String(kind), keyTaskID.String(taskID))
 }
 
-// messaging are the attributes of every span about a message.
-func messaging(operation attribute.KeyValue, name, template string) []attribute.KeyValue {
+// Messaging are the attributes of every span about a message.
+func Messaging(operation attribute.KeyValue, name, template string) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		semconv.MessagingSystemKey.String("nats"), operation, semconv.MessagingOperationName(name),
 		semconv.MessagingDestinationTemplate(template),
 	}
 }
 
-// endSpan ends a span, with what went wrong in it.
-func endSpan(span trace.Span, err error) {
+// EndSpan ends a span, with what went wrong in it.
+func EndSpan(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)
 		span.SetStatus(codes.Error, "")

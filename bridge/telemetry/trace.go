@@ -1,14 +1,14 @@
-package bridge
+package telemetry
 
-// traceContext is a W3C context in the form a record stores. It is a [propagation.TextMapCarrier] of the fields that
+// Trace is a W3C context in the form a record stores. It is a [propagation.TextMapCarrier] of the fields that
 // there are; a map takes three times the memory, in every record.
-type traceContext struct {
+type Trace struct {
 	Traceparent string `json:"traceparent,omitempty"`
 	Tracestate  string `json:"tracestate,omitempty"`
 	Baggage     string `json:"baggage,omitempty"`
 }
 
-func (c *traceContext) field(key string) *string {
+func (c *Trace) field(key string) *string {
 	switch key {
 	case "traceparent":
 		return &c.Traceparent
@@ -22,10 +22,10 @@ func (c *traceContext) field(key string) *string {
 }
 
 // Get implements [propagation.TextMapCarrier].
-func (c *traceContext) Get(key string) string { return *c.field(key) }
+func (c *Trace) Get(key string) string { return *c.field(key) }
 
 // Set implements [propagation.TextMapCarrier].
-func (c *traceContext) Set(key, value string) { *c.field(key) = value }
+func (c *Trace) Set(key, value string) { *c.field(key) = value }
 
 // Keys implements [propagation.TextMapCarrier].
-func (c *traceContext) Keys() []string { return []string{"traceparent", "tracestate", "baggage"} }
+func (c *Trace) Keys() []string { return []string{"traceparent", "tracestate", "baggage"} }
