@@ -16,6 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -26,7 +27,7 @@ type archiver struct {
 	bus        *bus.Bus
 	ledger     *ledger
 	archive    *archive.Archive
-	hands      *hands
+	hands      *pull.Holder
 	unfinished *copies
 	subjects   events.Subjects
 	telemetry  *telemetry.Tracer
@@ -79,13 +80,13 @@ func (a *archiver) run(ctx, hard context.Context) {
 
 func (a *archiver) work(ctx, hard context.Context) {
 	for ctx.Err() == nil {
-		err := a.bus.Fetch(ctx, a.subjects.EventsStream(), archiveConsumer, 1, fetchWait, func(msg jetstream.Msg) {
+		err := a.bus.Fetch(ctx, a.subjects.EventsStream(), archiveConsumer, 1, pull.Wait, func(msg jetstream.Msg) {
 			a.handle(hard, msg)
 		})
 		if err != nil && ctx.Err() == nil {
 			a.log.DebugContext(ctx, "fetch results to archive", slog.Any("err", err))
-			clock.Sleep(ctx, fetchPause)
-			renew(ctx, a.log, func() (jetstream.Consumer, error) { return a.consumer(ctx) })
+			clock.Sleep(ctx, pull.RetryPause)
+			pull.Renew(ctx, a.log, func() (jetstream.Consumer, error) { return a.consumer(ctx) })
 		}
 	}
 }
@@ -119,8 +120,8 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 		_ = msg.Term() // without it the message comes back and is met here again
 		return
 	}
-	a.hands.take(msg)
-	defer a.hands.drop(msg)
+	a.hands.Take(msg)
+	defer a.hands.Drop(msg)
 	ctx, span := a.span(ctx, r.rec)
 	r.copied = a.unfinished.take(r.rec.token())
 	if err = a.settle(ctx, r); err == nil {

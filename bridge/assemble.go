@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -103,7 +104,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	}
 	waiting := &requestStream{bus: conn, subjects: o.Subjects, kinds: o.Kinds, taskTimeout: o.TaskTimeout}
 	cache := newRecordCache(cacheSize)
-	hands := newHands()
+	hands := pull.NewHolder()
 	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
 		hands: hands,

@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
@@ -193,7 +194,7 @@ type parts struct {
 	intake   *intake
 	lanes    []laneKey
 	pools    map[kling.Pool]*pool
-	hands    *hands
+	hands    *pull.Holder
 	creator  *creator
 	poller   *poller
 	waiting  *requestStream
@@ -237,7 +238,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	}
 	p.creator.suspectBefore(p.watch.bus.Now())
 	var background, dispatching sync.WaitGroup
-	background.Go(func() { p.hands.signal(hard, b.opts.AckWait/4) })
+	background.Go(func() { p.hands.Signal(hard, b.opts.AckWait/4) })
 	background.Go(func() { p.inFlight.listen(hard) })
 	for _, pool := range p.pools {
 		dispatching.Go(func() { pool.dispatch(ctx.Done()) })

@@ -3,9 +3,6 @@ package bridge
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,6 +11,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -34,10 +32,6 @@ type intake struct {
 }
 
 const (
-	// fetchWait bounds one pull. Long ones save work, and a shutdown does not wait for them.
-	fetchWait = 30 * time.Second
-	// fetchPause follows a failed pull.
-	fetchPause = 500 * time.Millisecond
 	// maxHeld is how many requests of one lane may be unacked over all replicas.
 	maxHeld = 10_000
 )
@@ -52,25 +46,18 @@ func (in *intake) pull(ctx context.Context, key laneKey, p *pool) {
 		err := in.fetch(ctx, key, room, p)
 		if err != nil && ctx.Err() == nil {
 			in.log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.durable()), slog.Any("err", err))
-			clock.Sleep(ctx, fetchPause)
-			renew(ctx, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
+			clock.Sleep(ctx, pull.RetryPause)
+			pull.Renew(ctx, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
 		}
 	}
 }
 
 func (in *intake) fetch(ctx context.Context, key laneKey, n int, p *pool) error {
-	return in.bus.Fetch(ctx, in.subjects.RequestsStream(), key.durable(), n, fetchWait, func(msg jetstream.Msg) {
+	return in.bus.Fetch(ctx, in.subjects.RequestsStream(), key.durable(), n, pull.Wait, func(msg jetstream.Msg) {
 		if j := in.newJob(ctx, msg); j != nil {
 			p.add(j)
 		}
 	})
-}
-
-// renew makes a consumer again that may have been deleted.
-func renew(ctx context.Context, log *slog.Logger, ensure func() (jetstream.Consumer, error)) {
-	if _, err := ensure(); err != nil && ctx.Err() == nil {
-		log.DebugContext(ctx, "consumer", slog.Any("err", err)) // every lane tries: readiness tells it once
-	}
 }
 
 // newJob reads a delivered message. One that is no request at all can't be answered and is only reported: no subject of
@@ -98,55 +85,5 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 	return &job{
 		msg: msg, size: len(msg.Data()), delivered: meta.NumDelivered, req: req, invalid: invalid,
 		span: span, baggage: baggage.FromContext(ctx),
-	}
-}
-
-// hands keeps the messages that this replica holds from being taken for lost.
-//
-// Safe for concurrent use.
-type hands struct {
-	mu   sync.Mutex
-	held map[inHand]struct{}
-}
-
-// inHand is a delivered message.
-type inHand interface{ InProgress() error }
-
-// newHands holds nothing yet.
-func newHands() *hands { return &hands{held: map[inHand]struct{}{}} }
-
-// take begins to hold a message.
-func (h *hands) take(m inHand) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.held[m] = struct{}{}
-}
-
-// drop ends it.
-func (h *hands) drop(m inHand) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.held, m)
-}
-
-func (h *hands) all() []inHand {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Collect(maps.Keys(h.held))
-}
-
-// signal tells the server every interval that the held messages are being worked on, until ctx ends.
-func (h *hands) signal(ctx context.Context, interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			for _, m := range h.all() {
-				_ = m.InProgress() // while NATS is away there is nobody to take the message over
-			}
-		}
 	}
 }

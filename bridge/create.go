@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -372,7 +373,7 @@ func (c *creator) resumeKnown(ctx context.Context, j *attempt) (result, error) {
 
 // leave gives a request back that only a newer version of the bridge knows how to go on with.
 func (c *creator) leave(ctx context.Context, j *attempt, rec *record) result {
-	wait := leave(j.msg)
+	wait := pull.Leave(j.msg)
 	c.log.WarnContext(ctx, "request left to a newer version",
 		append(j.attrs(), slog.Int("version", rec.Version), slog.Duration("wait", wait))...)
 	return left()

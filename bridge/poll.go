@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -25,7 +26,7 @@ type poller struct {
 	client    *kling.Client
 	ledger    *ledger
 	cache     *recordCache
-	hands     *hands
+	hands     *pull.Holder
 	queue     *dueQueue
 	subjects  events.Subjects
 	kinds     kling.Kinds
@@ -94,8 +95,8 @@ func (p *poller) run(ctx, hard context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			p.log.DebugContext(ctx, "fetch due records", slog.Any("err", err))
-			clock.Sleep(ctx, fetchPause)
-			renew(ctx, p.log, func() (jetstream.Consumer, error) { return p.consumer(ctx) })
+			clock.Sleep(ctx, pull.RetryPause)
+			pull.Renew(ctx, p.log, func() (jetstream.Consumer, error) { return p.consumer(ctx) })
 		}
 	}
 }
@@ -144,7 +145,7 @@ func (q *dueQueue) take(kind kling.Kind) []*dueTask {
 // gather waits for one fired record and then a moment for others. What it has got it returns also with an error.
 func (p *poller) gather(ctx context.Context) (map[kling.Kind][]*dueTask, error) {
 	due := map[kling.Kind][]*dueTask{}
-	if err := p.fetch(ctx, 1, fetchWait, due); err != nil || len(due) == 0 {
+	if err := p.fetch(ctx, 1, pull.Wait, due); err != nil || len(due) == 0 {
 		return due, err
 	}
 	return due, p.fetch(ctx, maxDue, linger, due)
@@ -159,7 +160,7 @@ func (p *poller) fetch(ctx context.Context, n int, wait time.Duration, due map[k
 		case d.rec.newer():
 			p.leave(ctx, d)
 		default:
-			p.hands.take(d)
+			p.hands.Take(d)
 			due[d.kind] = append(due[d.kind], d)
 		}
 	})
@@ -167,7 +168,7 @@ func (p *poller) fetch(ctx context.Context, n int, wait time.Duration, due map[k
 
 // leave gives a fired record back that only a newer version of the bridge knows how to go on with.
 func (p *poller) leave(ctx context.Context, d *dueTask) {
-	wait := leave(d.msg)
+	wait := pull.Leave(d.msg)
 	p.log.WarnContext(ctx, "poll left to a newer version", slog.String("request_id", d.rec.RequestID),
 		slog.String("kind", d.rec.Kind), slog.Int("version", d.rec.Version), slog.Duration("wait", wait))
 }
@@ -204,7 +205,7 @@ func (p *poller) refuse(ctx context.Context, msg jetstream.Msg, why error) {
 
 // settle acts on what Kling said of one due task, or on why it said nothing, and then deletes the fired record.
 func (p *poller) settle(hard context.Context, d *dueTask, task kling.Task, queryErr error) {
-	defer p.hands.drop(d)
+	defer p.hands.Drop(d)
 	ctx, cancel := context.WithTimeout(hard, pollTime)
 	defer cancel()
 	ctx, span := p.span(ctx, d.rec)
@@ -223,7 +224,7 @@ func (p *poller) settle(hard context.Context, d *dueTask, task kling.Task, query
 
 // giveBack leaves a due task to another replica.
 func (p *poller) giveBack(d *dueTask) {
-	p.hands.drop(d)
+	p.hands.Drop(d)
 	_ = d.msg.Nak() // without it the task comes back after the ack wait
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -17,7 +18,7 @@ type pool struct {
 	slots  *slots
 	turns  *turns
 	pauses *pauses
-	hands  *hands
+	hands  *pull.Holder
 	begin  func(*job) (work func() result)
 	log    *slog.Logger
 	// serverTime is what deadlines count by; nil: this machine's.
@@ -48,7 +49,7 @@ const share = 10
 const recheck = time.Second
 
 // newPool begins with nothing in hand.
-func newPool(name kling.Pool, s *slots, t *turns, p *pauses, h *hands, log *slog.Logger) *pool {
+func newPool(name kling.Pool, s *slots, t *turns, p *pauses, h *pull.Holder, log *slog.Logger) *pool {
 	return &pool{
 		name: name, slots: s, turns: t, pauses: p, hands: h, log: log,
 		wake:   make(chan struct{}, 1),
@@ -74,7 +75,7 @@ func (p *pool) add(j *job) {
 	if p.park(j) {
 		return
 	}
-	p.hands.take(j)
+	p.hands.Take(j)
 	j.slots, j.work = p.slots, p.begin(j)
 	key := p.key(j)
 	p.count[key]++
@@ -173,12 +174,12 @@ func (p *pool) close(workers *sync.WaitGroup) {
 	defer p.mu.Unlock()
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
-			p.hands.drop(j)
+			p.hands.Drop(j)
 			release(j)
 		}
 	}
 	for _, d := range p.delayed {
-		p.hands.drop(d.job)
+		p.hands.Drop(d.job)
 		release(d.job)
 	}
 	p.ready, p.delayed = nil, nil
@@ -275,7 +276,7 @@ func (p *pool) goBack(j *job, key laneKey) {
 
 // settle lets go of a job that was acked or given back. What its task holds stays held; what was reserved for nothing is given back.
 func (p *pool) settle(j *job, key laneKey) {
-	p.hands.drop(j)
+	p.hands.Drop(j)
 	j.span.End()
 	p.count[key]--
 	if j.reserved && !j.taken {

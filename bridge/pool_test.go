@@ -10,13 +10,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // testPool is a video pool whose jobs end as work says.
 func testPool(work func(*job) result) *pool {
 	log := slog.New(slog.DiscardHandler)
-	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), newPauses(time.Minute, log), newHands(), log)
+	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), newPauses(time.Minute, log), pull.NewHolder(), log)
 	p.begin = doing(work)
 	return p
 }

@@ -5,11 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/klingbridge/klingbridge/bridge/clock"
 )
 
 // recordVersion is the newest version of records that this bridge understands, and the one that it writes.
@@ -107,16 +102,4 @@ func unknownMembers(data []byte) (json.RawMessage, error) {
 		return nil, nil
 	}
 	return json.Marshal(members)
-}
-
-// leave gives a message back whose record only a newer version understands, until one of its replicas takes it. The wait
-// grows, should there be none.
-func leave(msg jetstream.Msg) (wait time.Duration) {
-	tries := 1
-	if meta, err := msg.Metadata(); err == nil {
-		tries = int(meta.NumDelivered)
-	}
-	wait = clock.Backoff(tries)
-	_ = msg.NakWithDelay(wait) // without it the message comes back after the ack wait
-	return wait
 }
