@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // AccountError tells what of the bridge's needs the limits of its NATS account leave no room for. It does not pass by
@@ -25,7 +26,7 @@ func (e *AccountError) Error() string {
 
 const (
 	// minPayload is the smallest largest message of a server with which events come through, in bytes.
-	minPayload = 2 * requestRoom
+	minPayload = 2 * request.Room
 	// eventReaders is how many consumers of the events stream there may be at once: polls, and readers that come and go.
 	eventReaders = 5
 )

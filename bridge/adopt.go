@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -15,7 +16,7 @@ import (
 // Nothing is stored before that.
 type adopter struct {
 	client      *kling.Client
-	own         namer // of tasks the bridge has created, which are called back on URLs of their own
+	own         request.Namer // of tasks the bridge has created, which are called back on URLs of their own
 	taskTimeout time.Duration
 	asking      chan struct{} // bounds the calls to Kling that anybody can cause
 }
@@ -29,7 +30,7 @@ const (
 )
 
 // newAdopter asks client about tasks that are not signed.
-func newAdopter(client *kling.Client, own namer, taskTimeout time.Duration) *adopter {
+func newAdopter(client *kling.Client, own request.Namer, taskTimeout time.Duration) *adopter {
 	return &adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
 
@@ -46,7 +47,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		}
 		source = events.SourcePoll
 	}
-	if a.own.derives(task.ExternalID) {
+	if a.own.Derives(task.ExternalID) {
 		return outcomeIgnored, nil // ours: it has a callback URL of its own
 	}
 	noted, err := lr.ledger.notedExternalID(ctx, task.ExternalID)

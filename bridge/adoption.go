@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -34,17 +35,17 @@ func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) 
 // emptied meanwhile, and where streams have disappeared.
 func (c *creator) suspectBefore(at time.Time) { c.suspectedAt.Store(at.UnixNano()) }
 
-func (c *creator) suspects(r *request) bool {
+func (c *creator) suspects(r *request.Request) bool {
 	if n := c.ledger.bus.Reconnections(); n != c.reconnections.Swap(n) {
 		c.suspectBefore(c.ledger.now())
 	}
-	return r.requestedAt.UnixNano() < c.suspectedAt.Load()
+	return r.RequestedAt.UnixNano() < c.suspectedAt.Load()
 }
 
 // askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which
 // state may be lost: whoever had it then may have sent it.
-func (c *creator) askFirst(ctx context.Context, j *attempt, body object) (result, error) {
-	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
+func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object) (result, error) {
+	task, err := c.client.FindExternal(ctx, j.req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -66,10 +67,10 @@ func (c *creator) askFirst(ctx context.Context, j *attempt, body object) (result
 // found adopts the task that Kling has under the external id of a request. One that was there before the request is
 // somebody else's, or of an earlier request with the same id.
 func (c *creator) found(ctx context.Context, j *attempt, task kling.Task) (result, error) {
-	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.req.requestedAt.Add(-adoptGrace)) {
+	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.req.RequestedAt.Add(-adoptGrace)) {
 		return c.reject(ctx, j, olderTask(j, task))
 	}
-	c.queries.seen(j.req.kind)
+	c.queries.seen(j.req.Kind)
 	c.log.InfoContext(ctx, "adopted", append(j.attrs(), slog.String("task_id", task.ID))...)
 	return c.submitted(ctx, j, task)
 }
@@ -98,6 +99,6 @@ func derivedID(externalID string) *events.Error {
 func heldBy(externalID, holder string) *events.Error {
 	return &events.Error{
 		Class:   events.ErrorInvalid,
-		Message: fmt.Sprintf("external_task_id: %s is that of request %s", externalID, clip(holder)),
+		Message: fmt.Sprintf("external_task_id: %s is that of request %s", externalID, request.Clip(holder)),
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -20,9 +21,9 @@ import (
 type asker struct {
 	bus       *bus.Bus
 	ledger    *ledger
-	waiting   *requestStream
+	waiting   *request.Stream
 	subjects  events.Subjects
-	namer     namer
+	namer     request.Namer
 	kinds     kling.Kinds
 	pools     map[kling.Pool]*pool
 	lanes     map[kling.Pool][]laneKey
@@ -67,7 +68,7 @@ func (a *asker) Get(ctx context.Context, id string) (events.TaskAnswer, error) {
 }
 
 // find is Get, and returns the request itself while it waits.
-func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingRequest, error) {
+func (a *asker) find(ctx context.Context, id string) (events.Task, *request.Waiting, error) {
 	if err := checkID(id); err != nil {
 		return events.Task{}, nil, err
 	}
@@ -76,7 +77,7 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingReque
 	if known || err != nil {
 		return task, nil, err
 	}
-	held, err := a.waiting.find(ctx, id)
+	held, err := a.waiting.Find(ctx, id)
 	if err != nil {
 		return events.Task{}, nil, err
 	}
@@ -88,8 +89,8 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *waitingReque
 	case held == nil:
 		return events.Task{}, nil, refusef(http.StatusNotFound, "nothing is known of a request %q", id)
 	default:
-		task := a.waitingTask(held.req)
-		task.Before, task.WaitsFor = &held.before, a.waitsFor(held.req)
+		task := a.waitingTask(held.Req)
+		task.Before, task.WaitsFor = &held.Before, a.waitsFor(held.Req)
 		return task, held, nil
 	}
 }
@@ -158,7 +159,7 @@ func (a *asker) addLate(ctx context.Context, token string, task *events.Task) er
 
 // TokenOf returns the token of the request that an external task id was derived from, if it can be read from it.
 func (a *asker) TokenOf(externalTaskID string) (token string, ok bool) {
-	return a.namer.token(externalTaskID)
+	return a.namer.Token(externalTaskID)
 }
 
 // readers bounds the reads of one answer that are under way at a time.
@@ -187,4 +188,4 @@ func parallel(n int, f func(i int) error) error {
 }
 
 // oneLine keeps an error's text within a header.
-func oneLine(err error) string { return strings.TrimSpace(headerSafe(err.Error())) }
+func oneLine(err error) string { return strings.TrimSpace(request.HeaderSafe(err.Error())) }

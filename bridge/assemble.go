@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -102,7 +103,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
 		metrics: b.metrics.store, dead: newDeadLetters(conn, o.Subjects, b.metrics.store, b.log), log: b.log,
 	}
-	waiting := &requestStream{bus: conn, subjects: o.Subjects, kinds: o.Kinds, taskTimeout: o.TaskTimeout}
+	waiting := &request.Stream{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, TaskTimeout: o.TaskTimeout}
 	cache := newRecordCache(cacheSize)
 	hands := pull.NewHolder()
 	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
@@ -110,8 +111,8 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		hands: hands,
 		pools: map[kling.Pool]*pool{},
 		creator: &creator{
-			client: o.Kling, ledger: ledger, cache: cache, callbackURL: signer.url, namer: newNamer(o.Namespace),
-			inputs: newInputs(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
+			client: o.Kling, ledger: ledger, cache: cache, callbackURL: signer.url, namer: request.NewNamer(o.Namespace),
+			inputs: request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, metrics: b.metrics.create, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
 		},
@@ -136,7 +137,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	replica := rand.Text()
 	p.watch = &watch{
 		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: replica,
-		consume: p.ensureConsumers, restored: p.waiting.reset, suspect: p.creator.suspectBefore,
+		consume: p.ensureConsumers, restored: p.waiting.Reset, suspect: p.creator.suspectBefore,
 	}
 	for _, name := range o.Kinds.Pools() {
 		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
@@ -208,11 +209,11 @@ func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
 
 func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveReceiver, error) {
 	lr := &liveReceiver{
-		ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache, namer: newNamer(o.Namespace),
+		ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache, namer: request.NewNamer(o.Namespace),
 		taskTimeout: o.TaskTimeout,
 	}
 	if o.Adopt {
-		lr.adopter = newAdopter(o.Kling, newNamer(o.Namespace), o.TaskTimeout)
+		lr.adopter = newAdopter(o.Kling, request.NewNamer(o.Namespace), o.TaskTimeout)
 	}
 	if len(o.WebhookSecrets) == 0 {
 		return lr, nil

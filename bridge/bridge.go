@@ -19,6 +19,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
@@ -197,7 +198,7 @@ type parts struct {
 	hands    *pull.Holder
 	creator  *creator
 	poller   *poller
-	waiting  *requestStream
+	waiting  *request.Stream
 	expirer  *expirer
 	edge     *edgeWatch
 	inFlight *inFlight

@@ -16,6 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -56,7 +57,7 @@ type liveReceiver struct {
 	trust   Trust
 	adopter *adopter // nil: adoption is off
 
-	namer       namer
+	namer       request.Namer
 	taskTimeout time.Duration
 	cache       *recordCache
 }
@@ -267,7 +268,7 @@ func (lr *liveReceiver) ask(ctx context.Context, rec *record, task kling.Task) (
 	case task.Status.Known():
 		return outcomePolled, nil
 	default:
-		return outcomeUnintelligible, fmt.Errorf("status %q, odd fields %q; Kling is asked instead", clip(string(task.Status)), task.Odd)
+		return outcomeUnintelligible, fmt.Errorf("status %q, odd fields %q; Kling is asked instead", request.Clip(string(task.Status)), task.Odd)
 	}
 }
 
@@ -281,7 +282,7 @@ func (lr *liveReceiver) askable(rec *record, task kling.Task) {
 		rec.TaskID, rec.ExternalTaskID = task.ID, task.ExternalID
 	}
 	if rec.TaskID == "" && rec.ExternalTaskID == "" {
-		rec.ExternalTaskID = lr.namer.externalID(rec.token())
+		rec.ExternalTaskID = lr.namer.ExternalID(rec.token())
 	}
 }
 
@@ -335,7 +336,7 @@ func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) 
 // ended before it was sent as far as is known, and the task has an external id that was neither derived for it nor brought
 // along by it.
 func (lr *liveReceiver) unheardOf(ctx context.Context, rec *record, cb callback, task kling.Task) (*record, outcome, error) {
-	if task.ExternalID == "" || task.ExternalID == lr.namer.externalID(cb.token) {
+	if task.ExternalID == "" || task.ExternalID == lr.namer.ExternalID(cb.token) {
 		return rec, outcomeTaken, nil
 	}
 	noted, err := lr.ledger.notedExternalID(ctx, task.ExternalID)

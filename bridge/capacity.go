@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -27,14 +28,8 @@ type slots struct {
 	removed map[string]bool
 }
 
-// need is what a task takes of its pool.
-type need struct {
-	n     int // slots
-	model string
-}
-
 type usage struct {
-	need
+	request.Need
 	held    bool // by a task, rather than reserved for a call under way
 	foreign bool // reserved by another replica
 	at      time.Time
@@ -92,15 +87,17 @@ const (
 
 // reserve takes slots for a create call, if there are as many. A request that is known to hold slots already is let through
 // without taking any more: what it holds is not the caller's to give back.
-func (s *slots) reserve(token string, of need, now time.Time) grant {
+func (s *slots) reserve(token string, of request.Need, now time.Time) grant {
 	return s.ask(token, of, false, now)
 }
 
 // try is reserve for a request that comes after one that waits for the pool: it gets slots only to see whether the pool
 // is full for its model too.
-func (s *slots) try(token string, of need, now time.Time) grant { return s.ask(token, of, true, now) }
+func (s *slots) try(token string, of request.Need, now time.Time) grant {
+	return s.ask(token, of, true, now)
+}
 
-func (s *slots) ask(token string, of need, beyond bool, now time.Time) grant {
+func (s *slots) ask(token string, of request.Need, beyond bool, now time.Time) grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.used[token]; known {
@@ -115,16 +112,16 @@ func (s *slots) ask(token string, of need, beyond bool, now time.Time) grant {
 	}
 	if !v.ok {
 		if v.own == fitsNow {
-			s.model(of.model).waits = now
+			s.model(of.Model).waits = now
 		}
-		return grant{full: s.why(of.model, v)}
+		return grant{full: s.why(of.Model, v)}
 	}
-	u := usage{need: of, at: now, overPool: v.pool == fitsNever, overOwn: v.own == fitsNever}
+	u := usage{Need: of, at: now, overPool: v.pool == fitsNever, overOwn: v.own == fitsNever}
 	if u.overPool {
 		s.delay(now)
 	}
 	if u.overOwn {
-		s.model(of.model).delay(now)
+		s.model(of.Model).delay(now)
 	}
 	s.put(token, u)
 	return grant{ok: true, owned: true}
@@ -145,7 +142,7 @@ type view struct {
 }
 
 // judge tells whether slots may be taken. It waits for what other replicas say that they have reserved, but not for ever.
-func (s *slots) judge(of need, now time.Time) view {
+func (s *slots) judge(of request.Need, now time.Time) view {
 	v := s.look(of, true, now)
 	alone := v
 	if !v.ok && s.foreign > 0 {
@@ -154,7 +151,7 @@ func (s *slots) judge(of need, now time.Time) view {
 	waits := alone.ok && !v.ok // for what only others say
 	trust := &s.trust
 	if v.own != fitsNow {
-		trust = &s.model(of.model).trust
+		trust = &s.model(of.Model).trust
 	}
 	switch {
 	case trust.holds(waits, now):
@@ -168,29 +165,29 @@ func (s *slots) judge(of need, now time.Time) view {
 }
 
 // look tells how slots fit beside what is held and reserved, with or without what others have reserved.
-func (s *slots) look(of need, others bool, now time.Time) view {
-	m := s.model(of.model)
+func (s *slots) look(of request.Need, others bool, now time.Time) view {
+	m := s.model(of.Model)
 	all, own := s.reserved, m.reserved
 	if !others {
 		all, own = all-s.foreign, own-m.foreign
 	}
-	resting, ownResting := s.resting.at(of.model, now)
-	limit, _ := s.ownLimit(of.model)
-	v := view{pool: s.fit(s.limit, of.n, all, resting), own: m.fit(limit, of.n, own, ownResting)}
-	if left := all + s.held + resting; s.bound > 0 && left+of.n > s.bound && left > 0 {
+	resting, ownResting := s.resting.at(of.Model, now)
+	limit, _ := s.ownLimit(of.Model)
+	v := view{pool: s.fit(s.limit, of.N, all, resting), own: m.fit(limit, of.N, own, ownResting)}
+	if left := all + s.held + resting; s.bound > 0 && left+of.N > s.bound && left > 0 {
 		v.pool = fitsSoon
 		return v
 	}
-	v.ok = v.pool == fitsNow && v.own == fitsNow || s.tries(of.model, v.pool, v.own, others, now)
+	v.ok = v.pool == fitsNow && v.own == fitsNow || s.tries(of.Model, v.pool, v.own, others, now)
 	return v
 }
 
 // never reports whether slots are more than there are, as far as is known. Such a request waits for a probe.
-func (s *slots) never(of need) bool {
+func (s *slots) never(of request.Need) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own, _ := s.ownLimit(of.model)
-	return s.limit != unknownLimit && of.n > max(s.limit, 1) || own != unknownLimit && of.n > max(own, 1)
+	own, _ := s.ownLimit(of.Model)
+	return s.limit != unknownLimit && of.N > max(s.limit, 1) || own != unknownLimit && of.N > max(own, 1)
 }
 
 // bounded reports whether there is a configured bound.
@@ -211,7 +208,7 @@ func (s *slots) accepted(token string) {
 	u, ok := s.used[token]
 	if ok {
 		s.grow()
-		s.model(u.model).grow()
+		s.model(u.Model).grow()
 	}
 	if !ok || u.held { // it has already ended
 		return
@@ -219,7 +216,7 @@ func (s *slots) accepted(token string) {
 	u.held = true
 	s.put(token, u)
 	s.learnTask(u)
-	s.begun(u.model)
+	s.begun(u.Model)
 }
 
 // suspect turns a reservation into a held slot for a task that may exist: it counts as in flight, but does not hold up
@@ -245,12 +242,12 @@ func (s *slots) begun(model string) {
 }
 
 // refused gives a reservation back after Kling said that there is no capacity, and learns from it.
-func (s *slots) refused(token string, of need, now time.Time) {
+func (s *slots) refused(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.used[token]
 	s.forget(token)
-	s.learnRefusal(of.model, of.n, u, now)
+	s.learnRefusal(of.Model, of.N, u, now)
 }
 
 // release gives back what a request takes, whether reserved or held. What it held is left to other replicas until the
@@ -261,29 +258,29 @@ func (s *slots) release(token string, until time.Time) {
 	u, known := s.used[token]
 	s.forget(token)
 	if known && u.held && !until.IsZero() {
-		s.resting = append(s.resting, rest{u.n, u.model, until})
+		s.resting = append(s.resting, rest{u.N, u.Model, until})
 	}
 }
 
 // hold notes a task that another replica has created.
-func (s *slots) hold(token string, of need, now time.Time) {
+func (s *slots) hold(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, known := s.used[token]; known && (u.held || !u.foreign) {
 		return
 	}
-	s.put(token, usage{need: of, held: true, at: now})
-	s.begun(of.model)
+	s.put(token, usage{Need: of, held: true, at: now})
+	s.begun(of.Model)
 }
 
 // taken notes that another replica is about to send a create call, in the place of a slot that was left to it.
-func (s *slots) taken(token string, of need, now time.Time) {
+func (s *slots) taken(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.used[token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
 		return
 	}
-	s.put(token, usage{need: of, foreign: true, at: now})
+	s.put(token, usage{Need: of, foreign: true, at: now})
 	s.resting.take(of)
 }
 
@@ -305,7 +302,7 @@ func (s *slots) given(token, model string, refused bool, now time.Time) {
 func (s *slots) put(token string, u usage) {
 	s.remove(token)
 	s.used[token] = u
-	s.count(u, u.n)
+	s.count(u, u.N)
 }
 
 func (s *slots) remove(token string) {
@@ -314,12 +311,12 @@ func (s *slots) remove(token string) {
 		return
 	}
 	delete(s.used, token)
-	s.count(u, -u.n)
+	s.count(u, -u.N)
 }
 
 func (s *slots) count(u usage, n int) {
 	s.ceiling.count(u, n)
-	s.model(u.model).count(u, n)
+	s.model(u.Model).count(u, n)
 }
 
 // forget is remove for what has come to an end; the caller holds the mutex.
@@ -331,11 +328,11 @@ func (s *slots) forget(token string) {
 }
 
 // need is what a request takes, if it is known to take any.
-func (s *slots) need(token string) (of need, known bool) {
+func (s *slots) need(token string) (of request.Need, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, known := s.used[token]
-	return u.need, known
+	return u.Need, known
 }
 
 // room is how many requests are worth holding ready: those that could start now, and a few for slots that free soon.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // ceiling counts what is taken under one limit that Kling has and does not tell: of a pool, or of one model in it.
@@ -191,19 +192,19 @@ func (s *slots) forgetLimit() {
 
 // learnTask learns from a task that was begun beyond a limit.
 func (s *slots) learnTask(u usage) {
-	m := s.model(u.model)
-	_, bowed := s.refusals[u.model]
-	if limit, _ := s.ownLimit(u.model); u.overOwn && limit != unknownLimit && m.held > limit {
+	m := s.model(u.Model)
+	_, bowed := s.refusals[u.Model]
+	if limit, _ := s.ownLimit(u.Model); u.overOwn && limit != unknownLimit && m.held > limit {
 		m.forget()
 		if bowed {
-			s.refusals[u.model] = unknownLimit
+			s.refusals[u.Model] = unknownLimit
 		}
 	}
 	if !u.overPool || s.limit == unknownLimit || s.held <= s.limit {
 		return
 	}
 	for name, own := range s.refusals { // it was not the pool that was full
-		if name != u.model && own != unknownLimit {
+		if name != u.Model && own != unknownLimit {
 			other := s.model(name)
 			other.learn(own, other.refused)
 		}
@@ -305,9 +306,9 @@ func (r *resting) at(model string, now time.Time) (all, own int) {
 }
 
 // take ends the rest of slots that another replica takes, of that model before others.
-func (r *resting) take(of need) {
-	for n := of.n; n > 0 && len(*r) > 0; {
-		i := max(slices.IndexFunc(*r, func(r rest) bool { return r.model == of.model }), 0)
+func (r *resting) take(of request.Need) {
+	for n := of.N; n > 0 && len(*r) > 0; {
+		i := max(slices.IndexFunc(*r, func(r rest) bool { return r.model == of.Model }), 0)
 		n -= (*r)[i].n
 		*r = slices.Delete(*r, i, i+1)
 	}

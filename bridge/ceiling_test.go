@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -51,13 +52,13 @@ func (k *countingKling) create(j *job) result {
 func (k *countingKling) take(j *job) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	limit, ok := k.limits[j.req.model]
-	if k.limit > 0 && k.total >= k.limit || ok && k.inFlight[j.req.model] >= limit {
+	limit, ok := k.limits[j.req.Model]
+	if k.limit > 0 && k.total >= k.limit || ok && k.inFlight[j.req.Model] >= limit {
 		k.refused++
 		return false
 	}
 	k.total++
-	k.inFlight[j.req.model]++
+	k.inFlight[j.req.Model]++
 	time.AfterFunc(k.takes, func() { k.end(j) })
 	return true
 }
@@ -67,12 +68,12 @@ func (k *countingKling) end(j *job) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.total--
-	k.inFlight[j.req.model]--
+	k.inFlight[j.req.Model]--
 	if k.left--; k.left == 0 {
 		close(k.done)
 	}
 	time.AfterFunc(lag, func() {
-		j.slots.release(j.req.token, time.Time{})
+		j.slots.release(j.req.Token, time.Time{})
 		k.pool.freed()
 	})
 }
@@ -91,7 +92,7 @@ func (k *countingKling) run(t *testing.T, seed uint64, models []string) (took ti
 	began := time.Now()
 	for i, model := range models {
 		j := testJob(t, fmt.Sprint(i), "text2video", events.PriorityNormal)
-		j.req.model = model
+		j.req.Model = model
 		k.pool.add(j)
 	}
 	<-k.done
@@ -193,7 +194,7 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 		t.Helper()
 		tasks++
 		token = fmt.Sprint(tasks)
-		if got := s.reserve(token, need{n: 1, model: model}, now); got.ok != want {
+		if got := s.reserve(token, request.Need{N: 1, Model: model}, now); got.ok != want {
 			t.Fatalf("a task of %s may be begun: %v, want %v", model, got.ok, want)
 		}
 		return token
@@ -206,7 +207,7 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 	}
 	refused := func(t *testing.T, s *slots, model string) {
 		t.Helper()
-		s.refused(begin(t, s, model, true), need{n: 1, model: model}, now)
+		s.refused(begin(t, s, model, true), request.Need{N: 1, Model: model}, now)
 	}
 	full := func(t *testing.T, s *slots, model string) { t.Helper(); begin(t, s, model, false) }
 
@@ -258,7 +259,7 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 // TestTriesOfAFullPool has a pool that is full with a long task be tried: soon after it was found full, and after a refused
 // try only once tasks have begun meanwhile or a minute has passed.
 func TestTriesOfAFullPool(t *testing.T) {
-	of, now := need{n: 1, model: "a"}, time.Now()
+	of, now := request.Need{N: 1, Model: "a"}, time.Now()
 	for _, c := range []struct {
 		tasks int // that begin after the refused try
 		after time.Duration

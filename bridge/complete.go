@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -55,7 +56,7 @@ func (l *ledger) publishNews(ctx context.Context, rec *record, task kling.Task, 
 		return l.finish(ctx, rec, ending{status: events.StatusSucceed, source: source, task: &task})
 	case kling.StatusFailed:
 		return l.finish(ctx, rec, ending{
-			status: events.StatusFailed, source: source, task: &task, message: clipTo(task.Message, maxMessage), err: failure(task),
+			status: events.StatusFailed, source: source, task: &task, message: request.ClipTo(task.Message, maxMessage), err: failure(task),
 		})
 	case kling.StatusProcessing:
 		return l.progress(ctx, rec, events.StatusProcessing, source, &task)
@@ -69,7 +70,7 @@ func (l *ledger) publishNews(ctx context.Context, rec *record, task kling.Task, 
 // failure says why Kling failed a task. The same content would fail again; another failure may not.
 func failure(task kling.Task) *events.Error {
 	class := events.ErrorClass(kling.ClassifyFailure(task))
-	return &events.Error{Class: class, Message: clipTo(task.Message, maxMessage), Retryable: class == events.ErrorKling}
+	return &events.Error{Class: class, Message: request.ClipTo(task.Message, maxMessage), Retryable: class == events.ErrorKling}
 }
 
 // maxMessage bounds what an event repeats of Kling's explanation outside the task object.
@@ -272,17 +273,17 @@ func (l *ledger) headMsg(ctx context.Context, ev *events.Event, subject, msgID s
 	h := make(nats.Header, eventHeaders+len(ev.Metadata))
 	h.Set(jetstream.MsgIDHeader, msgID)
 	h.Set("Content-Type", "application/json")
-	h.Set(events.HeaderRequestID, headerSafe(ev.RequestID))
+	h.Set(events.HeaderRequestID, request.HeaderSafe(ev.RequestID))
 	h.Set(events.HeaderStatus, string(ev.Status))
 	h.Set(events.HeaderSource, string(ev.Source))
 	if ev.TaskID != "" {
-		h.Set(events.HeaderTaskID, clipTo(headerSafe(ev.TaskID), maxTaskID))
+		h.Set(events.HeaderTaskID, request.ClipTo(request.HeaderSafe(ev.TaskID), maxTaskID))
 	}
 	if ev.ExternalTaskID != "" {
-		h.Set(events.HeaderExternalTaskID, clipTo(headerSafe(ev.ExternalTaskID), maxTaskID))
+		h.Set(events.HeaderExternalTaskID, request.ClipTo(request.HeaderSafe(ev.ExternalTaskID), maxTaskID))
 	}
 	for name, value := range ev.Metadata {
-		h.Set(events.HeaderMetaPrefix+name, headerSafe(value))
+		h.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))
 	}
 	events.SetCloudEvent(h, l.subjects, ev, msgID)
 	l.telemetry.Inject(ctx, h)

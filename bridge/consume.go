@@ -12,6 +12,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -70,13 +71,13 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 		in.log.ErrorContext(ctx, "not a request", slog.String("subject", msg.Subject()), slog.Any("err", err))
 		return nil
 	}
-	req, invalid := parseRequest(rawRequest{
-		kind:     kind,
-		priority: parsed.Priority,
-		header:   msg.Headers(),
-		data:     msg.Data(),
-		sequence: meta.Sequence.Stream,
-		storedAt: meta.Timestamp,
+	req, invalid := request.Parse(request.Raw{
+		Kind:     kind,
+		Priority: parsed.Priority,
+		Header:   msg.Headers(),
+		Data:     msg.Data(),
+		Sequence: meta.Sequence.Stream,
+		StoredAt: meta.Timestamp,
 	}, in.taskTimeout)
 	ctx, span := in.span(ctx, msg.Headers(), req)
 	if meta.NumDelivered == 1 {

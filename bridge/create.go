@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -23,8 +24,8 @@ type creator struct {
 	client    *kling.Client
 	ledger    *ledger
 	cache     *recordCache
-	inputs    *inputs
-	namer     namer
+	inputs    *request.Attachments
+	namer     request.Namer
 	pauses    *pauses
 	queries   *queryTrust
 	telemetry *telemetry.Tracer
@@ -71,10 +72,10 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	switch {
 	case j.invalid != nil:
 		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.invalid.Error()})
-	case !c.ledger.now().Before(j.req.deadline):
+	case !c.ledger.now().Before(j.req.Deadline):
 		return c.expire(ctx, j)
 	}
-	done, err := c.inputs.take(ctx, j.req)
+	done, err := c.inputs.Take(ctx, j.req)
 	if err != nil {
 		return result{}, err
 	}
@@ -82,15 +83,15 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	if j.rec != nil {
 		return c.resume(ctx, j, "")
 	}
-	body, inputErr, err := c.inputs.resolve(ctx, j.req)
+	body, inputErr, err := c.inputs.Resolve(ctx, j.req)
 	if err != nil {
 		return result{}, err
 	}
 	if inputErr != nil {
 		return c.reject(ctx, j, inputErr)
 	}
-	if c.namer.derivedForOther(j.req.externalID, j.req.token) {
-		return c.reject(ctx, j, derivedID(j.req.externalID))
+	if c.namer.DerivedForOther(j.req.ExternalID, j.req.Token) {
+		return c.reject(ctx, j, derivedID(j.req.ExternalID))
 	}
 	if !j.noted {
 		holder, err := c.ledger.noteExternalID(ctx, j.req)
@@ -98,7 +99,7 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 			return result{}, err
 		}
 		if holder != "" {
-			return c.reject(ctx, j, heldBy(j.req.externalID, holder))
+			return c.reject(ctx, j, heldBy(j.req.ExternalID, holder))
 		}
 		j.noted = true
 	}
@@ -107,7 +108,7 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	}
 	j.claimedAt = time.Now()
 	rec := c.newRecord(ctx, j)
-	rec.Upload = kling.UploadTime(body.size())
+	rec.Upload = kling.UploadTime(body.Size())
 	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return result{}, err
@@ -123,26 +124,26 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 }
 
 func (c *creator) newRecord(ctx context.Context, j *attempt) *record {
-	externalID := j.req.externalID
+	externalID := j.req.ExternalID
 	if externalID == "" {
-		externalID = c.namer.externalID(j.req.token)
+		externalID = c.namer.ExternalID(j.req.Token)
 	}
 	return &record{
 		Version:        recordVersion,
-		RequestID:      j.req.id,
-		Kind:           j.req.kind.Name,
+		RequestID:      j.req.ID,
+		Kind:           j.req.Kind.Name,
 		State:          stateCreating,
-		Owner:          j.req.sequence,
+		Owner:          j.req.Sequence,
 		Claim:          rand.Text(),
 		Attempt:        1,
 		ClaimedAt:      c.ledger.now(),
 		ExternalTaskID: externalID,
-		Slots:          j.req.slots,
-		Model:          j.req.model,
-		RequestedAt:    j.req.requestedAt,
-		Deadline:       j.req.deadline,
-		Metadata:       j.req.metadata,
-		ReplayOf:       j.req.replayOf,
+		Slots:          j.req.Slots,
+		Model:          j.req.Model,
+		RequestedAt:    j.req.RequestedAt,
+		Deadline:       j.req.Deadline,
+		Metadata:       j.req.Metadata,
+		ReplayOf:       j.req.ReplayOf,
 		Trace:          c.telemetry.Carry(ctx),
 	}
 }
@@ -154,7 +155,7 @@ func (c *creator) creatingFire(rec *record) time.Time {
 // resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
 // with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
 func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, error) {
-	e, err := c.ledger.load(ctx, j.req.token)
+	e, err := c.ledger.load(ctx, j.req.Token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
 	}
@@ -164,7 +165,7 @@ func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, 
 	switch {
 	case e.rec.newer():
 		return c.leave(ctx, j, e.rec), nil
-	case e.rec.Owner != j.req.sequence:
+	case e.rec.Owner != j.req.Sequence:
 		return c.repeat(ctx, j)
 	case e.rec.State == stateSubmitted:
 		if err := c.ledger.announce(ctx, e.rec, nil); err != nil {
@@ -176,9 +177,9 @@ func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, 
 	}
 	j.rec, j.recSeq = e.rec, e.seq
 	if e.rec.Claim == mine {
-		body, inputErr, err := c.inputs.resolve(ctx, j.req)
+		body, inputErr, err := c.inputs.Resolve(ctx, j.req)
 		if err != nil || inputErr != nil {
-			return result{}, errors.Join(err, inputError(inputErr))
+			return result{}, errors.Join(err, request.InputError(inputErr))
 		}
 		return c.send(ctx, j, body)
 	}
@@ -188,7 +189,7 @@ func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, 
 // resumeEnded settles a request whose record is gone: because it has ended, or was withdrawn a moment ago.
 func (c *creator) resumeEnded(ctx context.Context, j *attempt) (result, error) {
 	j.rec, j.recSeq = nil, 0
-	_, ended, err := c.ledger.completion(ctx, j.req.token)
+	_, ended, err := c.ledger.completion(ctx, j.req.Token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return tryAgain(firstLookupWait), nil
 	}
@@ -205,8 +206,8 @@ func (c *creator) resumeEnded(ctx context.Context, j *attempt) (result, error) {
 }
 
 // endedBy tells a redelivered request from another one with the same id, whose end it was not.
-func endedBy(end *events.Event, r *request) bool {
-	return end.Kind == r.kind.Name && end.RequestedAt.Equal(events.At(r.requestedAt).Time)
+func endedBy(end *events.Event, r *request.Request) bool {
+	return end.Kind == r.Kind.Name && end.RequestedAt.Equal(events.At(r.RequestedAt).Time)
 }
 
 func (c *creator) repeat(ctx context.Context, j *attempt) (result, error) {
@@ -215,12 +216,12 @@ func (c *creator) repeat(ctx context.Context, j *attempt) (result, error) {
 }
 
 // send makes the create call. The claim in the record precedes it.
-func (c *creator) send(ctx context.Context, j *attempt, body object) (result, error) {
-	callback := c.callbackURL(j.rec.Kind, j.req.token)
+func (c *creator) send(ctx context.Context, j *attempt, body request.Object) (result, error) {
+	callback := c.callbackURL(j.rec.Kind, j.req.Token)
 	j.sentAt = time.Now()
-	task, err := c.client.Fenced(c.fence(j)).Create(ctx, j.req.kind, j.req.model, j.req.createBody(body, j.rec.ExternalTaskID, callback)...)
+	task, err := c.client.Fenced(c.fence(j)).Create(ctx, j.req.Kind, j.req.Model, j.req.CreateBody(body, j.rec.ExternalTaskID, callback)...)
 	if err == nil {
-		c.pauses.succeeded(j.req.kind, j.sentAt)
+		c.pauses.succeeded(j.req.Kind, j.sentAt)
 		return c.submitted(ctx, j, task)
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
@@ -229,7 +230,7 @@ func (c *creator) send(ctx context.Context, j *attempt, body object) (result, er
 	}
 	trace.SpanFromContext(ctx).RecordError(failure)
 	if failure.Code != 0 {
-		c.pauses.answered(j.req.kind, j.sentAt)
+		c.pauses.answered(j.req.Kind, j.sentAt)
 		j.foreign = 0
 	}
 	switch failure.Action {
@@ -354,7 +355,7 @@ func (c *creator) end(ctx context.Context, j *attempt, e ending) (first bool, er
 
 // resumeKnown settles a request that could not be ended because something is known of it.
 func (c *creator) resumeKnown(ctx context.Context, j *attempt) (result, error) {
-	e, err := c.ledger.load(ctx, j.req.token)
+	e, err := c.ledger.load(ctx, j.req.Token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
 	}
@@ -364,7 +365,7 @@ func (c *creator) resumeKnown(ctx context.Context, j *attempt) (result, error) {
 	switch {
 	case e.rec.newer():
 		return c.leave(ctx, j, e.rec), nil
-	case e.rec.Owner != j.req.sequence:
+	case e.rec.Owner != j.req.Sequence:
 		return c.repeat(ctx, j)
 	}
 	j.rec, j.recSeq = e.rec, e.seq // our own, from before a crash: its end removes it

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -41,9 +42,9 @@ func newCreateMetrics(m *telemetry.Meter) *createMetrics {
 }
 
 // created notes a task that Kling has taken.
-func (c *creator) created(ctx context.Context, r *request, rec *record) {
+func (c *creator) created(ctx context.Context, r *request.Request, rec *record) {
 	c.metrics.tasks.Add(ctx, 1, c.metrics.byKind.Of(rec.Kind))
-	c.metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.metrics.byLane.Of(poolLane{r.kind.Pool, r.priority}))
+	c.metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.metrics.byLane.Of(poolLane{r.Kind.Pool, r.Priority}))
 	c.log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
-		slog.String("task_id", rec.TaskID), slog.String("pool", string(r.kind.Pool)))
+		slog.String("task_id", rec.TaskID), slog.String("pool", string(r.Kind.Pool)))
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // Requests of a model that is full take none of the room of their lane, so that those of other models come through. A pool
@@ -18,7 +20,7 @@ const (
 // crowds tells which requests in hand wait for a model that is full, at one moment.
 type crowds struct {
 	pool *pool
-	seen map[need]crowd
+	seen map[request.Need]crowd
 	full bool // there are as many as may be held
 }
 
@@ -31,7 +33,7 @@ type crowd struct {
 
 // crowds looks at the requests in hand; the caller holds the mutex.
 func (p *pool) crowds() *crowds {
-	c := &crowds{pool: p, seen: map[need]crowd{}}
+	c := &crowds{pool: p, seen: map[request.Need]crowd{}}
 	n, bytes := 0, 0
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
@@ -45,7 +47,7 @@ func (p *pool) crowds() *crowds {
 }
 
 func (c *crowds) of(j *job) crowd {
-	of := j.req.need()
+	of := j.req.Need()
 	known, ok := c.seen[of]
 	if !ok {
 		known = c.pool.slots.crowd(of)
@@ -63,26 +65,26 @@ func (c *crowds) aside(j *job) bool {
 }
 
 // crowd tells what is known of slots.
-func (s *slots) crowd(of need) crowd {
+func (s *slots) crowd(of request.Need) crowd {
 	never := s.never(of)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := s.model(of.model)
-	own, certain := s.ownLimit(of.model)
-	return crowd{waits: own != unknownLimit && m.reserved+m.held+of.n > own, certain: certain, never: never}
+	m := s.model(of.Model)
+	own, certain := s.ownLimit(of.Model)
+	return crowd{waits: own != unknownLimit && m.reserved+m.held+of.N > own, certain: certain, never: never}
 }
 
 // sendAway gives a delivered request of a model that is full back to the stream if enough are held; the caller holds the
 // mutex.
 func (p *pool) sendAway(j *job) (away bool) {
-	known := p.slots.crowd(j.req.need())
-	_, seated := p.slots.need(j.req.token)
+	known := p.slots.crowd(j.req.Need())
+	_, seated := p.slots.need(j.req.Token)
 	if !known.waits || !known.certain || seated || j.invalid != nil || !p.crowds().full {
 		return false
 	}
 	wait := min(crowdedAway*time.Duration(min(max(j.delivered, 1), 16)), maxAway)
 	wait = wait/2 + mathrand.N(wait)
-	p.log.Debug("given back while its model is full", slog.String("request_id", j.req.id), slog.Duration("wait", wait))
+	p.log.Debug("given back while its model is full", slog.String("request_id", j.req.ID), slog.Duration("wait", wait))
 	j.span.End()
 	_ = j.msg.NakWithDelay(wait) // without it the request comes back after the ack wait
 	return true

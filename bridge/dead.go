@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -65,24 +66,24 @@ const serverPrefix = "Nats-"
 const maxReason = 512
 
 // bury stores the dead letter of a request, once. header and data are the request as it came.
-func (d *deadLetters) bury(ctx context.Context, r *request, header nats.Header, data []byte, why *events.Error) error {
-	subject := d.subjects.Dead(r.kind.Name, events.StatusRejected, r.token)
+func (d *deadLetters) bury(ctx context.Context, r *request.Request, header nats.Header, data []byte, why *events.Error) error {
+	subject := d.subjects.Dead(r.Kind.Name, events.StatusRejected, r.Token)
 	msg := nats.NewMsg(subject)
 	msg.Data = data
 	copyHeaders(msg.Header, header)
-	msg.Header.Set(jetstream.MsgIDHeader, r.token+".dead")
-	msg.Header.Set(events.HeaderRequestID, headerSafe(r.id))
+	msg.Header.Set(jetstream.MsgIDHeader, r.Token+".dead")
+	msg.Header.Set(events.HeaderRequestID, request.HeaderSafe(r.ID))
 	msg.Header.Set(events.HeaderErrorClass, string(why.Class))
 	msg.Header.Set(events.HeaderErrorCode, strconv.Itoa(why.Code))
 	msg.Header.Set(events.HeaderErrorHTTPStatus, strconv.Itoa(why.HTTPStatus))
-	msg.Header.Set(events.HeaderErrorMessage, headerSafe(clipTo(why.Message, maxReason)))
+	msg.Header.Set(events.HeaderErrorMessage, request.HeaderSafe(request.ClipTo(why.Message, maxReason)))
 	msg.Header.Set(events.HeaderErrorRetryable, strconv.FormatBool(why.Retryable))
-	if r.priority != events.PriorityNormal {
-		msg.Header.Set(events.HeaderErrorPriority, string(r.priority))
+	if r.Priority != events.PriorityNormal {
+		msg.Header.Set(events.HeaderErrorPriority, string(r.Priority))
 	} else {
 		msg.Header.Del(events.HeaderErrorPriority) // of the sender's making
 	}
-	bus.GuardSequence(msg, d.subjects.DeadOf(r.token), 0)
+	bus.GuardSequence(msg, d.subjects.DeadOf(r.Token), 0)
 
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -75,9 +76,9 @@ func (a *asker) markReplayed(ctx context.Context, dead []events.DeadLetter) erro
 		return err
 	}
 	waiting := map[string]bool{}
-	err = a.bus.Scan(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), 1, scanBatch, func(m *bus.Message) bool {
+	err = a.bus.Scan(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), 1, request.ScanBatch, func(m *bus.Message) bool {
 		if m.Header.Get(events.HeaderReplayOf) != "" {
-			waiting[givenID(m.Header)] = true
+			waiting[request.GivenID(m.Header)] = true
 		}
 		return true
 	})

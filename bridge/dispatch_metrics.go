@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -82,21 +83,21 @@ func (m *dispatchMetrics) showSlots(o metric.Observer, name kling.Pool, s *slots
 }
 
 // received notes a request that was delivered for the first time.
-func (in *intake) received(ctx context.Context, r *request) {
-	in.metrics.requests.Add(ctx, 1, in.metrics.byKind.Of(kindLane{r.kind.Name, r.priority}))
-	in.log.DebugContext(ctx, "received", slog.String("request_id", r.id), slog.String("kind", r.kind.Name),
-		slog.String("pool", string(r.kind.Pool)))
+func (in *intake) received(ctx context.Context, r *request.Request) {
+	in.metrics.requests.Add(ctx, 1, in.metrics.byKind.Of(kindLane{r.Kind.Name, r.Priority}))
+	in.log.DebugContext(ctx, "received", slog.String("request_id", r.ID), slog.String("kind", r.Kind.Name),
+		slog.String("pool", string(r.Kind.Pool)))
 }
 
 // span begins the span of one delivery of a request.
-func (in *intake) span(ctx context.Context, h nats.Header, r *request) (context.Context, trace.Span) {
+func (in *intake) span(ctx context.Context, h nats.Header, r *request.Request) (context.Context, trace.Span) {
 	template := in.subjects.Request("{kind}", events.PriorityNormal)
 	return in.telemetry.Start(in.telemetry.Extract(ctx, h), "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
 		return append(telemetry.Messaging(semconv.MessagingOperationTypeProcess, "process", template),
-			semconv.MessagingDestinationName(in.subjects.Request(r.kind.Name, r.priority)),
+			semconv.MessagingDestinationName(in.subjects.Request(r.Kind.Name, r.Priority)),
 			semconv.MessagingConsumerGroupName(in.subjects.RequestsStream()),
-			telemetry.KeyRequestID.String(r.id),
-			telemetry.KeyKind.String(r.kind.Name),
+			telemetry.KeyRequestID.String(r.ID),
+			telemetry.KeyKind.String(r.Kind.Name),
 		)
 	})
 }

@@ -63,14 +63,14 @@ const maxRefused = 3
 // the only one to fare so: a body too large for a gateway, a word that a firewall dislikes.
 func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 	now := time.Now()
-	if !c.pauses.failed(j.req.kind, failure, j.sentAt, now) {
+	if !c.pauses.failed(j.req.Kind, failure, j.sentAt, now) {
 		return nil
 	}
 	if j.foreign == 0 {
 		j.foreignAt = now
 	}
 	j.foreign++
-	if j.foreign < maxRefused || !c.pauses.passed(j.req.kind, j.foreignAt) {
+	if j.foreign < maxRefused || !c.pauses.passed(j.req.Kind, j.foreignAt) {
 		return nil
 	}
 	return &events.Error{
@@ -83,7 +83,7 @@ func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 // rejectForeign rejects a request that something before Kling refuses, if Kling denies that it has a task of it: what
 // refuses may be in the way of the answer only. It is not done while Kling does not say.
 func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v result, done bool, err error) {
-	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
+	task, err := c.client.FindExternal(ctx, j.req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		v, err = c.found(ctx, j, task)
 		return v, true, err
@@ -98,6 +98,6 @@ func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Err
 
 // waitPaused is how long a request waits that would be sent again, were its kind not paused.
 func (c *creator) waitPaused(j *attempt, now time.Time) time.Duration {
-	at, _, _ := c.pauses.probe(j.req.kind)
+	at, _, _ := c.pauses.probe(j.req.Kind)
 	return min(max(at.Sub(now), firstLookupWait), maxLookupWait)
 }

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -100,14 +99,4 @@ func number(s string) json.Number {
 		return "0"
 	}
 	return n
-}
-
-// headerSafe keeps a value from ending its header line: requests may carry anything in their JSON.
-func headerSafe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\r' || r == '\n' || r == 0 {
-			return ' '
-		}
-		return r
-	}, s)
 }

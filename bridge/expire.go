@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // expirer ends requests whose deadline passes while they are still in the stream, waiting for capacity, where no consumer
 // sees them. Every replica does so; the completion's guard makes it happen once.
 type expirer struct {
-	stream *requestStream
+	stream *request.Stream
 	ledger *ledger
 	log    *slog.Logger
 }
@@ -34,26 +35,26 @@ func (x *expirer) run(ctx context.Context) {
 }
 
 func (x *expirer) sweep(ctx context.Context, now time.Time) error {
-	readErr := errors.Join(x.stream.read(ctx, now.Add(-patience)), x.stream.prune(ctx))
+	readErr := errors.Join(x.stream.Read(ctx, now.Add(-patience)), x.stream.Prune(ctx))
 	for {
-		next, ok := x.stream.firstDeadline()
-		if !ok || now.Before(next.at) {
+		next, ok := x.stream.FirstDeadline()
+		if !ok || now.Before(next.At) {
 			return readErr
 		}
-		if err := x.expire(ctx, next.seq); err != nil {
+		if err := x.expire(ctx, next.Seq); err != nil {
 			return errors.Join(readErr, err)
 		}
-		x.stream.passed(next)
+		x.stream.Passed(next)
 	}
 }
 
 // expire ends a request that is still in the stream and that nothing is known of.
 func (x *expirer) expire(ctx context.Context, seq uint64) error {
-	r, err := x.stream.at(ctx, seq)
+	r, err := x.stream.At(ctx, seq)
 	switch {
 	case err != nil || r == nil:
 		return err
-	case r.invalid != nil:
+	case r.Invalid != nil:
 		return x.ledger.rejectWaiting(ctx, r)
 	default:
 		_, err = x.ledger.settleWaiting(ctx, r, expired())

@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -29,7 +30,7 @@ func ledgerWithRequests(t *testing.T, url string) *ledger {
 	t.Cleanup(conn.Close)
 	s, kinds, meter := events.DefaultSubjects(), kling.DefaultKinds(), telemetry.NewMeter(noopmetric.NewMeterProvider())
 	for _, config := range []jetstream.StreamConfig{
-		requestsStream(s, kinds, conn.MaxPayload()), eventsStream(s, time.Hour), deadStream(s, time.Hour),
+		request.StreamConfig(s, kinds, conn.MaxPayload()), eventsStream(s, time.Hour), deadStream(s, time.Hour),
 	} {
 		if err := conn.EnsureStream(t.Context(), config, ""); err != nil {
 			t.Fatal(err)
@@ -61,7 +62,7 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		publish(fmt.Sprintf("short-%d", i), "60")
 		publish(fmt.Sprintf("long-%d", i), "6h")
 	}
-	stream := &requestStream{bus: l.bus, subjects: l.subjects, kinds: l.kinds, taskTimeout: time.Hour}
+	stream := &request.Stream{Bus: l.bus, Subjects: l.subjects, Kinds: l.kinds, TaskTimeout: time.Hour}
 	w := &expirer{stream: stream, ledger: l, log: slog.New(slog.DiscardHandler)}
 	inHand := &record{ // another replica has just begun with this one
 		Version: recordVersion, RequestID: "short-7", Kind: "text2video", State: stateCreating, RequestedAt: time.Now(),

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
@@ -87,22 +85,4 @@ func BenchmarkRecord(b *testing.B) {
 			}
 		}
 	})
-}
-
-func BenchmarkParseRequest(b *testing.B) {
-	k, _ := kling.DefaultKinds().Lookup("text2video")
-	raw := rawRequest{
-		kind:   k,
-		header: nats.Header{events.HeaderRequestID: {"order-000000042"}, "Kling-Meta-Tenant": {"acme"}},
-		data: []byte(`{"model_name":"kling-v3","mode":"pro","duration":"5","cfg_scale":0.5,` +
-			`"prompt":"a lighthouse in a storm at dawn, seen from a small boat that is about to turn back"}`),
-		sequence: 42,
-		storedAt: time.Now(),
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := parseRequest(raw, time.Hour); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

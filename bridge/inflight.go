@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -89,7 +90,7 @@ func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
 	p := f.pools[kind.Pool]
 	if parsed.Type == "completion" {
 		of, _ := p.slots.need(parsed.Token)
-		p.slots.release(parsed.Token, p.turns.until(parsed.Token, of.model, now))
+		p.slots.release(parsed.Token, p.turns.until(parsed.Token, of.Model, now))
 		p.freed()
 		return
 	}
@@ -97,10 +98,10 @@ func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
 }
 
 // needOf reads what a submitted event says that its task takes.
-func needOf(kind kling.Kind, h nats.Header) need {
-	of := need{n: 1, model: modelKey(kind, h.Get(events.HeaderModel))}
+func needOf(kind kling.Kind, h nats.Header) request.Need {
+	of := request.Need{N: 1, Model: request.ModelKey(kind, h.Get(events.HeaderModel))}
 	if n, err := strconv.Atoi(h.Get(events.HeaderSlots)); err == nil && n > 1 {
-		of.n = min(n, maxImages)
+		of.N = min(n, request.MaxImages)
 	}
 	return of
 }

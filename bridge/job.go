@@ -8,13 +8,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // job is one delivered request in the hands of this replica, from the stream to its ack. It is what a pool needs to know;
 // what creating its task needs is the attempt's.
 type job struct {
 	msg       jetstream.Msg
-	req       *request
+	req       *request.Request
 	size      int        // of the message's body, in bytes
 	invalid   error      // why the request can't become a task; nil for most
 	delivered uint64     // how often it was delivered
@@ -39,17 +41,17 @@ func (j *job) InProgress() error { return j.msg.InProgress() }
 // accepted tells that Kling has made the task: its slots are held until it ends.
 func (j *job) accepted() {
 	j.taken = true
-	j.slots.accepted(j.req.token)
+	j.slots.accepted(j.req.Token)
 }
 
 // suspect tells that a send may have made the task.
-func (j *job) suspect() { j.slots.suspect(j.req.token) }
+func (j *job) suspect() { j.slots.suspect(j.req.Token) }
 
 // maySend reports whether the job may be sent now. Most were let through by their pool. One that holds slots was only let
 // through to be looked up.
 func (j *job) maySend(p *pauses, now time.Time) bool {
 	if !j.cleared {
-		j.cleared = p.allowForeign(j.req.kind, now)
+		j.cleared = p.allowForeign(j.req.Kind, now)
 	}
 	return j.cleared
 }
@@ -61,7 +63,7 @@ func (j *job) context(ctx context.Context) context.Context {
 
 // attrs name the job in the log.
 func (j *job) attrs() []any {
-	return []any{slog.String("request_id", j.req.id), slog.String("kind", j.req.kind.Name)}
+	return []any{slog.String("request_id", j.req.ID), slog.String("kind", j.req.Kind.Name)}
 }
 
 // result is what becomes of a job after a step of work. Make it with one of the functions below.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // unknown begins to look for a task that a send may have made.
@@ -24,7 +25,7 @@ func (c *creator) unknown(ctx context.Context, j *attempt) (result, error) {
 func (c *creator) lookUp(ctx context.Context, j *attempt) (result, error) {
 	j.suspect()
 	until := c.lookupEnd(j)
-	task, err := c.client.FindExternal(ctx, j.req.kind, j.rec.ExternalTaskID)
+	task, err := c.client.FindExternal(ctx, j.req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -75,7 +76,7 @@ func (c *creator) absent(ctx context.Context, j *attempt) (result, error) {
 	if why != "" {
 		if !j.lostSends {
 			j.lostSends = true
-			c.pauses.lost(j.req.kind, why, time.Now())
+			c.pauses.lost(j.req.Kind, why, time.Now())
 		}
 		return tryAgain(j.nextLookup(0)), nil
 	}
@@ -87,9 +88,9 @@ func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
 	if !j.maySend(c.pauses, time.Now()) {
 		return tryAgain(c.waitPaused(j, time.Now())), nil
 	}
-	body, inputErr, err := c.inputs.resolve(ctx, j.req)
+	body, inputErr, err := c.inputs.Resolve(ctx, j.req)
 	if err != nil || inputErr != nil {
-		return result{}, errors.Join(err, inputError(inputErr))
+		return result{}, errors.Join(err, request.InputError(inputErr))
 	}
 	j.claimedAt = time.Now()
 	rec := *j.rec
@@ -97,7 +98,7 @@ func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
 	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.now()
-	rec.Upload = max(rec.Upload, kling.UploadTime(body.size()))
+	rec.Upload = max(rec.Upload, kling.UploadTime(body.Size()))
 	seq, held, err := c.ledger.claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
 		return result{}, err

@@ -118,7 +118,7 @@ func (s *search) recent(ctx context.Context, g kling.Generation) error {
 // adopt hands a task of ours that nothing is known of to the poller. kindOf tells its kind; one without a name puts the
 // task off to the next search.
 func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token string) (kling.Kind, error)) error {
-	token, ours := s.namer.token(t.ExternalID)
+	token, ours := s.namer.Token(t.ExternalID)
 	if !ours || s.began.Sub(t.CreatedAt) < s.settled || s.began.Sub(t.UpdatedAt) > s.lookback {
 		return nil
 	}

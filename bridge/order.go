@@ -60,7 +60,7 @@ func (p *pool) stillBlocked() map[string]*job {
 func (p *pool) severalSince() map[string]time.Time {
 	since := map[string]time.Time{}
 	for model, j := range p.stillBlocked() {
-		if j.req.slots > 1 {
+		if j.req.Slots > 1 {
 			since[model] = j.waits
 		}
 	}
@@ -89,7 +89,7 @@ func (p *pool) nextSlotless(now time.Time) *job {
 	}
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			if j.invalid != nil || !now.Before(j.req.deadline) {
+			if j.invalid != nil || !now.Before(j.req.Deadline) {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				return j
@@ -104,8 +104,8 @@ func (p *pool) nextSlotless(now time.Time) *job {
 func (p *pool) nextSeated(now time.Time) *job {
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			_, known := p.slots.need(j.req.token)
-			if (j.reserved || known) && p.pauses.allowQuery(j.req.kind, now) {
+			_, known := p.slots.need(j.req.Token)
+			if (j.reserved || known) && p.pauses.allowQuery(j.req.Kind, now) {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				j.passed = p.passed[key.priority]
@@ -134,7 +134,7 @@ func (p *pool) nextOf(priority events.Priority, scan *scan, now time.Time) *job 
 		g := generations[(p.turn+i)%len(generations)]
 		key := laneKey{pool: p.name, generation: g, priority: priority}
 		for at, j := range p.ready[key] {
-			if p.pauses.holds(j.req.kind) {
+			if p.pauses.holds(j.req.Kind) {
 				continue // it has its turn as a probe
 			}
 			if !p.seat(j, scan, now) {
@@ -156,15 +156,15 @@ func (p *pool) nextOf(priority events.Priority, scan *scan, now time.Time) *job 
 // would never start, except that a model that is full holds up no other, and that what needs more slots than there are
 // is passed over: it is tried when the pool is.
 func (p *pool) seat(j *job, scan *scan, now time.Time) bool {
-	of := j.req.need()
-	if scan.holds(of.model) {
+	of := j.req.Need()
+	if scan.holds(of.Model) {
 		return false
 	}
 	ask := p.slots.reserve
 	if scan.waiting[""] != nil {
 		ask = p.slots.try
 	}
-	got := ask(j.req.token, of, now)
+	got := ask(j.req.Token, of, now)
 	if got.ok {
 		j.reserved = got.owned
 		return true
@@ -185,7 +185,7 @@ func (s *scan) wait(j *job, why full, now time.Time) {
 	if j.waits.IsZero() {
 		j.waits = now
 	}
-	model := j.req.need().model
+	model := j.req.Need().Model
 	switch {
 	case why == fullModel:
 		s.waiting[model] = j

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -18,32 +19,32 @@ import (
 //
 // Where the id is that of another request, it returns that one's id and stores nothing: one must not get the other's task.
 // A request that has ended without a task leaves its id to others.
-func (l *ledger) noteExternalID(ctx context.Context, r *request) (holder string, err error) {
-	token := events.Token(r.externalID)
-	if r.externalID == "" {
+func (l *ledger) noteExternalID(ctx context.Context, r *request.Request) (holder string, err error) {
+	token := events.Token(r.ExternalID)
+	if r.ExternalID == "" {
 		return "", nil
 	}
-	if token != r.token {
-		if held, err := l.holds(ctx, token, r.externalID); held || err != nil {
-			return r.externalID, err
+	if token != r.Token {
+		if held, err := l.holds(ctx, token, r.ExternalID); held || err != nil {
+			return r.ExternalID, err
 		}
 	}
-	holder, seq, err := l.externalIDNote(ctx, r.externalID)
-	if err != nil || holder == headerSafe(r.id) {
+	holder, seq, err := l.externalIDNote(ctx, r.ExternalID)
+	if err != nil || holder == request.HeaderSafe(r.ID) {
 		return "", err
 	}
 	if holder != "" {
-		if held, err := l.holds(ctx, events.Token(holder), r.externalID); held || err != nil {
+		if held, err := l.holds(ctx, events.Token(holder), r.ExternalID); held || err != nil {
 			return holder, err
 		}
 	}
-	if token == r.token {
+	if token == r.Token {
 		return "", nil
 	}
 	msg := nats.NewMsg(l.subjects.Put(l.subjects.External(token)))
 	// Its own for each holder: JetStream would take the next note of the same name for a repeat.
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.external.%d", token, seq))
-	msg.Header.Set(events.HeaderRequestID, headerSafe(r.id))
+	msg.Header.Set(events.HeaderRequestID, request.HeaderSafe(r.ID))
 	bus.GuardSequence(msg, l.subjects.External(token), seq)
 	_, stored, err := l.put(ctx, msg)
 	if err == nil && !stored { // somebody has been faster, or the ack was lost: it shows next time

@@ -21,7 +21,7 @@ const (
 )
 
 // parked reports whether a request waits for what others of its lane need not wait for.
-func (p *pool) parked(j *job) bool { return p.pauses.holdsKind(j.req.kind) }
+func (p *pool) parked(j *job) bool { return p.pauses.holdsKind(j.req.Kind) }
 
 // park gives a delivered request that would be parked back to the stream if enough are; the caller holds the mutex.
 func (p *pool) park(j *job) (away bool) {
@@ -41,7 +41,7 @@ func (p *pool) park(j *job) (away bool) {
 	}
 	wait := min(p.pauses.interval*time.Duration(min(max(j.delivered, 1), 16)), longestAway)
 	wait = wait/2 + mathrand.N(wait)
-	p.log.Debug("given back while its kind waits", slog.String("request_id", j.req.id), slog.Duration("wait", wait))
+	p.log.Debug("given back while its kind waits", slog.String("request_id", j.req.ID), slog.Duration("wait", wait))
 	j.span.End()
 	_ = j.msg.NakWithDelay(wait) // without it the request comes back after the ack wait
 	return true
@@ -73,7 +73,7 @@ func (p *pool) nextProbe(now time.Time) *job {
 	var best *job
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
-			at, _, paused := p.pauses.probe(j.req.kind)
+			at, _, paused := p.pauses.probe(j.req.Kind)
 			if paused && !now.Before(at) && (best == nil || p.probesBefore(j, best)) {
 				best = j
 			}
@@ -82,12 +82,12 @@ func (p *pool) nextProbe(now time.Time) *job {
 	if best == nil {
 		return nil
 	}
-	got := p.slots.reserve(best.req.token, best.req.need(), now)
+	got := p.slots.reserve(best.req.Token, best.req.Need(), now)
 	if !got.ok {
 		return nil
 	}
 	best.reserved = got.owned
-	if !p.pauses.allow(best.req.kind, now) { // another pool has been faster
+	if !p.pauses.allow(best.req.Kind, now) { // another pool has been faster
 		p.giveBack(best)
 		return nil
 	}
@@ -96,19 +96,19 @@ func (p *pool) nextProbe(now time.Time) *job {
 	at := slices.Index(p.ready[key], best)
 	p.ready[key] = slices.Delete(p.ready[key], at, at+1)
 	p.running++
-	best.passed = p.passed[best.req.priority]
+	best.passed = p.passed[best.req.Priority]
 	return best
 }
 
 // probesBefore orders the requests that may be the next probe.
 func (p *pool) probesBefore(a, b *job) bool {
 	repeats := func(j *job) int {
-		if _, last, _ := p.pauses.probe(j.req.kind); last == j.req.kind.Name {
+		if _, last, _ := p.pauses.probe(j.req.Kind); last == j.req.Kind.Name {
 			return 1
 		}
 		return 0
 	}
-	rank := func(j *job) int { return slices.Index(events.Priorities(), j.req.priority) }
+	rank := func(j *job) int { return slices.Index(events.Priorities(), j.req.Priority) }
 	return cmp.Or(cmp.Compare(repeats(a), repeats(b)), cmp.Compare(a.probes, b.probes), cmp.Compare(rank(a), rank(b)),
-		cmp.Compare(a.req.sequence, b.req.sequence)) < 0
+		cmp.Compare(a.req.Sequence, b.req.Sequence)) < 0
 }

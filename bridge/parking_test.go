@@ -46,7 +46,7 @@ func TestParkingIsBounded(t *testing.T) {
 		}
 		cancel()
 		p.add(testJob(t, "other", "text2video", events.PriorityNormal))
-		if j := p.step(); j == nil || j.req.id != "other" {
+		if j := p.step(); j == nil || j.req.ID != "other" {
 			t.Errorf("a request of another kind waits: %+v", j)
 		}
 	}
@@ -57,7 +57,7 @@ func TestKindsAlternateAsProbes(t *testing.T) {
 	credit := &kling.Error{Action: kling.ActionPause, Code: 1102}
 	p := testPool(nil)
 	p.begin = doing(func(j *job) result {
-		p.pauses.failed(j.req.kind, credit, time.Now(), time.Now())
+		p.pauses.failed(j.req.Kind, credit, time.Now(), time.Now())
 		return paused()
 	})
 	for i := range 3 {
@@ -69,7 +69,7 @@ func TestKindsAlternateAsProbes(t *testing.T) {
 	for range 6 {
 		if j := p.next(now); j != nil {
 			p.run(j)
-			tried += j.req.id + " "
+			tried += j.req.ID + " "
 		}
 		now = now.Add(2 * p.pauses.interval)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -264,7 +265,7 @@ func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (news, 
 // mismatch refuses another task under the same id: one request must not get another's result.
 func mismatch(rec *record, task kling.Task) error {
 	if task.ExternalID != "" && rec.ExternalTaskID != "" && task.ExternalID != rec.ExternalTaskID {
-		return fmt.Errorf("task %s has the external id %q, want %q", task.ID, clip(task.ExternalID), rec.ExternalTaskID)
+		return fmt.Errorf("task %s has the external id %q, want %q", task.ID, request.Clip(task.ExternalID), rec.ExternalTaskID)
 	}
 	return nil
 }

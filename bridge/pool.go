@@ -61,7 +61,7 @@ func newPool(name kling.Pool, s *slots, t *turns, p *pauses, h *pull.Holder, log
 }
 
 func (p *pool) key(j *job) laneKey {
-	return laneKey{pool: p.name, generation: j.req.kind.Generation, priority: j.req.priority}
+	return laneKey{pool: p.name, generation: j.req.Kind.Generation, priority: j.req.Priority}
 }
 
 // add takes a delivered request into hand.
@@ -203,7 +203,7 @@ func (p *pool) nextDelay() *time.Timer {
 // giveBack returns what a job has reserved.
 func (p *pool) giveBack(j *job) {
 	if j.reserved && !j.holds {
-		p.slots.release(j.req.token, time.Time{})
+		p.slots.release(j.req.Token, time.Time{})
 		p.untake(j, false)
 		j.reserved = false
 	}
@@ -217,16 +217,16 @@ func (p *pool) take(j *job) bool {
 	}
 	j.told = true
 	if p.slots.bounded() {
-		return p.turns.takeBounded(j.req.token, j.req.need())
+		return p.turns.takeBounded(j.req.Token, j.req.Need())
 	}
-	p.turns.take(j.req.token, j.req.need())
+	p.turns.take(j.req.Token, j.req.Need())
 	return true
 }
 
 // untake tells other replicas that a job has let go of what it reserved.
 func (p *pool) untake(j *job, refused bool) {
 	if j.told {
-		p.turns.give(j.req.token, j.req.need().model, refused)
+		p.turns.give(j.req.Token, j.req.Need().Model, refused)
 	}
 	j.told = false
 }
@@ -252,7 +252,7 @@ func (p *pool) run(j *job) {
 		p.untake(j, true)
 		p.goBack(j, key)
 	case resultOutbid:
-		p.slots.release(j.req.token, time.Time{})
+		p.slots.release(j.req.Token, time.Time{})
 		p.untake(j, false)
 		p.goBack(j, key)
 	case resultPaused:
@@ -270,7 +270,7 @@ func (p *pool) run(j *job) {
 // goBack puts a job that has not had its turn in front of its lane again.
 func (p *pool) goBack(j *job, key laneKey) {
 	j.reserved = false
-	p.passed[j.req.priority] = j.passed
+	p.passed[j.req.Priority] = j.passed
 	p.ready[key] = slices.Insert(p.ready[key], 0, j)
 }
 
@@ -280,7 +280,7 @@ func (p *pool) settle(j *job, key laneKey) {
 	j.span.End()
 	p.count[key]--
 	if j.reserved && !j.taken {
-		p.slots.release(j.req.token, time.Time{})
+		p.slots.release(j.req.Token, time.Time{})
 		p.untake(j, false)
 	}
 	p.signalRoom()
@@ -288,12 +288,12 @@ func (p *pool) settle(j *job, key laneKey) {
 
 // refused gives a job's slots back after Kling said that there is no capacity, and says what was learned from it.
 func (p *pool) refused(j *job, now time.Time) {
-	of := j.req.need()
-	pool, model := p.slots.limits(of.model)
-	p.slots.refused(j.req.token, of, now)
-	poolNow, modelNow := p.slots.limits(of.model)
+	of := j.req.Need()
+	pool, model := p.slots.limits(of.Model)
+	p.slots.refused(j.req.Token, of, now)
+	poolNow, modelNow := p.slots.limits(of.Model)
 	if pool != poolNow || model != modelNow {
 		p.log.Info("capacity learned", slog.String("pool", string(p.name)), slog.Int("limit", poolNow),
-			slog.String("model", of.model), slog.Int("model_limit", modelNow))
+			slog.String("model", of.Model), slog.Int("model_limit", modelNow))
 	}
 }

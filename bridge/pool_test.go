@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -40,8 +41,8 @@ func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
 	t.Helper()
 	return &job{
 		span: trace.SpanFromContext(context.Background()),
-		req: &request{
-			id: id, token: id, kind: kindNamed(t, kindName), priority: priority, slots: 1, deadline: time.Now().Add(time.Hour),
+		req: &request.Request{
+			ID: id, Token: id, Kind: kindNamed(t, kindName), Priority: priority, Slots: 1, Deadline: time.Now().Add(time.Hour),
 		},
 	}
 }
@@ -49,7 +50,7 @@ func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
 // accept is the work of a Kling with room: the task exists and ends at once.
 func accept(j *job) result {
 	j.accepted()
-	j.slots.release(j.req.token, time.Time{})
+	j.slots.release(j.req.Token, time.Time{})
 	return settled()
 }
 
@@ -69,7 +70,7 @@ func TestGenerationsAlternate(t *testing.T) {
 		p.add(testJob(t, fmt.Sprintf("v1-%d", i), "text2video", events.PriorityNormal))
 	}
 	for range 2 {
-		if j := p.step(); j != nil && j.req.id == "v2" {
+		if j := p.step(); j != nil && j.req.ID == "v2" {
 			return
 		}
 	}
@@ -90,7 +91,7 @@ func TestEveryPriorityHasItsShare(t *testing.T) {
 	}
 	got := map[events.Priority]int{}
 	for range 40 {
-		got[priorities[p.step().req.id]]++
+		got[priorities[p.step().req.ID]]++
 	}
 	if got[events.PriorityNormal] < 4 || got[events.PriorityLow] < 4 || got[events.PriorityHigh] < 28 {
 		t.Errorf("of 40 creates %v, want one in ten for each of the lower priorities and the rest for high", got)
@@ -106,13 +107,13 @@ func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 		}
 		return accept(j)
 	})
-	p.slots.hold("elsewhere", need{n: 1}, time.Now())
+	p.slots.hold("elsewhere", request.Need{N: 1}, time.Now())
 	p.add(testJob(t, "low", "text2video", events.PriorityLow))
 	p.step()
 	full = false
 	p.add(testJob(t, "high", "text2video", events.PriorityHigh))
 	p.slots.probeAt = time.Time{} // it is time to try one more
-	if j := p.step(); j == nil || j.req.id != "high" {
+	if j := p.step(); j == nil || j.req.ID != "high" {
 		t.Errorf("got %+v, want the high request first", j)
 	}
 }
@@ -120,7 +121,7 @@ func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 // TestRefusedWithNothingInFlight has tasks of others, or of requests that have expired, fill a pool: it is tried after 1 s, 2 s,
 // 4 s …, as no task of ours can begin meanwhile.
 func TestRefusedWithNothingInFlight(t *testing.T) {
-	s, now, of := newSlots(0), time.Now(), need{n: 1, model: "kling-v3"}
+	s, now, of := newSlots(0), time.Now(), request.Need{N: 1, Model: "kling-v3"}
 	for _, wait := range []time.Duration{0, 1, 2, 4, 8} {
 		if now = now.Add(wait * time.Second); !s.reserve("a", of, now).ok {
 			t.Fatalf("not tried %s after the last refusal", wait*time.Second)
@@ -140,9 +141,9 @@ func TestRefusalDuringRecount(t *testing.T) {
 	began := time.Now()
 	p.slots.beginRecount()
 	p.step()
-	p.slots.endRecount(map[string]need{"ghost": {n: 1}}, began)
+	p.slots.endRecount(map[string]request.Need{"ghost": {N: 1}}, began)
 	if of, known := p.slots.need("ghost"); known {
-		t.Errorf("the refused request holds %d slots", of.n)
+		t.Errorf("the refused request holds %d slots", of.N)
 	}
 	for range 100 {
 		p.step()
@@ -161,29 +162,29 @@ func TestSlotsFollowEvents(t *testing.T) {
 			t.Errorf("%d slots in use, want %d", got, want)
 		}
 	}
-	if got := s.reserve("a", need{n: 2}, now); !got.ok || !got.owned {
+	if got := s.reserve("a", request.Need{N: 2}, now); !got.ok || !got.owned {
 		t.Fatal("an empty pool has no room")
 	}
 	inUse(2)
 	s.release("a", time.Time{}) // its completion came before the create reply
 	s.accepted("a")
 	inUse(0)
-	s.hold("b", need{n: 1}, now) // by another replica
-	if got := s.reserve("b", need{n: 1}, now); !got.ok || got.owned {
+	s.hold("b", request.Need{N: 1}, now) // by another replica
+	if got := s.reserve("b", request.Need{N: 1}, now); !got.ok || got.owned {
 		t.Error("a request that is known to hold a slot must pass without taking another")
 	}
-	s.refused("c", need{n: 1}, now)
-	if got := s.reserve("d", need{n: 1}, now); got.ok {
+	s.refused("c", request.Need{N: 1}, now)
+	if got := s.reserve("d", request.Need{N: 1}, now); got.ok {
 		t.Error("more than Kling allows")
 	}
-	if got := s.reserve("d", need{n: 1}, now.Add(2*firstProbeWait)); !got.ok {
+	if got := s.reserve("d", request.Need{N: 1}, now.Add(2*firstProbeWait)); !got.ok {
 		t.Error("a full pool is never tried again")
 	}
 	s.accepted("d")
 	s.release("b", time.Time{})
 	s.release("d", time.Time{})
 	inUse(0)
-	if got := s.reserve("e", need{n: 2}, now); !got.ok {
+	if got := s.reserve("e", request.Need{N: 2}, now); !got.ok {
 		t.Error("the limit was not raised by the task that Kling took beyond it")
 	}
 }

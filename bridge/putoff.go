@@ -34,7 +34,7 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 		c.authenticated(j, failure)
 		return noCapacity(), nil
 	case failure.Action == kling.ActionPause && !failure.Foreign:
-		c.pauses.failed(j.req.kind, failure, j.sentAt, time.Now())
+		c.pauses.failed(j.req.Kind, failure, j.sentAt, time.Now())
 	case failure.Action != kling.ActionPause:
 		c.authenticated(j, failure)
 		j.tries++
@@ -51,6 +51,6 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 // authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
 func (c *creator) authenticated(j *attempt, failure *kling.Error) {
 	if failure.Code != 0 {
-		c.pauses.authenticated(j.req.kind, j.sentAt)
+		c.pauses.authenticated(j.req.Kind, j.sentAt)
 	}
 }

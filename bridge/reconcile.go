@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,7 +25,7 @@ type reconciler struct {
 	bus      *bus.Bus
 	client   *kling.Client
 	ledger   *ledger
-	namer    namer
+	namer    request.Namer
 	subjects events.Subjects
 	kinds    kling.Kinds
 	log      *slog.Logger

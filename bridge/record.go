@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // recordVersion is the newest version of records that this bridge understands, and the one that it writes.
@@ -65,7 +67,7 @@ func onlyKnown(data []byte) bool {
 		case ':':
 			name = false
 		case '"':
-			n := stringLength(data[i:])
+			n := request.StringLength(data[i:])
 			if depth == 1 && name && !knownMember(data[i+1:i+n-1]) {
 				return false
 			}

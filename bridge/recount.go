@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
@@ -17,7 +18,7 @@ func (s *slots) beginRecount() {
 
 // endRecount takes over what the stream says is in flight, by token. Reservations of this replica and what was added
 // since began stay.
-func (s *slots) endRecount(stored map[string]need, began time.Time) {
+func (s *slots) endRecount(stored map[string]request.Need, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for token, u := range s.used {
@@ -35,9 +36,9 @@ func (s *slots) endRecount(stored map[string]need, began time.Time) {
 		u, known := s.used[token]
 		switch {
 		case !known && !s.removed[token]:
-			s.put(token, usage{need: of, held: true, at: began})
-		case known && u.model == unknownModel:
-			u.need = of
+			s.put(token, usage{Need: of, held: true, at: began})
+		case known && u.Model == unknownModel:
+			u.Need = of
 			s.put(token, u)
 		}
 	}
@@ -54,9 +55,9 @@ func (s *slots) abortRecount() {
 // recount reads from the stream what is in flight.
 func (f *inFlight) recount(ctx context.Context) error {
 	began := time.Now()
-	stored := map[kling.Pool]map[string]need{}
+	stored := map[kling.Pool]map[string]request.Need{}
 	for name, p := range f.pools {
-		stored[name] = map[string]need{}
+		stored[name] = map[string]request.Need{}
 		p.slots.beginRecount()
 	}
 	count := func(subject string) {
@@ -65,7 +66,7 @@ func (f *inFlight) recount(ctx context.Context) error {
 			return
 		}
 		if tokens := stored[kling.Pool(parsed.Pool)]; tokens != nil {
-			tokens[parsed.Token] = need{n: 1, model: unknownModel}
+			tokens[parsed.Token] = request.Need{N: 1, Model: unknownModel}
 		}
 	}
 	// In one step: between two a record whose timer fires, or is set anew, could escape both.
@@ -89,14 +90,14 @@ const maxWeighed = 1000
 
 // weigh looks up what the tasks take that this replica has not seen begin. several: they may take more than one slot, and
 // all are looked up.
-func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]need, several bool) {
+func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]request.Need, several bool) {
 	read := 0
 	for token := range tokens {
 		of, known := s.need(token)
 		if known {
 			tokens[token] = of
 		}
-		if known && of.model != unknownModel || read >= maxWeighed && !several {
+		if known && of.Model != unknownModel || read >= maxWeighed && !several {
 			continue
 		}
 		read++
@@ -105,7 +106,7 @@ func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]need, 
 			continue
 		}
 		if kind, ok := f.kinds.Lookup(e.rec.Kind); ok {
-			tokens[token] = need{n: max(e.rec.Slots, 1), model: modelKey(kind, e.rec.Model)}
+			tokens[token] = request.Need{N: max(e.rec.Slots, 1), Model: request.ModelKey(kind, e.rec.Model)}
 		}
 	}
 }

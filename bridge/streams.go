@@ -2,19 +2,14 @@ package bridge
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
-	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
-
-// duplicateWindow of every stream. It only turns fast repeats into a friendly answer: the guarantee is the guard on each
-// publish. A long window would cost 176 bytes of server memory an id and slow restarts.
-const duplicateWindow = 2 * time.Minute
 
 // wantedStream is one stream as it should be.
 type wantedStream struct {
@@ -28,7 +23,7 @@ func wantedStreams(o Options, maxPayload int64) []wantedStream {
 	s, size := o.Subjects, o.StreamMaxBytes
 	own := s.Prefix() + "."
 	all := []wantedStream{
-		{sized(requestsStream(s, o.Kinds, maxPayload), size.Requests, jetstream.DiscardNew), own, true},
+		{sized(request.StreamConfig(s, o.Kinds, maxPayload), size.Requests, jetstream.DiscardNew), own, true},
 		{sized(eventsStream(s, o.EventRetention), size.Events, jetstream.DiscardOld), "", true},
 		{sized(deadStream(s, o.EventRetention), size.Dead, jetstream.DiscardOld), "", false},
 		{sized(settingsStream(s), size.Settings, jetstream.DiscardNew), "", false},
@@ -58,29 +53,6 @@ func provision(ctx context.Context, b *bus.Bus, o Options) (Options, error) {
 	return o, b.KeepRoom(ctx, o.Subjects.EventsStream(), o.Subjects.Put(""))
 }
 
-// requestRoom is what a request must leave of the largest message: its dead letter has more headers than itself.
-const requestRoom = 8 << 10
-
-// requestsStream takes requests of the known kinds only, and none so large that it could not become a dead letter, so
-// that what can't be handled fails at its publisher.
-func requestsStream(s events.Subjects, kinds kling.Kinds, maxPayload int64) jetstream.StreamConfig {
-	var subjects []string
-	for _, k := range kinds.All() {
-		for _, p := range events.Priorities() {
-			subjects = append(subjects, s.Request(k.Name, p))
-		}
-	}
-	return jetstream.StreamConfig{
-		Name:        s.RequestsStream(),
-		Description: "klingbridge: requests that wait to become Kling tasks",
-		Subjects:    subjects,
-		Retention:   jetstream.WorkQueuePolicy,
-		MaxMsgSize:  int32(min(max(maxPayload-requestRoom, requestRoom), math.MaxInt32)),
-		Duplicates:  duplicateWindow,
-		AllowDirect: true,
-	}
-}
-
 // eventsStream has one way in: a message for a subject is published below the put prefix, the transform takes the
 // prefix off, and what was stored is republished to plain subscribers. So nobody without permission on the put prefix
 // can place a completion, and plain subscribers see no refused repeat.
@@ -92,7 +64,7 @@ func eventsStream(s events.Subjects, retention time.Duration) jetstream.StreamCo
 		SubjectTransform:  &jetstream.SubjectTransformConfig{Source: s.Put(">"), Destination: ">"},
 		RePublish:         &jetstream.RePublish{Source: s.Public(), Destination: s.Public()},
 		MaxAge:            retention,
-		Duplicates:        min(duplicateWindow, retention),
+		Duplicates:        min(request.DuplicateWindow, retention),
 		AllowDirect:       true,
 		AllowMsgSchedules: true,
 	}
@@ -105,7 +77,7 @@ func deadStream(s events.Subjects, retention time.Duration) jetstream.StreamConf
 		Description: "klingbridge: requests that never became a task, with the reason",
 		Subjects:    []string{s.AllDead()},
 		MaxAge:      retention,
-		Duplicates:  min(duplicateWindow, retention),
+		Duplicates:  min(request.DuplicateWindow, retention),
 		AllowDirect: true,
 	}
 }
@@ -121,6 +93,6 @@ func settingsStream(s events.Subjects) jetstream.StreamConfig {
 		MaxMsgsPerSubject:    1,
 		Discard:              jetstream.DiscardNew,
 		DiscardNewPerSubject: true,
-		Duplicates:           duplicateWindow,
+		Duplicates:           request.DuplicateWindow,
 	}
 }

@@ -7,26 +7,27 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // waitingTask describes a request in the stream.
-func (a *asker) waitingTask(r *request) events.Task {
-	deadline := events.At(r.deadline)
+func (a *asker) waitingTask(r *request.Request) events.Task {
+	deadline := events.At(r.Deadline)
 	return events.Task{
-		RequestID: r.id, Kind: r.kind.Name, Pool: string(r.kind.Pool), Status: events.StatusWaiting,
-		ExternalTaskID: r.externalID, RequestedAt: events.At(r.requestedAt), Deadline: &deadline,
-		Metadata: r.metadata, ReplayOf: r.replayOf,
+		RequestID: r.ID, Kind: r.Kind.Name, Pool: string(r.Kind.Pool), Status: events.StatusWaiting,
+		ExternalTaskID: r.ExternalID, RequestedAt: events.At(r.RequestedAt), Deadline: &deadline,
+		Metadata: r.Metadata, ReplayOf: r.ReplayOf,
 	}
 }
 
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
-func (a *asker) waitsFor(r *request) string {
-	kind := r.kind
+func (a *asker) waitsFor(r *request.Request) string {
+	kind := r.Kind
 	if reasons := a.pauses.of(kind); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
-	slots, model := a.pools[kind.Pool].slots, r.need().model
+	slots, model := a.pools[kind.Pool].slots, r.Need().Model
 	if used, own := slots.measureModel(model); own != unknownLimit && used >= own {
 		return fmt.Sprintf("a slot of model %s (%d of %d taken)", model, used, own)
 	}

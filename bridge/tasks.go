@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -87,13 +88,13 @@ func (a *asker) listWaiting(ctx context.Context, f taskFilter, p *page[events.Ta
 	subject := a.subjects.Request(orAny(f.kind), events.Priorities()[p.at.Section])
 	for !p.full() {
 		batch := min(p.wants(), maxExamined-p.examined)
-		var held []*request
+		var held []*request.Request
 		err := a.bus.Scan(ctx, a.subjects.RequestsStream(), subject, p.at.Seq+1, batch, func(m *bus.Message) bool {
 			p.at.Seq = m.Seq
 			p.examined++
-			if r := a.waiting.parse(m); r != nil {
-				r.req.body = object{} // may be large
-				held = append(held, r.req)
+			if r := a.waiting.Parse(m); r != nil {
+				r.Req.Body = request.Object{} // may be large
+				held = append(held, r.Req)
 			}
 			return len(held) < batch && p.examined < maxExamined
 		})
@@ -110,7 +111,7 @@ func (a *asker) listWaiting(ctx context.Context, f taskFilter, p *page[events.Ta
 	return nil
 }
 
-func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request) error {
+func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request.Request) error {
 	tasks := make([]*events.Task, len(held))
 	err := parallel(len(held), func(i int) (err error) {
 		tasks[i], err = a.listedWaiting(ctx, held[i])
@@ -118,7 +119,7 @@ func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Tas
 	})
 	for i, task := range tasks {
 		if task != nil && f.wants(task.Status) {
-			p.add(*task, place{Section: p.at.Section, Seq: held[i].sequence})
+			p.add(*task, place{Section: p.at.Section, Seq: held[i].Sequence})
 		}
 	}
 	return err
@@ -126,8 +127,8 @@ func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Tas
 
 // listedWaiting is nil for a request whose task exists, that has ended, or that repeats another: all of them will be
 // acked soon.
-func (a *asker) listedWaiting(ctx context.Context, r *request) (*events.Task, error) {
-	newest, err := a.ledger.shelf().last(ctx, a.subjects.AnythingOf(r.token))
+func (a *asker) listedWaiting(ctx context.Context, r *request.Request) (*events.Task, error) {
+	newest, err := a.ledger.shelf().last(ctx, a.subjects.AnythingOf(r.Token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		task := a.waitingTask(r)
 		return &task, nil
@@ -139,7 +140,7 @@ func (a *asker) listedWaiting(ctx context.Context, r *request) (*events.Task, er
 		return nil, nil
 	}
 	rec, err := decodeRecord(newest.Data)
-	if err != nil || rec.State != stateCreating || rec.Owner != r.sequence {
+	if err != nil || rec.State != stateCreating || rec.Owner != r.Sequence {
 		return nil, err
 	}
 	task := a.recordTask(rec, false)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -70,7 +71,7 @@ const (
 	// maxNews is the longest message that is read.
 	maxNews = 1 << 10
 	// maxTake is what a request takes at most.
-	maxTake = maxImages
+	maxTake = request.MaxImages
 	// maxWaited bounds what is believed of a replica's patience.
 	maxWaited = 24 * time.Hour
 	// echoTime bounds the wait for the own news to come back.
@@ -100,13 +101,13 @@ func (t *turns) tell(news slotNews) {
 }
 
 // take tells that a create call is about to be sent.
-func (t *turns) take(token string, of need) {
-	t.tell(slotNews{Token: token, Model: of.model, Take: of.n})
+func (t *turns) take(token string, of request.Need) {
+	t.tell(slotNews{Token: token, Model: of.Model, Take: of.N})
 }
 
 // takeBounded is take in a pool with a configured bound. It waits until the news has come back, and with it all that
 // other replicas told before, and reports whether the bound has room for all of it.
-func (t *turns) takeBounded(token string, of need) (fits bool) {
+func (t *turns) takeBounded(token string, of request.Need) (fits bool) {
 	heard := make(chan bool, 1)
 	t.mu.Lock()
 	t.echoes[token] = heard
@@ -144,8 +145,8 @@ func (t *turns) give(token, model string, refused bool) {
 
 // wait tells, now and then and when it changes, which request has been waiting for slots, of the pool or of a model, and
 // since when.
-func (t *turns) wait(model string, r *request, since, now time.Time) {
-	b := bid{priority: r.priority, slots: r.slots, since: since, at: now}
+func (t *turns) wait(model string, r *request.Request, since, now time.Time) {
+	b := bid{priority: r.Priority, slots: r.Slots, since: since, at: now}
 	t.mu.Lock()
 	last := t.own[model]
 	due := now.Sub(last.at) >= bidInterval || b.priority != last.priority || b.slots != last.slots
@@ -165,17 +166,17 @@ func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 	if len(msg.Data) > maxNews || json.Unmarshal(msg.Data, &news) != nil || !events.IsToken(news.Replica) {
 		return
 	}
-	if news.Model != "" && !modelPattern.MatchString(news.Model) {
+	if news.Model != "" && !request.ModelPattern.MatchString(news.Model) {
 		return
 	}
-	of := need{n: news.Take, model: cmp.Or(news.Model, unknownModel)}
+	of := request.Need{N: news.Take, Model: cmp.Or(news.Model, unknownModel)}
 	switch {
 	case news.Replica == t.self:
 		t.echo(news, s)
 	case news.Take > 0 && news.Take <= maxTake && events.IsToken(news.Token):
 		s.taken(news.Token, of, now)
 	case news.Given:
-		s.given(news.Token, of.model, news.Refused, now)
+		s.given(news.Token, of.Model, news.Refused, now)
 	case news.Wait > 0 && news.Wait <= maxTake:
 		t.mu.Lock()
 		defer t.mu.Unlock()

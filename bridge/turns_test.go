@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -105,7 +106,7 @@ func TestTurnsGoByPriority(t *testing.T) {
 					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), newSlots(0), now)
 				}
 			}
-			turns.wait("", &request{priority: own, slots: 1}, now, now)
+			turns.wait("", &request.Request{Priority: own, Slots: 1}, now, now)
 			if turns.until(fmt.Sprint(i), "", now).IsZero() {
 				first[own]++
 			}
@@ -169,14 +170,14 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 func TestYieldingEndsWithTheRequest(t *testing.T) {
 	p := testPool(accept)
 	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.slots.hold("x", need{n: 2}, time.Now())
+	p.slots.hold("x", request.Need{N: 2}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
-	large.req.slots = 4
+	large.req.Slots = 4
 	p.add(large)
 	if j := p.step(); j != nil || p.blocked[""] != large {
 		t.Fatalf("got %+v", j)
 	}
-	large.req.deadline = time.Now()
+	large.req.Deadline = time.Now()
 	p.turns.hear(told(slotNews{Replica: "b", Wait: 4, Waited: time.Hour}), p.slots, time.Now())
 	if j := p.step(); j != large {
 		t.Fatalf("got %+v, want the expired request to be settled", j)
@@ -195,14 +196,14 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 		turns.hear(told(n), s, now)
 	}
 	room := func(token string) bool {
-		got := s.reserve(token, need{n: 1}, now)
+		got := s.reserve(token, request.Need{N: 1}, now)
 		if got.ok {
 			s.release(token, time.Time{})
 		}
 		return got.ok
 	}
 	s.limit, s.probeAt = 2, now.Add(time.Hour)
-	s.hold("long", need{n: 1}, now)
+	s.hold("long", request.Need{N: 1}, now)
 	hear(slotNews{Token: "x", Take: 1})
 	if room("y") {
 		t.Error("another replica's reservation was not counted")
@@ -212,7 +213,7 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 		t.Error("a reservation that came to nothing still counts")
 	}
 	hear(slotNews{Token: "x", Take: 1})
-	s.hold("x", need{n: 1}, now) // it became a task
+	s.hold("x", request.Need{N: 1}, now) // it became a task
 	hear(slotNews{Token: "x", Given: true})
 	if room("y") {
 		t.Error("a stray message took a running task's slot away")
@@ -241,18 +242,18 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 	p := testPool(accept)
 	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.slots.hold("x", need{n: 1}, time.Now())
-	p.slots.hold("y", need{n: 1}, time.Now())
+	p.slots.hold("x", request.Need{N: 1}, time.Now())
+	p.slots.hold("y", request.Need{N: 1}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
-	large.req.slots = 3
+	large.req.Slots = 3
 	p.add(large)
 	p.add(testJob(t, "small", "text2video", events.PriorityLow))
 	if j := p.step(); j != nil {
-		t.Fatalf("%s has overtaken", j.req.id)
+		t.Fatalf("%s has overtaken", j.req.ID)
 	}
 	p.slots.release("x", time.Time{})
 	for _, want := range []string{"large", "small"} {
-		if j := p.step(); j == nil || j.req.id != want {
+		if j := p.step(); j == nil || j.req.ID != want {
 			t.Fatalf("got %+v, want %s", j, want)
 		}
 	}
@@ -262,14 +263,14 @@ func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 func TestRequestForMoreThanThereIs(t *testing.T) {
 	var refused int
 	p := testPool(func(j *job) result {
-		if j.req.slots > 4 {
+		if j.req.Slots > 4 {
 			refused++
 			return noCapacity()
 		}
 		return accept(j)
 	})
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
-	large.req.slots = 9
+	large.req.Slots = 9
 	p.add(large)
 	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
 	for i := range 20 {
@@ -295,14 +296,14 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 	p := testPool(accept)
 	now := time.Now()
 	p.slots.limit, p.slots.probeAt = 1, now.Add(time.Hour)
-	p.slots.taken("orphan", need{n: 1}, now)
+	p.slots.taken("orphan", request.Need{N: 1}, now)
 	p.add(testJob(t, "urgent", "text2video", events.PriorityHigh))
 	if j := p.step(); j != nil {
-		t.Fatalf("%s was started without a slot", j.req.id)
+		t.Fatalf("%s was started without a slot", j.req.ID)
 	}
 	p.add(testJob(t, "orphan", "text2video", events.PriorityLow))
 	for _, want := range []string{"orphan", "urgent"} {
-		if j := p.step(); j == nil || j.req.id != want {
+		if j := p.step(); j == nil || j.req.ID != want {
 			t.Fatalf("got %+v, want %s", j, want)
 		}
 	}
@@ -312,14 +313,14 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
 	s, now := newSlots(0), time.Now()
 	s.limit = 1
-	s.taken("orphan", need{n: 1}, now)
+	s.taken("orphan", request.Need{N: 1}, now)
 	for _, c := range []struct {
 		after time.Duration
 		probe bool
 	}{{foreignLife / 2, false}, {2 * foreignLife, true}} {
 		s.beginRecount()
-		s.endRecount(map[string]need{"orphan": {n: 1}}, now.Add(c.after))
-		if got := s.reserve("probe", need{n: 1}, now.Add(c.after)); got.ok != c.probe {
+		s.endRecount(map[string]request.Need{"orphan": {N: 1}}, now.Add(c.after))
+		if got := s.reserve("probe", request.Need{N: 1}, now.Add(c.after)); got.ok != c.probe {
 			t.Errorf("after %s the pool was tried: %v, want %v", c.after, got.ok, c.probe)
 		}
 	}

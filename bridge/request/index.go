@@ -1,4 +1,4 @@
-package bridge
+package request
 
 import (
 	"hash/maphash"

@@ -1,4 +1,4 @@
-package bridge
+package request
 
 import (
 	"bytes"
@@ -17,8 +17,8 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// inputs replaces references to NATS Object Store entries in a request by their base64.
-type inputs struct {
+// Attachments replaces references to NATS Object Store entries in a request by their base64.
+type Attachments struct {
 	js       jetstream.JetStream
 	maxBytes int64         // of one object
 	buckets  []string      // that may be read, with * for any characters; empty: all
@@ -34,9 +34,9 @@ const (
 	maxInMemory = 4
 )
 
-// newInputs resolves objects of buckets that match one of the patterns, of at most maxBytes each.
-func newInputs(js jetstream.JetStream, maxBytes int64, buckets []string) *inputs {
-	return &inputs{js: js, maxBytes: maxBytes, buckets: buckets, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
+// NewAttachments resolves objects of buckets that match one of the patterns, of at most maxBytes each.
+func NewAttachments(js jetstream.JetStream, maxBytes int64, buckets []string) *Attachments {
+	return &Attachments{js: js, maxBytes: maxBytes, buckets: buckets, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
 }
 
 // hasReferences reports whether a value may hold a reference.
@@ -45,10 +45,10 @@ func hasReferences(value json.RawMessage) bool { return countReferences(value) >
 // countReferences returns how many references a value may hold.
 func countReferences(value json.RawMessage) int { return bytes.Count(value, []byte("nats-object:")) }
 
-// take waits until there is room for the objects of a request; done gives it back, once the body was sent.
-func (in *inputs) take(ctx context.Context, r *request) (done func(), err error) {
+// Take waits until there is room for the objects of a request; done gives it back, once the body was sent.
+func (in *Attachments) Take(ctx context.Context, r *Request) (done func(), err error) {
 	wanted := 0
-	for _, f := range r.body.fields {
+	for _, f := range r.Body.fields {
 		wanted += countReferences(f.value)
 	}
 	if wanted == 0 {
@@ -84,10 +84,10 @@ func occupy(ctx context.Context, places chan<- struct{}) error {
 	}
 }
 
-// resolve returns the body with every reference replaced. why is set when an object can't be had, which is the
+// Resolve returns the body with every reference replaced. why is set when an object can't be had, which is the
 // request's fault; err when NATS could not be asked.
-func (in *inputs) resolve(ctx context.Context, r *request) (body object, why *events.Error, err error) {
-	body = object{fields: append([]field(nil), r.body.fields...)}
+func (in *Attachments) Resolve(ctx context.Context, r *Request) (body Object, why *events.Error, err error) {
+	body = Object{fields: append([]field(nil), r.Body.fields...)}
 	left := maxObjects
 	for i, f := range body.fields {
 		if !hasReferences(f.value) {
@@ -95,10 +95,10 @@ func (in *inputs) resolve(ctx context.Context, r *request) (body object, why *ev
 		}
 		value, err := in.replace(ctx, f.value, &left)
 		if refused, ok := errors.AsType[*inputFault](err); ok {
-			return object{}, &events.Error{Class: events.ErrorInput, Message: f.name + ": " + refused.Error()}, nil
+			return Object{}, &events.Error{Class: events.ErrorInput, Message: f.name + ": " + refused.Error()}, nil
 		}
 		if err != nil {
-			return object{}, nil, fmt.Errorf("input %s: %w", f.name, err)
+			return Object{}, nil, fmt.Errorf("input %s: %w", f.name, err)
 		}
 		body.fields[i].value = value
 	}
@@ -110,8 +110,8 @@ type inputFault struct{ reason string }
 
 func (e *inputFault) Error() string { return e.reason }
 
-// inputError makes an error of a fault that turned up where the request can no longer be rejected.
-func inputError(why *events.Error) error {
+// InputError makes an error of a fault that turned up where the request can no longer be rejected.
+func InputError(why *events.Error) error {
 	if why == nil {
 		return nil
 	}
@@ -119,7 +119,7 @@ func inputError(why *events.Error) error {
 }
 
 // replace copies a JSON value with its references replaced, everything else as it was spelled.
-func (in *inputs) replace(ctx context.Context, value json.RawMessage, left *int) (json.RawMessage, error) {
+func (in *Attachments) replace(ctx context.Context, value json.RawMessage, left *int) (json.RawMessage, error) {
 	var out bytes.Buffer
 	for len(value) > 0 {
 		start := bytes.IndexByte(value, '"')
@@ -127,7 +127,7 @@ func (in *inputs) replace(ctx context.Context, value json.RawMessage, left *int)
 			out.Write(value)
 			break
 		}
-		end := start + stringLength(value[start:])
+		end := start + StringLength(value[start:])
 		out.Write(value[:start])
 		if err := in.replaceString(ctx, &out, value[start:end], left); err != nil {
 			return nil, err
@@ -137,8 +137,8 @@ func (in *inputs) replace(ctx context.Context, value json.RawMessage, left *int)
 	return out.Bytes(), nil
 }
 
-// stringLength is the length of the JSON string that b begins with, quotes included. b is valid JSON from there on.
-func stringLength(b []byte) int {
+// StringLength is the length of the JSON string that b begins with, quotes included. b is valid JSON from there on.
+func StringLength(b []byte) int {
 	for i := 1; i < len(b); i++ {
 		switch b[i] {
 		case '\\':
@@ -150,7 +150,7 @@ func stringLength(b []byte) int {
 	return len(b)
 }
 
-func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted []byte, left *int) error {
+func (in *Attachments) replaceString(ctx context.Context, out *bytes.Buffer, quoted []byte, left *int) error {
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
 		return err
@@ -174,20 +174,20 @@ func (in *inputs) replaceString(ctx context.Context, out *bytes.Buffer, quoted [
 
 // allows reports whether inputs may be in a bucket. Whoever may publish requests would else read every bucket that the
 // bridge can read.
-func (in *inputs) allows(bucket string) bool {
+func (in *Attachments) allows(bucket string) bool {
 	return len(in.buckets) == 0 || slices.ContainsFunc(in.buckets, func(pattern string) bool {
 		ok, err := path.Match(pattern, bucket)
 		return ok && err == nil
 	})
 }
 
-func (in *inputs) copyObject(ctx context.Context, out *bytes.Buffer, ref string) error {
+func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref string) error {
 	bucket, name, ok := strings.Cut(ref, "/")
 	if !ok || bucket == "" || name == "" {
-		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", events.ObjectScheme, clip(ref), events.ObjectScheme)}
+		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", events.ObjectScheme, Clip(ref), events.ObjectScheme)}
 	}
 	fault := func(format string, args ...any) error {
-		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", clip(name), clip(bucket)) + fmt.Sprintf(format, args...)}
+		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", Clip(name), Clip(bucket)) + fmt.Sprintf(format, args...)}
 	}
 	if !in.allows(bucket) {
 		return fault("inputs are not read from that bucket (BRIDGE_INPUT_BUCKETS)")

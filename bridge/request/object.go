@@ -1,4 +1,4 @@
-package bridge
+package request
 
 import (
 	"bytes"
@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// object is a JSON object whose fields keep their order and whose values keep their spelling: what callers send reaches
+// Object is a JSON object whose fields keep their order and whose values keep their spelling: what callers send reaches
 // Kling as they wrote it, numbers and unknown fields included.
-type object struct {
+type Object struct {
 	fields []field
 }
 
@@ -23,31 +23,31 @@ type field struct {
 var errNotObject = errors.New("body: want a JSON object")
 
 // parseObject reads data, which must be one JSON object in UTF-8 and nothing else.
-func parseObject(data []byte) (object, error) {
+func parseObject(data []byte) (Object, error) {
 	if !utf8.Valid(data) {
-		return object{}, errors.New("body: not UTF-8")
+		return Object{}, errors.New("body: not UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	start, err := dec.Token()
 	if err != nil {
-		return object{}, fmt.Errorf("body: not JSON: %w", err)
+		return Object{}, fmt.Errorf("body: not JSON: %w", err)
 	}
 	if start != json.Delim('{') {
-		return object{}, errNotObject
+		return Object{}, errNotObject
 	}
-	var o object
+	var o Object
 	for dec.More() {
 		f, err := readField(dec)
 		if err != nil {
-			return object{}, fmt.Errorf("body: not JSON: %w", err)
+			return Object{}, fmt.Errorf("body: not JSON: %w", err)
 		}
 		o.fields = append(o.fields, f)
 	}
 	if _, err := dec.Token(); err != nil {
-		return object{}, fmt.Errorf("body: not JSON: %w", err)
+		return Object{}, fmt.Errorf("body: not JSON: %w", err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return object{}, errors.New("body: something follows the JSON object")
+		return Object{}, errors.New("body: something follows the JSON object")
 	}
 	return o, nil
 }
@@ -63,7 +63,7 @@ func readField(dec *json.Decoder) (field, error) {
 }
 
 // get returns the last value of that name, which is the one JSON parsers take.
-func (o object) get(name string) (json.RawMessage, bool) {
+func (o Object) get(name string) (json.RawMessage, bool) {
 	for i := len(o.fields) - 1; i >= 0; i-- {
 		if o.fields[i].name == name {
 			return o.fields[i].value, true
@@ -74,7 +74,7 @@ func (o object) get(name string) (json.RawMessage, bool) {
 
 // takeString removes every field of that name and returns the longest of their values, so that repeating a name hides
 // nothing. No field, null and "" are the same: Kling's own samples send "" for what is not set.
-func (o *object) takeString(name string) (string, error) {
+func (o *Object) takeString(name string) (string, error) {
 	value := ""
 	kept := make([]field, 0, len(o.fields))
 	for _, f := range o.fields {
@@ -95,20 +95,20 @@ func (o *object) takeString(name string) (string, error) {
 }
 
 // child returns the object in the field of that name; no field and null are an empty one.
-func (o object) child(name string) (object, error) {
+func (o Object) child(name string) (Object, error) {
 	raw, ok := o.get(name)
 	if !ok || string(raw) == "null" {
-		return object{}, nil
+		return Object{}, nil
 	}
 	child, err := parseObject(raw)
 	if err != nil {
-		return object{}, fmt.Errorf("%s: want an object", name)
+		return Object{}, fmt.Errorf("%s: want an object", name)
 	}
 	return child, nil
 }
 
 // set gives the field of that name a value, in its old place if it has one.
-func (o *object) set(name string, value json.RawMessage) {
+func (o *Object) set(name string, value json.RawMessage) {
 	kept := make([]field, 0, len(o.fields)+1)
 	placed := false
 	for _, f := range o.fields {
@@ -127,7 +127,7 @@ func (o *object) set(name string, value json.RawMessage) {
 }
 
 // with returns a copy with these fields set.
-func (o object) with(fields []field) object {
+func (o Object) with(fields []field) Object {
 	for _, f := range fields {
 		o.set(f.name, f.value)
 	}
@@ -135,13 +135,13 @@ func (o object) with(fields []field) object {
 }
 
 // encode returns the object as JSON.
-func (o object) encode() json.RawMessage { return bytes.Join(o.pieces(), nil) }
+func (o Object) encode() json.RawMessage { return bytes.Join(o.pieces(), nil) }
 
 // largeValue is from where on copying a value costs more than it is worth. Images of megabytes are values too.
 const largeValue = 64 << 10
 
 // pieces returns the object as JSON in pieces, so that no large value is copied: it is a piece of its own.
-func (o object) pieces() [][]byte {
+func (o Object) pieces() [][]byte {
 	var all [][]byte
 	var small []byte
 	for i, f := range o.fields {
@@ -173,8 +173,8 @@ func encodeName(name string) []byte {
 	return bytes.TrimRight(buf.Bytes(), "\n")
 }
 
-// size is what the values take, in bytes.
-func (o object) size() (n int64) {
+// Size is what the values take, in bytes.
+func (o Object) Size() (n int64) {
 	for _, f := range o.fields {
 		n += int64(len(f.value))
 	}

@@ -1,4 +1,4 @@
-package bridge
+package request
 
 import (
 	"context"
@@ -12,22 +12,22 @@ import (
 // have eight, of 50 MiB each.
 func TestObjectsInMemoryAreBounded(t *testing.T) {
 	t.Parallel()
-	in := newInputs(nil, 1, nil)
-	with := func(objects int) *request {
+	in := NewAttachments(nil, 1, nil)
+	with := func(objects int) *Request {
 		refs := strings.TrimSuffix(strings.Repeat(`"nats-object://in/a",`, objects), ",")
-		return &request{body: object{fields: []field{
+		return &Request{Body: Object{fields: []field{
 			{name: "prompt", value: json.RawMessage(`"a"`)}, {name: "images", value: json.RawMessage("[" + refs + "]")},
 		}}}
 	}
 	take := func(objects int) (done func(), fits bool) {
 		t.Helper()
-		if done, err := in.take(t.Context(), with(0)); err != nil { // takes no room, whatever there is
+		if done, err := in.Take(t.Context(), with(0)); err != nil { // takes no room, whatever there is
 			t.Fatal(err)
 		} else {
 			done()
 		}
 		if free := maxInMemory - len(in.room); min(objects, maxInMemory) <= free {
-			done, err := in.take(t.Context(), with(objects))
+			done, err := in.Take(t.Context(), with(objects))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -36,7 +36,7 @@ func TestObjectsInMemoryAreBounded(t *testing.T) {
 		ended, cancel := context.WithCancelCause(t.Context())
 		over := errors.New("over")
 		cancel(over)
-		if _, err := in.take(ended, with(objects)); !errors.Is(err, over) {
+		if _, err := in.Take(ended, with(objects)); !errors.Is(err, over) {
 			t.Fatalf("%d objects: %v", objects, err)
 		}
 		return nil, false

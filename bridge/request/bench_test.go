@@ -1,0 +1,29 @@
+package request
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+func BenchmarkParseRequest(b *testing.B) {
+	k, _ := kling.DefaultKinds().Lookup("text2video")
+	raw := Raw{
+		Kind:   k,
+		Header: nats.Header{events.HeaderRequestID: {"order-000000042"}, "Kling-Meta-Tenant": {"acme"}},
+		Data: []byte(`{"model_name":"kling-v3","mode":"pro","duration":"5","cfg_scale":0.5,` +
+			`"prompt":"a lighthouse in a storm at dawn, seen from a small boat that is about to turn back"}`),
+		Sequence: 42,
+		StoredAt: time.Now(),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(raw, time.Hour); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
