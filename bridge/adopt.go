@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -25,8 +26,6 @@ const (
 	maxAsking = 16
 	// askTime bounds such a call: the answer to the callback waits for it.
 	askTime = 1500 * time.Millisecond
-	// maxTaskID is above every id of Kling's, in bytes: its task ids have 18 to 22 characters (recorded 2026-09).
-	maxTaskID = 128
 )
 
 // newAdopter asks client about tasks that are not signed.
@@ -35,7 +34,7 @@ func newAdopter(client *kling.Client, own request.Namer, taskTimeout time.Durati
 }
 
 func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task kling.Task, signed bool) (outcome, error) {
-	if task.ID == "" || len(task.ID) > maxTaskID || len(task.ExternalID) > events.MaxRequestID {
+	if task.ID == "" || len(task.ID) > store.MaxTaskID || len(task.ExternalID) > events.MaxRequestID {
 		return outcomeMalformed, errors.New("the body names no task that could be Kling's")
 	}
 	source := events.SourceCallback
@@ -50,7 +49,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 	if a.own.Derives(task.ExternalID) {
 		return outcomeIgnored, nil // ours: it has a callback URL of its own
 	}
-	noted, err := lr.ledger.notedExternalID(ctx, task.ExternalID)
+	noted, err := lr.ledger.NotedExternalID(ctx, task.ExternalID)
 	if err != nil {
 		return outcomeUnavailable, err
 	}
@@ -62,13 +61,13 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		id = "task-" + task.ID
 	}
 	cb.token = events.Token(id)
-	rec, err := lr.ledger.find(ctx, cb.kind.Name, cb.token)
+	rec, err := lr.ledger.Find(ctx, cb.kind.Name, cb.token)
 	if err != nil {
 		return outcomeUnavailable, err
 	}
-	if rec.State == stateUnheard { // nothing is known of it: this is the first we hear of this task
-		rec = a.record(id, cb.kind.Name, task, lr.ledger.now())
-		if _, err := lr.ledger.arm(ctx, rec, rec.NextPollAt); err != nil {
+	if rec.State == store.StateUnheard { // nothing is known of it: this is the first we hear of this task
+		rec = a.record(id, cb.kind.Name, task, lr.ledger.Now())
+		if _, err := lr.ledger.Arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err
 		}
 	}
@@ -98,16 +97,16 @@ func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.T
 	return task, outcomeTaken, nil
 }
 
-func (a *adopter) record(id, kind string, task kling.Task, now time.Time) *record {
+func (a *adopter) record(id, kind string, task kling.Task, now time.Time) *store.Record {
 	createdAt := task.CreatedAt
 	if createdAt.IsZero() {
 		createdAt = now
 	}
-	return &record{
-		Version:        recordVersion,
+	return &store.Record{
+		Version:        store.Version,
 		RequestID:      id,
 		Kind:           kind,
-		State:          stateSubmitted,
+		State:          store.StateSubmitted,
 		ExternalTaskID: task.ExternalID,
 		TaskID:         task.ID,
 		Slots:          1,

@@ -36,8 +36,8 @@ func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) 
 func (c *creator) suspectBefore(at time.Time) { c.suspectedAt.Store(at.UnixNano()) }
 
 func (c *creator) suspects(r *request.Request) bool {
-	if n := c.ledger.bus.Reconnections(); n != c.reconnections.Swap(n) {
-		c.suspectBefore(c.ledger.now())
+	if n := c.ledger.Bus.Reconnections(); n != c.reconnections.Swap(n) {
+		c.suspectBefore(c.ledger.Now())
 	}
 	return r.RequestedAt.UnixNano() < c.suspectedAt.Load()
 }
@@ -58,7 +58,7 @@ func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 	c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
 	seq := j.recSeq
 	j.rec, j.recSeq = nil, 0
-	if err := c.ledger.withdraw(ctx, seq); err != nil {
+	if err := c.ledger.Withdraw(ctx, seq); err != nil {
 		return result{}, err
 	}
 	return tryAgain(clock.Backoff(j.asks)), nil

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -41,7 +42,7 @@ func (m *archiveMetrics) archived(ctx context.Context, came string) {
 }
 
 // span begins the span of one try to archive a result.
-func (a *archiver) span(ctx context.Context, rec *record) (context.Context, trace.Span) {
+func (a *archiver) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
 	template := a.subjects.Completion("{kind}", events.StatusSucceed, "{id}")
 	attrs := func() []attribute.KeyValue {
 		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)

@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -25,7 +26,7 @@ import (
 // a slow archive delays none. Results are ordinary work of one durable consumer, which the replicas share.
 type archiver struct {
 	bus        *bus.Bus
-	ledger     *ledger
+	ledger     *store.Store
 	archive    *archive.Archive
 	hands      *pull.Holder
 	unfinished *copies
@@ -93,7 +94,7 @@ func (a *archiver) work(ctx, hard context.Context) {
 
 // unarchived is one result in the hands of this replica.
 type unarchived struct {
-	rec   *record
+	rec   *store.Record
 	files []archive.File
 	tries uint64
 	until time.Time // no try after that: the URLs expire, or the completion goes from the stream
@@ -123,7 +124,7 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	a.hands.Take(msg)
 	defer a.hands.Drop(msg)
 	ctx, span := a.span(ctx, r.rec)
-	r.copied = a.unfinished.take(r.rec.token())
+	r.copied = a.unfinished.take(r.rec.Token())
 	if err = a.settle(ctx, r); err == nil {
 		err = a.ack(ctx, msg)
 	}
@@ -134,7 +135,7 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 		_ = msg.Nak() // without it the message comes back after the ack wait
 	default:
 		a.metrics.archived(ctx, archiveAgain)
-		a.unfinished.keep(r.rec.token(), r.copied)
+		a.unfinished.keep(r.rec.Token(), r.copied)
 		wait := r.wait(time.Now())
 		a.log.WarnContext(ctx, "archive", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
 			slog.Any("err", err), slog.Uint64("tries", r.tries), slog.Duration("wait", wait))
@@ -161,13 +162,13 @@ func (a *archiver) read(msg jetstream.Msg) (*unarchived, error) {
 	}
 	m := &bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}
 	return &unarchived{
-		rec: endedRecord(a.telemetry, m, &ev), files: archive.Files(&ev), tries: meta.NumDelivered, until: until,
+		rec: store.EndedRecord(a.telemetry, m, &ev), files: archive.Files(&ev), tries: meta.NumDelivered, until: until,
 	}, nil
 }
 
 // settle copies the files and publishes what became of them. An error means that it is worth another try.
 func (a *archiver) settle(ctx context.Context, r *unarchived) error {
-	_, err := a.ledger.shelf().last(ctx, a.subjects.ArchivedOf(r.rec.token()))
+	_, err := a.ledger.Guarded().Last(ctx, a.subjects.ArchivedOf(r.rec.Token()))
 	if !errors.Is(err, bus.ErrNoMessage) {
 		return err // nil: it is known already, only the ack was lost
 	}
@@ -180,7 +181,7 @@ func (a *archiver) settle(ctx context.Context, r *unarchived) error {
 	if missing != nil {
 		status, body.Error = events.StatusFailed, strings.ReplaceAll(missing.Error(), "\n", "; ")
 	}
-	if err := a.ledger.archived(ctx, r.rec, status, body); err != nil {
+	if err := a.ledger.Archived(ctx, r.rec, status, body); err != nil {
 		return err
 	}
 	a.metrics.archived(ctx, string(status))
@@ -230,7 +231,7 @@ func (r *unarchived) wait(now time.Time) time.Duration {
 }
 
 func (a *archiver) ack(ctx context.Context, msg jetstream.Msg) error {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	return a.bus.DoubleAck(ctx, msg)
 }

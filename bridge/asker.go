@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -20,7 +21,7 @@ import (
 // Its methods return a [refusal] for what is the caller's fault. They may be called concurrently.
 type asker struct {
 	bus       *bus.Bus
-	ledger    *ledger
+	ledger    *store.Store
 	waiting   *request.Stream
 	subjects  events.Subjects
 	namer     request.Namer
@@ -97,7 +98,7 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *request.Wait
 
 // known returns the task of a request that a replica has taken in hand.
 func (a *asker) known(ctx context.Context, token string) (task events.Task, known bool, err error) {
-	newest, err := a.ledger.shelf().last(ctx, a.subjects.EventsOf(token))
+	newest, err := a.ledger.Guarded().Last(ctx, a.subjects.EventsOf(token))
 	if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 		return task, false, err
 	}
@@ -109,18 +110,18 @@ func (a *asker) known(ctx context.Context, token string) (task events.Task, know
 		}
 		processing = p.Status == events.StatusProcessing
 	}
-	e, err := a.ledger.load(ctx, token)
+	e, err := a.ledger.Load(ctx, token)
 	if errors.Is(err, bus.ErrNoMessage) { // it may have ended between the two reads
 		return a.ended(ctx, token)
 	}
 	if err != nil {
 		return task, false, err
 	}
-	return a.recordTask(e.rec, processing), true, nil
+	return a.recordTask(e.Rec, processing), true, nil
 }
 
 func (a *asker) ended(ctx context.Context, token string) (task events.Task, known bool, err error) {
-	m, err := a.ledger.shelf().last(ctx, a.subjects.CompletionOf(token))
+	m, err := a.ledger.Guarded().Last(ctx, a.subjects.CompletionOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return task, false, nil
 	}
@@ -139,7 +140,7 @@ func (a *asker) addLate(ctx context.Context, token string, task *events.Task) er
 	if task.Status != events.StatusExpired && task.Status != events.StatusCancelled {
 		return nil
 	}
-	m, err := a.ledger.shelf().last(ctx, a.subjects.LateOf(token))
+	m, err := a.ledger.Guarded().Last(ctx, a.subjects.LateOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -99,12 +100,12 @@ func (o Options) firstPoll() time.Duration {
 
 // newParts builds the parts from options that are complete. shared are those values of them that all replicas share.
 func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared map[string]string) (*parts, error) {
-	ledger := &ledger{
-		bus: conn, subjects: o.Subjects, kinds: o.Kinds, retention: o.EventRetention, telemetry: b.telemetry,
-		metrics: b.metrics.store, dead: newDeadLetters(conn, o.Subjects, b.metrics.store, b.log), log: b.log,
+	ledger := &store.Store{
+		Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Retention: o.EventRetention, Telemetry: b.telemetry,
+		Metrics: b.metrics.store, Dead: store.NewDeadLetters(conn, o.Subjects, b.metrics.store, b.log), Log: b.log,
 	}
 	waiting := &request.Stream{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, TaskTimeout: o.TaskTimeout}
-	cache := newRecordCache(cacheSize)
+	cache := store.NewCache(store.CacheSize)
 	hands := pull.NewHolder()
 	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
@@ -173,7 +174,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 type instruments struct {
 	calls     *callMetrics
 	readiness *readinessMetrics
-	store     *storeMetrics
+	store     *store.Metrics
 	dispatch  *dispatchMetrics
 	create    *createMetrics
 	callback  *callbackMetrics
@@ -187,7 +188,7 @@ func newInstruments(o Options) (*instruments, error) {
 	return &instruments{
 		calls:     newCallMetrics(m),
 		readiness: newReadinessMetrics(m),
-		store:     newStoreMetrics(m, o.Kinds),
+		store:     store.NewMetrics(m, o.Kinds),
 		dispatch:  newDispatchMetrics(m),
 		create:    newCreateMetrics(m),
 		callback:  newCallbackMetrics(m),
@@ -207,7 +208,7 @@ func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
 	return a
 }
 
-func newLiveReceiver(l *ledger, s signer, cache *recordCache, o Options) (*liveReceiver, error) {
+func newLiveReceiver(l *store.Store, s signer, cache *store.Cache, o Options) (*liveReceiver, error) {
 	lr := &liveReceiver{
 		ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache, namer: request.NewNamer(o.Namespace),
 		taskTimeout: o.TaskTimeout,

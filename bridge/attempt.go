@@ -3,6 +3,7 @@ package bridge
 import (
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -10,7 +11,7 @@ import (
 type attempt struct {
 	*job
 
-	rec    *record
+	rec    *store.Record
 	recSeq uint64 // of rec in the stream; zero while nothing is stored
 
 	noted     bool      // its external id, if it brought one along

@@ -11,13 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
-	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/bridge/request"
-	"github.com/klingbridge/klingbridge/bridge/telemetry"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -50,7 +47,7 @@ const maxUnproven = 32
 
 // liveReceiver is what a receiver needs of the running bridge.
 type liveReceiver struct {
-	ledger  *ledger
+	ledger  *store.Store
 	signer  signer
 	kinds   kling.Kinds
 	webhook *kling.Webhook // nil: signatures are not required
@@ -59,7 +56,7 @@ type liveReceiver struct {
 
 	namer       request.Namer
 	taskTimeout time.Duration
-	cache       *recordCache
+	cache       *store.Cache
 }
 
 // callback is one authenticated request.
@@ -238,7 +235,7 @@ func (lr *liveReceiver) receive(ctx context.Context, h http.Header, cb callback)
 }
 
 // apply publishes what a callback says about a known request, or has it polled.
-func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *record, task kling.Task) (o outcome, err error) {
+func (lr *liveReceiver) apply(ctx context.Context, cb callback, rec *store.Record, task kling.Task) (o outcome, err error) {
 	ctx, span := lr.span(ctx, rec, cb.began)
 	defer func() { endCallback(span, o.status()) }()
 	if lr.trust == TrustQuery || incomplete(task) {
@@ -255,11 +252,11 @@ func incomplete(task kling.Task) bool {
 
 // ask has the request polled at once, unless it has ended. What Kling answers then counts, also a success without any
 // result.
-func (lr *liveReceiver) ask(ctx context.Context, rec *record, task kling.Task) (outcome, error) {
-	if rec.State == stateUnheard {
+func (lr *liveReceiver) ask(ctx context.Context, rec *store.Record, task kling.Task) (outcome, error) {
+	if rec.State == store.StateUnheard {
 		lr.askable(rec, task)
 	}
-	due, err := lr.ledger.dueUnlessEnded(ctx, rec)
+	due, err := lr.ledger.DueUnlessEnded(ctx, rec)
 	switch {
 	case err != nil:
 		return outcomeUnavailable, err
@@ -275,38 +272,38 @@ func (lr *liveReceiver) ask(ctx context.Context, rec *record, task kling.Task) (
 // askable adds to the record of a request that nothing is known of what it takes to ask for its task: what the request's
 // own record said is derived again. Its task's ids are taken from the callback, if that is trusted: a request may have
 // brought an external id along.
-func (lr *liveReceiver) askable(rec *record, task kling.Task) {
-	rec.State = stateSubmitted
-	rec.Deadline = lr.ledger.now().Add(lr.taskTimeout)
+func (lr *liveReceiver) askable(rec *store.Record, task kling.Task) {
+	rec.State = store.StateSubmitted
+	rec.Deadline = lr.ledger.Now().Add(lr.taskTimeout)
 	if lr.trust == TrustURL {
 		rec.TaskID, rec.ExternalTaskID = task.ID, task.ExternalID
 	}
 	if rec.TaskID == "" && rec.ExternalTaskID == "" {
-		rec.ExternalTaskID = lr.namer.ExternalID(rec.token())
+		rec.ExternalTaskID = lr.namer.ExternalID(rec.Token())
 	}
 }
 
 // publish is apply for what Kling itself has confirmed.
-func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (o outcome, err error) {
+func (lr *liveReceiver) publish(ctx context.Context, cb callback, rec *store.Record, task kling.Task, source events.Source) (o outcome, err error) {
 	ctx, span := lr.span(ctx, rec, cb.began)
 	defer func() { endCallback(span, o.status()) }()
 	return lr.observe(ctx, cb, rec, task, source)
 }
 
-func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, task kling.Task, source events.Source) (outcome, error) {
+func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *store.Record, task kling.Task, source events.Source) (outcome, error) {
 	if task.Status.Terminal() {
-		lr.cache.remove(cb.token)
+		lr.cache.Remove(cb.token)
 	}
-	if rec.EndedAs != "" && (!task.Status.Terminal() || !mayBeLate(rec.EndedAs)) {
+	if rec.EndedAs != "" && (!task.Status.Terminal() || !store.MayBeLate(rec.EndedAs)) {
 		return outcomeRepeated, nil
 	}
-	n, err := lr.ledger.observe(ctx, rec, task, source)
+	n, err := lr.ledger.Observe(ctx, rec, task, source)
 	switch {
 	case err != nil:
 		return outcomeUnavailable, err
-	case n == newsProgress || n == newsEnd:
+	case n == store.EffectProgress || n == store.EffectEnd:
 		return outcomeStored, nil
-	case n == newsLate:
+	case n == store.EffectLate:
 		return outcomeLate, nil
 	default:
 		return outcomeRepeated, nil
@@ -315,10 +312,10 @@ func (lr *liveReceiver) observe(ctx context.Context, cb callback, rec *record, t
 
 // find returns what is known of a request, and refuses a body that contradicts it. A request that has ended is
 // described by its completion.
-func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *record, o outcome, err error) {
-	rec = lr.cache.get(cb.token)
+func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) (rec *store.Record, o outcome, err error) {
+	rec = lr.cache.Get(cb.token)
 	if rec == nil {
-		rec, err = lr.ledger.find(ctx, cb.kind.Name, cb.token)
+		rec, err = lr.ledger.Find(ctx, cb.kind.Name, cb.token)
 		if err != nil {
 			return nil, outcomeUnavailable, err
 		}
@@ -326,7 +323,7 @@ func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) 
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
 	}
-	if rec.State == stateUnheard || rec.ExternalTaskID == "" {
+	if rec.State == store.StateUnheard || rec.ExternalTaskID == "" {
 		return lr.unheardOf(ctx, rec, cb, task)
 	}
 	return rec, outcomeTaken, nil
@@ -335,11 +332,11 @@ func (lr *liveReceiver) find(ctx context.Context, cb callback, task kling.Task) 
 // unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, or it has
 // ended before it was sent as far as is known, and the task has an external id that was neither derived for it nor brought
 // along by it.
-func (lr *liveReceiver) unheardOf(ctx context.Context, rec *record, cb callback, task kling.Task) (*record, outcome, error) {
+func (lr *liveReceiver) unheardOf(ctx context.Context, rec *store.Record, cb callback, task kling.Task) (*store.Record, outcome, error) {
 	if task.ExternalID == "" || task.ExternalID == lr.namer.ExternalID(cb.token) {
 		return rec, outcomeTaken, nil
 	}
-	noted, err := lr.ledger.notedExternalID(ctx, task.ExternalID)
+	noted, err := lr.ledger.NotedExternalID(ctx, task.ExternalID)
 	switch {
 	case err != nil:
 		return nil, outcomeUnavailable, err
@@ -350,56 +347,15 @@ func (lr *liveReceiver) unheardOf(ctx context.Context, rec *record, cb callback,
 	}
 }
 
-func contradiction(rec *record, cb callback, task kling.Task) error {
+func contradiction(rec *store.Record, cb callback, task kling.Task) error {
 	switch {
 	case rec.Kind != cb.kind.Name:
 		return errors.New("the URL names another kind than the request")
-	case mismatch(rec, task) != nil:
-		return mismatch(rec, task)
+	case store.Mismatch(rec, task) != nil:
+		return store.Mismatch(rec, task)
 	case task.ID != "" && rec.TaskID != "" && task.ID != rec.TaskID:
 		return errors.New("the body names another task id")
 	default:
 		return nil
 	}
-}
-
-// find returns the record of a request, or one made of its completion, or the little that its URL says: a callback
-// needs no more than that to complete.
-func (l *ledger) find(ctx context.Context, kind, token string) (*record, error) {
-	e, err := l.load(ctx, token)
-	if err == nil || !errors.Is(err, bus.ErrNoMessage) {
-		return e.rec, err
-	}
-	m, ev, err := l.completion(ctx, token)
-	switch {
-	case errors.Is(err, bus.ErrNoMessage):
-		return &record{Version: recordVersion, RequestID: token, Kind: kind, State: stateUnheard, RequestedAt: l.now()}, nil
-	case err != nil:
-		return nil, err
-	}
-	return endedRecord(l.telemetry, m, ev), nil
-}
-
-// endedRecord is what a completion still tells of the record that it ended.
-func endedRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *record {
-	rec := &record{
-		Version:        recordVersion,
-		RequestID:      ev.RequestID,
-		Kind:           ev.Kind,
-		State:          stateSubmitted,
-		EndedAs:        ev.Status,
-		ExternalTaskID: ev.ExternalTaskID,
-		TaskID:         ev.TaskID,
-		RequestedAt:    ev.RequestedAt.Time,
-		Metadata:       ev.Metadata,
-		ReplayOf:       ev.ReplayOf,
-	}
-	if ev.SubmittedAt != nil {
-		rec.SubmittedAt = ev.SubmittedAt.Time
-	}
-	ctx := t.Extract(context.Background(), m.Header)
-	if trace.SpanContextFromContext(ctx).IsValid() {
-		rec.Trace = t.Carry(ctx)
-	}
-	return rec
 }

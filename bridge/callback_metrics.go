@@ -11,6 +11,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
@@ -44,7 +45,7 @@ func (m *callbackMetrics) answered(ctx context.Context, o outcome, began time.Ti
 
 // span begins the server span of a callback. Its parent is the request's trace, known only once the body was read: what
 // the caller claims in its own headers counts for nothing.
-func (lr *liveReceiver) span(ctx context.Context, rec *record, began time.Time) (context.Context, trace.Span) {
+func (lr *liveReceiver) span(ctx context.Context, rec *store.Record, began time.Time) (context.Context, trace.Span) {
 	attrs := func() []attribute.KeyValue {
 		return []attribute.KeyValue{
 			semconv.HTTPRequestMethodKey.String(http.MethodPost),
@@ -53,7 +54,7 @@ func (lr *liveReceiver) span(ctx context.Context, rec *record, began time.Time) 
 			telemetry.KeyKind.String(rec.Kind),
 		}
 	}
-	t := lr.ledger.telemetry
+	t := lr.ledger.Telemetry
 	return t.Start(t.Resume(ctx, &rec.Trace), http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -31,7 +32,7 @@ func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error)
 		if held == nil {
 			return events.Cancelled{}, tooLate(task)
 		}
-		first, err := a.ledger.settleWaiting(ctx, held, cancelled())
+		first, err := a.ledger.SettleWaiting(ctx, held, store.Cancelled())
 		if first {
 			if err != nil {
 				a.log.WarnContext(ctx, "a cancelled request stays in the stream until it is delivered",
@@ -46,15 +47,6 @@ func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error)
 		if !clock.Sleep(ctx, cancelPause) {
 			return events.Cancelled{}, context.Cause(ctx)
 		}
-	}
-}
-
-// cancelled is the end of a request that was called off before it became a task.
-func cancelled() ending {
-	const message = "cancelled before it became a task"
-	return ending{
-		status: events.StatusCancelled, source: events.SourceBridge, message: message,
-		err: &events.Error{Class: events.ErrorCancelled, Message: message, Retryable: true},
 	}
 }
 

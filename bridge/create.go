@@ -15,6 +15,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -22,8 +23,8 @@ import (
 // creator turns requests into tasks at Kling, at most one each.
 type creator struct {
 	client    *kling.Client
-	ledger    *ledger
-	cache     *recordCache
+	ledger    *store.Store
+	cache     *store.Cache
 	inputs    *request.Attachments
 	namer     request.Namer
 	pauses    *pauses
@@ -42,8 +43,6 @@ type creator struct {
 }
 
 const (
-	// creatingTimer is how often a record left in creating is looked at, should the request itself be lost.
-	creatingTimer = 10 * time.Minute
 	// conflictWait lets somebody else finish with a record.
 	conflictWait = time.Second
 
@@ -72,7 +71,7 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	switch {
 	case j.invalid != nil:
 		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.invalid.Error()})
-	case !c.ledger.now().Before(j.req.Deadline):
+	case !c.ledger.Now().Before(j.req.Deadline):
 		return c.expire(ctx, j)
 	}
 	done, err := c.inputs.Take(ctx, j.req)
@@ -94,7 +93,7 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 		return c.reject(ctx, j, derivedID(j.req.ExternalID))
 	}
 	if !j.noted {
-		holder, err := c.ledger.noteExternalID(ctx, j.req)
+		holder, err := c.ledger.NoteExternalID(ctx, j.req)
 		if err != nil {
 			return result{}, err
 		}
@@ -109,7 +108,7 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	j.claimedAt = time.Now()
 	rec := c.newRecord(ctx, j)
 	rec.Upload = kling.UploadTime(body.Size())
-	seq, first, err := c.ledger.intend(ctx, rec, c.creatingFire(rec))
+	seq, first, err := c.ledger.Intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return result{}, err
 	}
@@ -123,20 +122,20 @@ func (c *creator) step(ctx context.Context, j *attempt) (result, error) {
 	return c.send(ctx, j, body)
 }
 
-func (c *creator) newRecord(ctx context.Context, j *attempt) *record {
+func (c *creator) newRecord(ctx context.Context, j *attempt) *store.Record {
 	externalID := j.req.ExternalID
 	if externalID == "" {
 		externalID = c.namer.ExternalID(j.req.Token)
 	}
-	return &record{
-		Version:        recordVersion,
+	return &store.Record{
+		Version:        store.Version,
 		RequestID:      j.req.ID,
 		Kind:           j.req.Kind.Name,
-		State:          stateCreating,
+		State:          store.StateCreating,
 		Owner:          j.req.Sequence,
 		Claim:          rand.Text(),
 		Attempt:        1,
-		ClaimedAt:      c.ledger.now(),
+		ClaimedAt:      c.ledger.Now(),
 		ExternalTaskID: externalID,
 		Slots:          j.req.Slots,
 		Model:          j.req.Model,
@@ -148,14 +147,14 @@ func (c *creator) newRecord(ctx context.Context, j *attempt) *record {
 	}
 }
 
-func (c *creator) creatingFire(rec *record) time.Time {
-	return clock.Earlier(c.ledger.now().Add(creatingTimer), rec.Deadline)
+func (c *creator) creatingFire(rec *store.Record) time.Time {
+	return clock.Earlier(c.ledger.Now().Add(store.CreatingTimer), rec.Deadline)
 }
 
 // resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
 // with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
 func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, error) {
-	e, err := c.ledger.load(ctx, j.req.Token)
+	e, err := c.ledger.Load(ctx, j.req.Token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
 	}
@@ -163,20 +162,20 @@ func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, 
 		return result{}, err
 	}
 	switch {
-	case e.rec.newer():
-		return c.leave(ctx, j, e.rec), nil
-	case e.rec.Owner != j.req.Sequence:
+	case e.Rec.Newer():
+		return c.leave(ctx, j, e.Rec), nil
+	case e.Rec.Owner != j.req.Sequence:
 		return c.repeat(ctx, j)
-	case e.rec.State == stateSubmitted:
-		if err := c.ledger.announce(ctx, e.rec, nil); err != nil {
+	case e.Rec.State == store.StateSubmitted:
+		if err := c.ledger.Announce(ctx, e.Rec, nil); err != nil {
 			return result{}, err
 		}
 		return c.ack(ctx, j)
-	case e.due: // the poller is looking at it
+	case e.Due: // the poller is looking at it
 		return tryAgain(conflictWait), nil
 	}
-	j.rec, j.recSeq = e.rec, e.seq
-	if e.rec.Claim == mine {
+	j.rec, j.recSeq = e.Rec, e.Seq
+	if e.Rec.Claim == mine {
 		body, inputErr, err := c.inputs.Resolve(ctx, j.req)
 		if err != nil || inputErr != nil {
 			return result{}, errors.Join(err, request.InputError(inputErr))
@@ -189,7 +188,7 @@ func (c *creator) resume(ctx context.Context, j *attempt, mine string) (result, 
 // resumeEnded settles a request whose record is gone: because it has ended, or was withdrawn a moment ago.
 func (c *creator) resumeEnded(ctx context.Context, j *attempt) (result, error) {
 	j.rec, j.recSeq = nil, 0
-	_, ended, err := c.ledger.completion(ctx, j.req.Token)
+	_, ended, err := c.ledger.Completion(ctx, j.req.Token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return tryAgain(firstLookupWait), nil
 	}
@@ -198,7 +197,7 @@ func (c *creator) resumeEnded(ctx context.Context, j *attempt) (result, error) {
 	}
 	if ended.Status == events.StatusRejected && endedBy(ended, j.req) {
 		// A failure between completion and dead letter may have left the letter out. It is stored once.
-		if err := c.ledger.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
+		if err := c.ledger.Dead.Bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), ended.Error); err != nil {
 			return result{}, err
 		}
 	}
@@ -278,22 +277,22 @@ const (
 func (c *creator) submitted(ctx context.Context, j *attempt, task kling.Task) (result, error) {
 	j.accepted()
 	rec := *j.rec
-	now := c.ledger.now()
-	rec.State, rec.TaskID, rec.SubmittedAt = stateSubmitted, task.ID, now
+	now := c.ledger.Now()
+	rec.State, rec.TaskID, rec.SubmittedAt = store.StateSubmitted, task.ID, now
 	rec.NextPollAt = clock.Earlier(now.Add(c.firstPoll), rec.Deadline)
-	stored, err := c.ledger.arm(ctx, &rec, rec.NextPollAt)
+	stored, err := c.ledger.Arm(ctx, &rec, rec.NextPollAt)
 	if err != nil {
 		return result{}, err
 	}
 	c.created(ctx, j.req, &rec)
 	if stored { // else a callback has been faster
-		c.cache.put(&rec)
-		if err := c.ledger.announce(ctx, &rec, &task); err != nil {
+		c.cache.Put(&rec)
+		if err := c.ledger.Announce(ctx, &rec, &task); err != nil {
 			return result{}, err
 		}
 	}
 	if task.Status.Terminal() { // an adopted task may have ended long ago
-		if _, err := c.ledger.observe(ctx, &rec, task, events.SourcePoll); err != nil {
+		if _, err := c.ledger.Observe(ctx, &rec, task, events.SourcePoll); err != nil {
 			return result{}, err
 		}
 	}
@@ -302,14 +301,14 @@ func (c *creator) submitted(ctx context.Context, j *attempt, task kling.Task) (r
 
 // reject ends a request that can't become a task: completion first, then the dead letter, then the ack.
 func (c *creator) reject(ctx context.Context, j *attempt, why *events.Error) (result, error) {
-	first, err := c.end(ctx, j, rejected(why))
+	first, err := c.end(ctx, j, store.Rejected(why))
 	if err != nil {
 		return result{}, err
 	}
 	if !first {
 		return c.resumeKnown(ctx, j)
 	}
-	if err := c.ledger.dead.bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), why); err != nil {
+	if err := c.ledger.Dead.Bury(ctx, j.req, j.msg.Headers(), j.msg.Data(), why); err != nil {
 		return result{}, err
 	}
 	return c.ack(ctx, j)
@@ -317,7 +316,7 @@ func (c *creator) reject(ctx context.Context, j *attempt, why *events.Error) (re
 
 // expire ends a request whose deadline has passed.
 func (c *creator) expire(ctx context.Context, j *attempt) (result, error) {
-	first, err := c.end(ctx, j, expired())
+	first, err := c.end(ctx, j, store.Expired())
 	if err != nil {
 		return result{}, err
 	}
@@ -327,35 +326,21 @@ func (c *creator) expire(ctx context.Context, j *attempt) (result, error) {
 	return c.ack(ctx, j)
 }
 
-// rejected is the end of a request that can't become a task.
-func rejected(why *events.Error) ending {
-	return ending{status: events.StatusRejected, source: events.SourceBridge, message: why.Message, err: why}
-}
-
-// expired is the end of a request whose deadline has passed.
-func expired() ending {
-	const message = "the deadline has passed"
-	return ending{
-		status: events.StatusExpired, source: events.SourceBridge, message: message,
-		err: &events.Error{Class: events.ErrorExpired, Message: message, Retryable: true},
-	}
-}
-
 // end completes a job's request. One that nothing is stored of must be wholly unknown: another message with the same id
 // may have become a task.
-func (c *creator) end(ctx context.Context, j *attempt, e ending) (first bool, err error) {
+func (c *creator) end(ctx context.Context, j *attempt, e store.End) (first bool, err error) {
 	rec := j.rec
 	if rec == nil {
 		rec = c.newRecord(ctx, j)
 		rec.ExternalTaskID = ""
-		e.untouched = true
+		e.Untouched = true
 	}
-	return c.ledger.complete(ctx, rec, e)
+	return c.ledger.Complete(ctx, rec, e)
 }
 
 // resumeKnown settles a request that could not be ended because something is known of it.
 func (c *creator) resumeKnown(ctx context.Context, j *attempt) (result, error) {
-	e, err := c.ledger.load(ctx, j.req.Token)
+	e, err := c.ledger.Load(ctx, j.req.Token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return c.resumeEnded(ctx, j)
 	}
@@ -363,17 +348,17 @@ func (c *creator) resumeKnown(ctx context.Context, j *attempt) (result, error) {
 		return result{}, err
 	}
 	switch {
-	case e.rec.newer():
-		return c.leave(ctx, j, e.rec), nil
-	case e.rec.Owner != j.req.Sequence:
+	case e.Rec.Newer():
+		return c.leave(ctx, j, e.Rec), nil
+	case e.Rec.Owner != j.req.Sequence:
 		return c.repeat(ctx, j)
 	}
-	j.rec, j.recSeq = e.rec, e.seq // our own, from before a crash: its end removes it
+	j.rec, j.recSeq = e.Rec, e.Seq // our own, from before a crash: its end removes it
 	return tryAgain(0), nil
 }
 
 // leave gives a request back that only a newer version of the bridge knows how to go on with.
-func (c *creator) leave(ctx context.Context, j *attempt, rec *record) result {
+func (c *creator) leave(ctx context.Context, j *attempt, rec *store.Record) result {
 	wait := pull.Leave(j.msg)
 	c.log.WarnContext(ctx, "request left to a newer version",
 		append(j.attrs(), slog.Int("version", rec.Version), slog.Duration("wait", wait))...)
@@ -382,9 +367,9 @@ func (c *creator) leave(ctx context.Context, j *attempt, rec *record) result {
 
 // ack takes the request off the stream and makes sure of it: one that comes back would be looked up for nothing.
 func (c *creator) ack(ctx context.Context, j *attempt) (result, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
-	if err := c.ledger.bus.DoubleAck(ctx, j.msg); err != nil {
+	if err := c.ledger.Bus.DoubleAck(ctx, j.msg); err != nil {
 		return result{}, err
 	}
 	return settled(), nil

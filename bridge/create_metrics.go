@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -42,7 +43,7 @@ func newCreateMetrics(m *telemetry.Meter) *createMetrics {
 }
 
 // created notes a task that Kling has taken.
-func (c *creator) created(ctx context.Context, r *request.Request, rec *record) {
+func (c *creator) created(ctx context.Context, r *request.Request, rec *store.Record) {
 	c.metrics.tasks.Add(ctx, 1, c.metrics.byKind.Of(rec.Kind))
 	c.metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.metrics.byLane.Of(poolLane{r.Kind.Pool, r.Priority}))
 	c.log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),

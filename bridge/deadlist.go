@@ -35,7 +35,7 @@ func (a *asker) DeadList(ctx context.Context, q events.PageQuery) (events.DeadLi
 
 func (a *asker) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 	parsed, ok := a.subjects.Parse(m.Subject)
-	if !ok || a.ledger.dead.shelf.foreign(m) {
+	if !ok || a.ledger.Dead.Guarded.Foreign(m) {
 		return nil, errors.New("not a dead letter")
 	}
 	number := func(header string) int {
@@ -65,7 +65,7 @@ func (a *asker) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 func (a *asker) markReplayed(ctx context.Context, dead []events.DeadLetter) error {
 	err := parallel(len(dead), func(i int) error {
 		token := events.Token(replayID(dead[i].RequestID, 1))
-		_, err := a.ledger.shelf().last(ctx, a.subjects.AnythingOf(token))
+		_, err := a.ledger.Guarded().Last(ctx, a.subjects.AnythingOf(token))
 		dead[i].Replayed = err == nil
 		if errors.Is(err, bus.ErrNoMessage) {
 			return nil

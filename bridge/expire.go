@@ -8,13 +8,14 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // expirer ends requests whose deadline passes while they are still in the stream, waiting for capacity, where no consumer
 // sees them. Every replica does so; the completion's guard makes it happen once.
 type expirer struct {
 	stream *request.Stream
-	ledger *ledger
+	ledger *store.Store
 	log    *slog.Logger
 }
 
@@ -28,7 +29,7 @@ const (
 // run sweeps until ctx ends.
 func (x *expirer) run(ctx context.Context) {
 	for clock.Sleep(ctx, expirySweep) {
-		if err := x.sweep(ctx, x.ledger.now()); err != nil && ctx.Err() == nil {
+		if err := x.sweep(ctx, x.ledger.Now()); err != nil && ctx.Err() == nil {
 			x.log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
 		}
 	}
@@ -55,9 +56,9 @@ func (x *expirer) expire(ctx context.Context, seq uint64) error {
 	case err != nil || r == nil:
 		return err
 	case r.Invalid != nil:
-		return x.ledger.rejectWaiting(ctx, r)
+		return x.ledger.RejectWaiting(ctx, r)
 	default:
-		_, err = x.ledger.settleWaiting(ctx, r, expired())
+		_, err = x.ledger.SettleWaiting(ctx, r, store.Expired())
 		return err
 	}
 }

@@ -15,12 +15,13 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // ledgerWithRequests returns a ledger on streams of requests, events and dead letters.
-func ledgerWithRequests(t *testing.T, url string) *ledger {
+func ledgerWithRequests(t *testing.T, url string) *store.Store {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	conn, err := bus.Open(t.Context(), bus.Options{URL: url, Logger: quiet})
@@ -30,16 +31,16 @@ func ledgerWithRequests(t *testing.T, url string) *ledger {
 	t.Cleanup(conn.Close)
 	s, kinds, meter := events.DefaultSubjects(), kling.DefaultKinds(), telemetry.NewMeter(noopmetric.NewMeterProvider())
 	for _, config := range []jetstream.StreamConfig{
-		request.StreamConfig(s, kinds, conn.MaxPayload()), eventsStream(s, time.Hour), deadStream(s, time.Hour),
+		request.StreamConfig(s, kinds, conn.MaxPayload()), store.EventsStream(s, time.Hour), store.DeadStream(s, time.Hour),
 	} {
 		if err := conn.EnsureStream(t.Context(), config, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m := newStoreMetrics(meter, kinds)
-	return &ledger{
-		bus: conn, subjects: s, kinds: kinds, retention: time.Hour, telemetry: telemetry.New(noop.NewTracerProvider(), nil),
-		metrics: m, dead: newDeadLetters(conn, s, m, quiet), log: quiet,
+	m := store.NewMetrics(meter, kinds)
+	return &store.Store{
+		Bus: conn, Subjects: s, Kinds: kinds, Retention: time.Hour, Telemetry: telemetry.New(noop.NewTracerProvider(), nil),
+		Metrics: m, Dead: store.NewDeadLetters(conn, s, m, quiet), Log: quiet,
 	}
 }
 
@@ -54,7 +55,7 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		msg.Header.Set(events.HeaderTimeout, timeout)
 		msg.Header.Set("Kling-Meta-Tenant", "acme")
 		msg.Data = []byte(`{"prompt":"a"}`)
-		if _, err := l.bus.JetStream().PublishMsg(ctx, msg); err != nil {
+		if _, err := l.Bus.JetStream().PublishMsg(ctx, msg); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,19 +63,19 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		publish(fmt.Sprintf("short-%d", i), "60")
 		publish(fmt.Sprintf("long-%d", i), "6h")
 	}
-	stream := &request.Stream{Bus: l.bus, Subjects: l.subjects, Kinds: l.kinds, TaskTimeout: time.Hour}
+	stream := &request.Stream{Bus: l.Bus, Subjects: l.Subjects, Kinds: l.Kinds, TaskTimeout: time.Hour}
 	w := &expirer{stream: stream, ledger: l, log: slog.New(slog.DiscardHandler)}
-	inHand := &record{ // another replica has just begun with this one
-		Version: recordVersion, RequestID: "short-7", Kind: "text2video", State: stateCreating, RequestedAt: time.Now(),
+	inHand := &store.Record{ // another replica has just begun with this one
+		Version: store.Version, RequestID: "short-7", Kind: "text2video", State: store.StateCreating, RequestedAt: time.Now(),
 		Deadline: time.Now().Add(time.Hour),
 	}
-	if _, ok, err := l.intend(ctx, inHand, time.Now().Add(time.Hour)); err != nil || !ok {
+	if _, ok, err := l.Intend(ctx, inHand, time.Now().Add(time.Hour)); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
 	completions := func() map[string]events.Status {
 		found := map[string]events.Status{}
-		err := l.bus.Subjects(ctx, l.subjects.EventsStream(), l.subjects.AllCompletions(), func(subject string) {
-			p, _ := l.subjects.Parse(subject)
+		err := l.Bus.Subjects(ctx, l.Subjects.EventsStream(), l.Subjects.AllCompletions(), func(subject string) {
+			p, _ := l.Subjects.Parse(subject)
 			found[p.Token] = p.Status
 		})
 		if err != nil {
@@ -107,7 +108,7 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 	if len(got) != 0 {
 		t.Errorf("expired although their time had not come: %v", got)
 	}
-	_, ev, err := l.completion(ctx, "short-0")
+	_, ev, err := l.Completion(ctx, "short-0")
 	if err != nil || ev.Metadata["Tenant"] != "acme" || ev.Error == nil || ev.Error.Class != events.ErrorExpired {
 		t.Errorf("got %+v, %v", ev, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // TestFenceOfAReplicaThatStoodStill lets time pass between the looks of a send: recorded, a replica that was stopped for 165 s
@@ -27,7 +28,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 			{0, []time.Duration{0, 0, 61 * time.Second}, true},
 			{50, []time.Duration{0, 0, 61 * time.Second}, true},
 		} {
-			fence := c.fence(&attempt{claimedAt: time.Now(), rec: &record{Upload: kling.UploadTime(test.size << 20)}})
+			fence := c.fence(&attempt{claimedAt: time.Now(), rec: &store.Record{Upload: kling.UploadTime(test.size << 20)}})
 			var err error
 			for _, gap := range test.gaps {
 				timer := time.NewTimer(gap)
@@ -38,7 +39,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 				t.Errorf("after %v: %v", test.gaps, err)
 			}
 		}
-		busy := (&creator{lookupWindow: time.Second}).fence(&attempt{claimedAt: time.Now().Add(-2 * time.Second), rec: &record{}})
+		busy := (&creator{lookupWindow: time.Second}).fence(&attempt{claimedAt: time.Now().Add(-2 * time.Second), rec: &store.Record{}})
 		if err := busy(); err != nil {
 			t.Errorf("a busy machine: %v", err)
 		}
@@ -49,7 +50,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 func TestLookupOfALargeBody(t *testing.T) {
 	c := &creator{lookupWindow: 2 * time.Minute}
 	claimed := time.Now()
-	j := &attempt{rec: &record{Claim: "a", ClaimedAt: claimed, Upload: kling.UploadTime(50 << 20)}}
+	j := &attempt{rec: &store.Record{Claim: "a", ClaimedAt: claimed, Upload: kling.UploadTime(50 << 20)}}
 	if got, want := c.lookupEnd(j).Sub(claimed), 2*time.Minute+200*time.Second; got != want {
 		t.Errorf("taken over: %s after its claim, want %s", got, want)
 	}

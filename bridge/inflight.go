@@ -11,6 +11,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -19,7 +20,7 @@ import (
 // after a reconnect, and now and then.
 type inFlight struct {
 	bus      *bus.Bus
-	ledger   *ledger
+	ledger   *store.Store
 	subjects events.Subjects
 	kinds    kling.Kinds
 	pools    map[kling.Pool]*pool

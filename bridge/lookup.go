@@ -13,7 +13,7 @@ import (
 
 // unknown begins to look for a task that a send may have made.
 func (c *creator) unknown(ctx context.Context, j *attempt) (result, error) {
-	j.unknownAt, j.lookups = c.ledger.now(), 0
+	j.unknownAt, j.lookups = c.ledger.Now(), 0
 	return c.lookUp(ctx, j)
 }
 
@@ -31,7 +31,7 @@ func (c *creator) lookUp(ctx context.Context, j *attempt) (result, error) {
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
 	denied := ok && failure.NotFound
-	now := c.ledger.now()
+	now := c.ledger.Now()
 	switch {
 	case denied && !now.Before(until):
 		return c.absent(ctx, j)
@@ -97,9 +97,9 @@ func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
 	rec.Certain = j.certain()
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
-	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.now()
+	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.Now()
 	rec.Upload = max(rec.Upload, kling.UploadTime(body.Size()))
-	seq, held, err := c.ledger.claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
+	seq, held, err := c.ledger.Claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
 		return result{}, err
 	}

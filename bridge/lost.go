@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 const (
@@ -131,8 +132,8 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	}
 	s.log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
 		slog.String("kind", k.Name), slog.String("task_id", t.ID))
-	return s.ledger.dueNow(ctx, &record{
-		Version: recordVersion, RequestID: token, Kind: k.Name, State: stateSubmitted, TaskID: t.ID,
+	return s.ledger.DueNow(ctx, &store.Record{
+		Version: store.Version, RequestID: token, Kind: k.Name, State: store.StateSubmitted, TaskID: t.ID,
 		ExternalTaskID: t.ExternalID, Slots: 1, RequestedAt: t.CreatedAt, SubmittedAt: t.CreatedAt,
 		Deadline: s.bus.Now().Add(s.taskTimeout),
 	})
@@ -141,7 +142,7 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 // isLost reports whether there is neither a record nor a completion, readable or not.
 func (rc *reconciler) isLost(ctx context.Context, token string) (bool, error) {
 	for _, filter := range []string{rc.subjects.StateOf(token), rc.subjects.CompletionOf(token)} {
-		if _, err := rc.ledger.shelf().last(ctx, filter); !errors.Is(err, bus.ErrNoMessage) {
+		if _, err := rc.ledger.Guarded().Last(ctx, filter); !errors.Is(err, bus.ErrNoMessage) {
 			return false, err
 		}
 	}
@@ -154,7 +155,7 @@ func (rc *reconciler) isLost(ctx context.Context, token string) (bool, error) {
 // least the completion's readers can make use of. Every kind of a query surface is polled alike, so the result is right
 // even where the kind is not.
 func (s *search) kindOf(ctx context.Context, g kling.Generation, token string, t kling.Task) (none kling.Kind, err error) {
-	m, err := s.ledger.shelf().last(ctx, s.subjects.EventsOf(token))
+	m, err := s.ledger.Guarded().Last(ctx, s.subjects.EventsOf(token))
 	if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 		return none, err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
-	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -25,8 +25,8 @@ import (
 type poller struct {
 	bus       *bus.Bus
 	client    *kling.Client
-	ledger    *ledger
-	cache     *recordCache
+	ledger    *store.Store
+	cache     *store.Cache
 	hands     *pull.Holder
 	queue     *dueQueue
 	subjects  events.Subjects
@@ -46,14 +46,12 @@ func (d *dueTask) InProgress() error { return d.msg.InProgress() }
 // dueTask is one fired record in the hands of this replica.
 type dueTask struct {
 	msg  jetstream.Msg
-	rec  *record
+	rec  *store.Record
 	kind kling.Kind
 	seq  uint64
 }
 
 const (
-	// pollConsumer is the durable consumer of fired records.
-	pollConsumer = "polls"
 	// maxDue is how many fired records one replica takes at a time.
 	maxDue = 2000
 	// maxDuePending is how many may be unacked over all replicas.
@@ -72,7 +70,7 @@ const (
 // consumer makes or checks the durable consumer of fired records.
 func (p *poller) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	return p.bus.EnsureConsumer(ctx, p.subjects.EventsStream(), jetstream.ConsumerConfig{
-		Durable:       pollConsumer,
+		Durable:       store.PollConsumer,
 		Description:   "klingbridge: tasks whose poll is due",
 		FilterSubject: p.subjects.AllDue(),
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -153,12 +151,12 @@ func (p *poller) gather(ctx context.Context) (map[kling.Kind][]*dueTask, error) 
 }
 
 func (p *poller) fetch(ctx context.Context, n int, wait time.Duration, due map[kling.Kind][]*dueTask) error {
-	return p.bus.Fetch(ctx, p.subjects.EventsStream(), pollConsumer, n, wait, func(msg jetstream.Msg) {
+	return p.bus.Fetch(ctx, p.subjects.EventsStream(), store.PollConsumer, n, wait, func(msg jetstream.Msg) {
 		d, err := p.read(msg)
 		switch {
 		case err != nil:
 			p.refuse(ctx, msg, err)
-		case d.rec.newer():
+		case d.rec.Newer():
 			p.leave(ctx, d)
 		default:
 			p.hands.Take(d)
@@ -175,13 +173,13 @@ func (p *poller) leave(ctx context.Context, d *dueTask) {
 }
 
 func (p *poller) read(msg jetstream.Msg) (*dueTask, error) {
-	rec, err := decodeRecord(msg.Data())
+	rec, err := store.Decode(msg.Data())
 	if err != nil {
 		return nil, err
 	}
 	kind, ok := p.kinds.Lookup(rec.Kind)
 	if !ok {
-		return nil, fmt.Errorf("%w %q", errUnknownKind, rec.Kind)
+		return nil, fmt.Errorf("%w %q", store.ErrUnknownKind, rec.Kind)
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -193,10 +191,10 @@ func (p *poller) read(msg jetstream.Msg) (*dueTask, error) {
 // refuse reports a message that is no due record. A foreign one is removed, or it would take one of the places of those
 // that are; any other comes back: a bridge that knows its kind may be running beside this one.
 func (p *poller) refuse(ctx context.Context, msg jetstream.Msg, why error) {
-	shelf := p.ledger.shelf()
+	shelf := p.ledger.Guarded()
 	meta, err := msg.Metadata()
-	if err == nil && shelf.foreign(&bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}) {
-		if why = shelf.remove(ctx, msg.Subject(), meta.Sequence.Stream); why == nil {
+	if err == nil && shelf.Foreign(&bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}) {
+		if why = shelf.Remove(ctx, msg.Subject(), meta.Sequence.Stream); why == nil {
 			_ = msg.Ack() // the message is gone
 			return
 		}
@@ -231,43 +229,35 @@ func (p *poller) giveBack(d *dueTask) {
 
 func (p *poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr error) error {
 	if queryErr == nil {
-		queryErr = mismatch(d.rec, task)
+		queryErr = store.Mismatch(d.rec, task)
 	}
 	if queryErr == nil {
-		p.cache.remove(d.rec.token())
+		p.cache.Remove(d.rec.Token())
 		n, err := p.found(ctx, d, task)
 		p.metrics.asked(ctx, n, err)
-		if n.ended() && err == nil {
+		if n.Ended() && err == nil {
 			return nil
 		}
-		if err != nil && (errors.Is(err, bus.ErrUnavailable) || p.ledger.now().Before(d.rec.Deadline)) {
+		if err != nil && (errors.Is(err, bus.ErrUnavailable) || p.ledger.Now().Before(d.rec.Deadline)) {
 			return err
 		}
 	} else {
-		p.metrics.asked(ctx, newsNone, queryErr)
+		p.metrics.asked(ctx, store.EffectNone, queryErr)
 		p.note(ctx, d, queryErr)
 	}
 	return p.again(ctx, d)
 }
 
 // found publishes what Kling says, and completes a record that the create call never did.
-func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (news, error) {
+func (p *poller) found(ctx context.Context, d *dueTask, task kling.Task) (store.Effect, error) {
 	if d.rec.TaskID == "" {
-		d.rec.State, d.rec.TaskID = stateSubmitted, task.ID
+		d.rec.State, d.rec.TaskID = store.StateSubmitted, task.ID
 		d.rec.SubmittedAt = task.CreatedAt
 		if d.rec.SubmittedAt.IsZero() {
-			d.rec.SubmittedAt = p.ledger.now()
+			d.rec.SubmittedAt = p.ledger.Now()
 		}
 	}
-	return p.ledger.observe(ctx, d.rec, task, events.SourcePoll)
-}
-
-// mismatch refuses another task under the same id: one request must not get another's result.
-func mismatch(rec *record, task kling.Task) error {
-	if task.ExternalID != "" && rec.ExternalTaskID != "" && task.ExternalID != rec.ExternalTaskID {
-		return fmt.Errorf("task %s has the external id %q, want %q", task.ID, request.Clip(task.ExternalID), rec.ExternalTaskID)
-	}
-	return nil
+	return p.ledger.Observe(ctx, d.rec, task, events.SourcePoll)
 }
 
 // note logs why nothing was learned. That Kling is slow or away for one query is no news; that it does not know a task,
@@ -284,18 +274,18 @@ func (p *poller) note(ctx context.Context, d *dueTask, queryErr error) {
 // again sets the timer for the next poll, or ends the request when its deadline has passed. A record in creating still
 // belongs to its request, which is looked after by the creator: its copy in the stream may be newer than the one here.
 func (p *poller) again(ctx context.Context, d *dueTask) error {
-	now := p.ledger.now()
+	now := p.ledger.Now()
 	if !now.Before(d.rec.Deadline) {
-		_, err := p.ledger.complete(ctx, d.rec, expired())
+		_, err := p.ledger.Complete(ctx, d.rec, store.Expired())
 		return err
 	}
-	if d.rec.State == stateCreating {
-		_, err := p.ledger.rearm(ctx, d.rec, clock.Earlier(now.Add(creatingTimer), d.rec.Deadline), d.seq)
+	if d.rec.State == store.StateCreating {
+		_, err := p.ledger.Rearm(ctx, d.rec, clock.Earlier(now.Add(store.CreatingTimer), d.rec.Deadline), d.seq)
 		return err
 	}
 	d.rec.Polls++
 	d.rec.NextPollAt = clock.Earlier(now.Add(p.interval(d.rec.Polls)), d.rec.Deadline)
-	_, err := p.ledger.arm(ctx, d.rec, d.rec.NextPollAt)
+	_, err := p.ledger.Arm(ctx, d.rec, d.rec.NextPollAt)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
@@ -39,12 +40,12 @@ func newPollMetrics(m *telemetry.Meter) *pollMetrics {
 	return pm
 }
 
-func (m *pollMetrics) asked(ctx context.Context, n news, err error) {
+func (m *pollMetrics) asked(ctx context.Context, n store.Effect, err error) {
 	answer := answerRunning
 	switch {
 	case err != nil:
 		answer = answerNone
-	case n.ended():
+	case n.Ended():
 		answer = answerEnded
 	}
 	m.tasks.Add(ctx, 1, m.byAnswer.Of(answer))
@@ -60,7 +61,7 @@ func (p *poller) querySpan(ctx context.Context, kind string, tasks int) (context
 }
 
 // span begins the span of one task's part in a poll, linked to the call that may have served many.
-func (p *poller) span(ctx context.Context, rec *record) (context.Context, trace.Span) {
+func (p *poller) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
 	link := trace.LinkFromContext(ctx)
 	template := p.subjects.Due("{kind}", "{pool}", "{id}")
 	attrs := func() []attribute.KeyValue {

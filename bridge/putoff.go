@@ -25,7 +25,7 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 		// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
 		seq := j.recSeq
 		j.rec, j.recSeq = nil, 0
-		if err := c.ledger.withdraw(ctx, seq); err != nil {
+		if err := c.ledger.Withdraw(ctx, seq); err != nil {
 			return result{}, err
 		}
 	}

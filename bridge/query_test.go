@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // batchKling answers GET /tasks as Kling does: it knows every id but refuses all of a query with a poisoned one, or with
@@ -53,7 +54,7 @@ func (k *batchKling) pollAll(t *testing.T, n int) map[string]error {
 	kind, _ := kling.DefaultKinds().Lookup("text-to-video")
 	var due []*dueTask
 	for i := range n {
-		due = append(due, &dueTask{kind: kind, rec: &record{TaskID: fmt.Sprintf("task-%d", i)}})
+		due = append(due, &dueTask{kind: kind, rec: &store.Record{TaskID: fmt.Sprintf("task-%d", i)}})
 	}
 	var mu sync.Mutex
 	settled := map[string]error{}

@@ -15,6 +15,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,7 +25,7 @@ import (
 type reconciler struct {
 	bus      *bus.Bus
 	client   *kling.Client
-	ledger   *ledger
+	ledger   *store.Store
 	namer    request.Namer
 	subjects events.Subjects
 	kinds    kling.Kinds
@@ -74,7 +75,7 @@ func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	msg := nats.NewMsg(subject)
 	msg.Data = strconv.AppendInt(nil, rc.bus.Now().UnixMilli(), 10)
@@ -114,32 +115,32 @@ func (rc *reconciler) sweepRecords(ctx context.Context, cursor string) (next str
 
 // rearmOverdue gives a record whose timer should have fired long ago a new one.
 func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
-	m, err := rc.ledger.shelf().last(ctx, subject)
+	m, err := rc.ledger.Guarded().Last(ctx, subject)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	rec, err := decodeRecord(m.Data)
+	rec, err := store.Decode(m.Data)
 	if err != nil {
 		rc.log.ErrorContext(ctx, "not a record", slog.String("subject", subject), slog.Any("err", err))
 		return nil
 	}
-	if rec.newer() {
+	if rec.Newer() {
 		return nil
 	}
 	due := rec.NextPollAt
 	if due.IsZero() {
-		due = clock.Earlier(rec.ClaimedAt.Add(creatingTimer), rec.Deadline)
+		due = clock.Earlier(rec.ClaimedAt.Add(store.CreatingTimer), rec.Deadline)
 	}
 	if rc.bus.Now().Sub(due) < rc.settled {
 		return nil
 	}
 	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.Time("due", due))
-	_, _, err = rc.ledger.claim(ctx, rec, rc.bus.Now(), m.Seq)
-	if errors.Is(err, errUnknownKind) { // it may be known again to the next version: others are not to wait for it
+	_, _, err = rc.ledger.Claim(ctx, rec, rc.bus.Now(), m.Seq)
+	if errors.Is(err, store.ErrUnknownKind) { // it may be known again to the next version: others are not to wait for it
 		rc.log.ErrorContext(ctx, "record", slog.String("request_id", rec.RequestID), slog.Any("err", err))
 		return nil
 	}

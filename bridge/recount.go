@@ -101,12 +101,12 @@ func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]reques
 			continue
 		}
 		read++
-		e, err := f.ledger.load(ctx, token)
+		e, err := f.ledger.Load(ctx, token)
 		if err != nil {
 			continue
 		}
-		if kind, ok := f.kinds.Lookup(e.rec.Kind); ok {
-			tokens[token] = request.Need{N: max(e.rec.Slots, 1), Model: request.ModelKey(kind, e.rec.Model)}
+		if kind, ok := f.kinds.Lookup(e.Rec.Kind); ok {
+			tokens[token] = request.Need{N: max(e.Rec.Slots, 1), Model: request.ModelKey(kind, e.Rec.Model)}
 		}
 	}
 }

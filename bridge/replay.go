@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -26,7 +27,7 @@ func (a *asker) Replay(ctx context.Context, id string) (events.Replayed, error) 
 	if err := checkID(id); err != nil {
 		return events.Replayed{}, err
 	}
-	dead, err := a.ledger.dead.shelf.last(ctx, a.subjects.DeadOf(events.Token(id)))
+	dead, err := a.ledger.Dead.Guarded.Last(ctx, a.subjects.DeadOf(events.Token(id)))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return events.Replayed{}, refusef(http.StatusNotFound, "there is no dead letter of a request %q", id)
 	}
@@ -82,7 +83,7 @@ func (a *asker) replayMsg(dead *bus.Message, id, as string) (*nats.Msg, error) {
 	msg := nats.NewMsg(a.subjects.Request(parsed.Kind, priority))
 	msg.Data = dead.Data
 	for name, values := range dead.Header {
-		if !forServer(name) && !strings.HasPrefix(name, events.HeaderErrorPrefix) {
+		if !store.ForServer(name) && !strings.HasPrefix(name, events.HeaderErrorPrefix) {
 			msg.Header[name] = values
 		}
 	}

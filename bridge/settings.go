@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,7 +25,7 @@ var errForeignSetting = errors.New("the stored value is none that a bridge has g
 
 // sharedSetting returns a value all replicas agree on: the first one to ask generates it, and the stream keeps that.
 func sharedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	value, err := storedSetting(ctx, b, s, name)
 	if !errors.Is(err, bus.ErrNoMessage) {
@@ -56,7 +57,7 @@ func storedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name stri
 // keepSettings stores again the values that replicas share where they have gone from the stream. Another value in the place
 // of one that this replica works with is an [errForeignSetting]: a restart takes it over.
 func keepSettings(ctx context.Context, b *bus.Bus, s events.Subjects, values map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	for name, value := range values {
 		stored, err := storedSetting(ctx, b, s, name)

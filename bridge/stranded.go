@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // sweepDue looks at fired records that have lain there for a while. One that the consumer of polls will not deliver again
@@ -22,9 +23,9 @@ func (rc *reconciler) sweepDue(ctx context.Context) error {
 	if err != nil || len(subjects) == 0 {
 		return err
 	}
-	c, err := rc.bus.JetStream().Consumer(ctx, rc.subjects.EventsStream(), pollConsumer)
+	c, err := rc.bus.JetStream().Consumer(ctx, rc.subjects.EventsStream(), store.PollConsumer)
 	if err != nil {
-		return fmt.Errorf("consumer %s: %w", pollConsumer, err)
+		return fmt.Errorf("consumer %s: %w", store.PollConsumer, err)
 	}
 	polls := c.CachedInfo()
 	var failed []error
@@ -38,28 +39,28 @@ func (rc *reconciler) sweepDue(ctx context.Context) error {
 
 // rescue sees to one fired record.
 func (rc *reconciler) rescue(ctx context.Context, subject string, polls *jetstream.ConsumerInfo) error {
-	m, err := rc.ledger.shelf().last(ctx, subject)
+	m, err := rc.ledger.Guarded().Last(ctx, subject)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	rec, err := decodeRecord(m.Data)
+	rec, err := store.Decode(m.Data)
 	if err != nil {
 		return err
 	}
 	now := rc.bus.Now()
 	overdue := now.Sub(rec.Deadline) > rc.settled
-	if rec.newer() || now.Sub(m.Time) < rc.settled || !overdue && !passed(polls, m.Seq) {
+	if rec.Newer() || now.Sub(m.Time) < rc.settled || !overdue && !passed(polls, m.Seq) {
 		return nil
 	}
 	rc.log.WarnContext(ctx, "a fired timer was not delivered", slog.String("request_id", rec.RequestID),
 		slog.String("kind", rec.Kind), slog.String("task_id", rec.TaskID), slog.Uint64("sequence", m.Seq), slog.Bool("expired", overdue))
 	if overdue {
-		_, err = rc.ledger.complete(ctx, rec, expired())
+		_, err = rc.ledger.Complete(ctx, rec, store.Expired())
 	} else {
-		_, err = rc.ledger.putDue(ctx, rec, rc.subjects.CompletionOf(rec.token()))
+		_, err = rc.ledger.PutDue(ctx, rec, rc.subjects.CompletionOf(rec.Token()))
 	}
 	if err != nil {
 		return err

@@ -2,12 +2,12 @@ package bridge
 
 import (
 	"context"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,8 +24,8 @@ func wantedStreams(o Options, maxPayload int64) []wantedStream {
 	own := s.Prefix() + "."
 	all := []wantedStream{
 		{sized(request.StreamConfig(s, o.Kinds, maxPayload), size.Requests, jetstream.DiscardNew), own, true},
-		{sized(eventsStream(s, o.EventRetention), size.Events, jetstream.DiscardOld), "", true},
-		{sized(deadStream(s, o.EventRetention), size.Dead, jetstream.DiscardOld), "", false},
+		{sized(store.EventsStream(s, o.EventRetention), size.Events, jetstream.DiscardOld), "", true},
+		{sized(store.DeadStream(s, o.EventRetention), size.Dead, jetstream.DiscardOld), "", false},
 		{sized(settingsStream(s), size.Settings, jetstream.DiscardNew), "", false},
 	}
 	for i := range all {
@@ -51,35 +51,6 @@ func provision(ctx context.Context, b *bus.Bus, o Options) (Options, error) {
 		}
 	}
 	return o, b.KeepRoom(ctx, o.Subjects.EventsStream(), o.Subjects.Put(""))
-}
-
-// eventsStream has one way in: a message for a subject is published below the put prefix, the transform takes the
-// prefix off, and what was stored is republished to plain subscribers. So nobody without permission on the put prefix
-// can place a completion, and plain subscribers see no refused repeat.
-func eventsStream(s events.Subjects, retention time.Duration) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:              s.EventsStream(),
-		Description:       "klingbridge: progress, completions and the bridge's own state",
-		Subjects:          []string{s.Put(">")},
-		SubjectTransform:  &jetstream.SubjectTransformConfig{Source: s.Put(">"), Destination: ">"},
-		RePublish:         &jetstream.RePublish{Source: s.Public(), Destination: s.Public()},
-		MaxAge:            retention,
-		Duplicates:        min(request.DuplicateWindow, retention),
-		AllowDirect:       true,
-		AllowMsgSchedules: true,
-	}
-}
-
-// deadStream keeps requests that never became a task.
-func deadStream(s events.Subjects, retention time.Duration) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:        s.DeadStream(),
-		Description: "klingbridge: requests that never became a task, with the reason",
-		Subjects:    []string{s.AllDead()},
-		MaxAge:      retention,
-		Duplicates:  min(request.DuplicateWindow, retention),
-		AllowDirect: true,
-	}
 }
 
 // settingsStream keeps what all replicas must agree on. It stands apart from the events stream because it must not age

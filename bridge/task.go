@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -43,7 +44,7 @@ func (a *asker) waitsFor(r *request.Request) string {
 }
 
 // recordTask describes a request in hand or in flight.
-func (a *asker) recordTask(rec *record, processing bool) events.Task {
+func (a *asker) recordTask(rec *store.Record, processing bool) events.Task {
 	task := events.Task{
 		RequestID: rec.RequestID, Kind: rec.Kind, Pool: a.pool(rec.Kind), Status: events.StatusCreating,
 		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, RequestedAt: events.At(rec.RequestedAt),
@@ -54,7 +55,7 @@ func (a *asker) recordTask(rec *record, processing bool) events.Task {
 		task.Metadata = map[string]string{}
 	}
 	switch {
-	case rec.State != stateSubmitted:
+	case rec.State != store.StateSubmitted:
 		task.WaitsFor = fmt.Sprintf("an answer to its create call of %s; without one Kling is asked whether there is a task",
 			rec.ClaimedAt.UTC().Format(time.TimeOnly))
 	case processing:
@@ -68,7 +69,7 @@ func (a *asker) recordTask(rec *record, processing bool) events.Task {
 // endedTask describes a request by its completion, or by its late event: their keys are those of a task.
 func (a *asker) endedTask(end *bus.Message) (events.Task, error) {
 	var task events.Task
-	if a.ledger.shelf().foreign(end) {
+	if a.ledger.Guarded().Foreign(end) {
 		return task, fmt.Errorf("event on %s: no bridge has published it", end.Subject)
 	}
 	if err := json.Unmarshal(end.Data, &task); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -128,7 +129,7 @@ func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Tas
 // listedWaiting is nil for a request whose task exists, that has ended, or that repeats another: all of them will be
 // acked soon.
 func (a *asker) listedWaiting(ctx context.Context, r *request.Request) (*events.Task, error) {
-	newest, err := a.ledger.shelf().last(ctx, a.subjects.AnythingOf(r.Token))
+	newest, err := a.ledger.Guarded().Last(ctx, a.subjects.AnythingOf(r.Token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		task := a.waitingTask(r)
 		return &task, nil
@@ -139,8 +140,8 @@ func (a *asker) listedWaiting(ctx context.Context, r *request.Request) (*events.
 	if p, _ := a.subjects.Parse(newest.Subject); p.Type != "pending" && p.Type != "due" {
 		return nil, nil
 	}
-	rec, err := decodeRecord(newest.Data)
-	if err != nil || rec.State != stateCreating || rec.Owner != r.Sequence {
+	rec, err := store.Decode(newest.Data)
+	if err != nil || rec.State != store.StateCreating || rec.Owner != r.Sequence {
 		return nil, err
 	}
 	task := a.recordTask(rec, false)
@@ -207,18 +208,18 @@ func (a *asker) listedInFlight(ctx context.Context, f taskFilter, key string) (*
 
 // inStream reports whether the request of a record is in the stream, where it is listed.
 func (a *asker) inStream(ctx context.Context, token string) (bool, error) {
-	e, err := a.ledger.load(ctx, token)
+	e, err := a.ledger.Load(ctx, token)
 	if errors.Is(err, bus.ErrNoMessage) { // back in the stream, or ended
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	m, err := a.bus.Next(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), e.rec.Owner)
+	m, err := a.bus.Next(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), e.Rec.Owner)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return false, nil
 	}
-	return err == nil && m.Seq == e.rec.Owner, err
+	return err == nil && m.Seq == e.Rec.Owner, err
 }
 
 // listEnded adds completions, newest first.

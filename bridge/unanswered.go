@@ -39,7 +39,7 @@ func (c *creator) disproved(ctx context.Context, j *attempt) (externalID string,
 	if c.queries.works(j.req.Kind) {
 		return "", nil
 	}
-	m, err := c.ledger.shelf().last(ctx, c.ledger.subjects.Progress(j.req.Kind.Name, events.StatusSubmitted, "*"))
+	m, err := c.ledger.Guarded().Last(ctx, c.ledger.Subjects.Progress(j.req.Kind.Name, events.StatusSubmitted, "*"))
 	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
 		return "", nil
 	}

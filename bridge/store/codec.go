@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"encoding/json"
@@ -9,18 +9,18 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
-// recordVersion is the newest version of records that this bridge understands, and the one that it writes.
-const recordVersion = 1
+// Version is the newest version of records that this bridge understands, and the one that it writes.
+const Version = 1
 
-// newer reports whether the record means what only a newer version of the bridge knows.
-func (r *record) newer() bool { return r.Version > recordVersion }
+// Newer reports whether the record means what only a newer version of the bridge knows.
+func (r *Record) Newer() bool { return r.Version > Version }
 
 // errNewer is why a record of a newer version is not written.
 var errNewer = errors.New("record of a newer version of the bridge")
 
-// decodeRecord reads a stored record of any version.
-func decodeRecord(data []byte) (*record, error) {
-	var rec record
+// Decode reads a stored record of any version.
+func Decode(data []byte) (*Record, error) {
+	var rec Record
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func decodeRecord(data []byte) (*record, error) {
 }
 
 // encode returns the record as JSON, with the members that were not understood when it was read.
-func (r *record) encode() ([]byte, error) {
+func (r *Record) encode() ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("record of request %s: %w", r.RequestID, err)

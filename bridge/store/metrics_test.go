@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"testing"
@@ -15,15 +15,15 @@ import (
 )
 
 // testMetrics counts nothing.
-func testMetrics(tb testing.TB) *storeMetrics {
+func testMetrics(tb testing.TB) *Metrics {
 	tb.Helper()
 	return metricsOf(tb, noop.NewMeterProvider())
 }
 
-func metricsOf(tb testing.TB, provider metric.MeterProvider) *storeMetrics {
+func metricsOf(tb testing.TB, provider metric.MeterProvider) *Metrics {
 	tb.Helper()
 	meter := telemetry.NewMeter(provider)
-	m := newStoreMetrics(meter, kling.DefaultKinds())
+	m := NewMetrics(meter, kling.DefaultKinds())
 	if err := meter.Err(); err != nil {
 		tb.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"context"
@@ -26,7 +26,7 @@ import (
 const shortWindow = 200 * time.Millisecond
 
 // newLedger provisions streams with a short duplicate window and returns a ledger on them.
-func newLedger(t *testing.T, url string, replicas int) *ledger {
+func newLedger(t *testing.T, url string, replicas int) *Store {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	conn, err := bus.Open(t.Context(), bus.Options{URL: url, Logger: quiet})
@@ -35,30 +35,30 @@ func newLedger(t *testing.T, url string, replicas int) *ledger {
 	}
 	t.Cleanup(conn.Close)
 	s := events.DefaultSubjects()
-	config := eventsStream(s, time.Hour)
+	config := EventsStream(s, time.Hour)
 	config.Replicas, config.Storage, config.Duplicates = replicas, jetstream.FileStorage, shortWindow
 	if err := conn.EnsureStream(t.Context(), config, ""); err != nil {
 		t.Fatal(err)
 	}
-	return &ledger{
-		bus: conn, subjects: s, kinds: kling.DefaultKinds(), retention: time.Hour,
-		telemetry: telemetry.New(noop.NewTracerProvider(), nil), metrics: testMetrics(t), log: quiet,
+	return &Store{
+		Bus: conn, Subjects: s, Kinds: kling.DefaultKinds(), Retention: time.Hour,
+		Telemetry: telemetry.New(noop.NewTracerProvider(), nil), Metrics: testMetrics(t), Log: quiet,
 	}
 }
 
 // endings are the ways in which the racers of TestRacingCompletions want to end a request.
-func endings(n int) ending {
+func endings(n int) End {
 	task := kling.Task{ID: "871000000000000101", Status: kling.StatusSucceed}
 	switch n % 4 {
 	case 0:
-		return ending{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
+		return End{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
 	case 1:
 		task.Status = kling.StatusFailed
-		return ending{status: events.StatusFailed, source: events.SourcePoll, task: &task, err: failure(task)}
+		return End{status: events.StatusFailed, source: events.SourcePoll, task: &task, err: failure(task)}
 	case 2:
-		return expired()
+		return Expired()
 	default:
-		return ending{status: events.StatusSucceed, source: events.SourcePoll, task: &task}
+		return End{status: events.StatusSucceed, source: events.SourcePoll, task: &task}
 	}
 }
 
@@ -83,23 +83,23 @@ func raceCompletions(t *testing.T, url string, replicas int, watcher *nats.Conn,
 	const ids, racers = 400, 8
 	l := newLedger(t, url, replicas)
 	seen := watchCompletions(t, watcher)
-	records := make([]*record, ids)
+	records := make([]*Record, ids)
 	for i := range records {
 		records[i] = newTestRecord(fmt.Sprintf("race-%d", i))
 	}
-	each(records, func(rec *record) {
-		if _, err := l.arm(t.Context(), rec, time.Now().Add(time.Hour)); err != nil {
+	each(records, func(rec *Record) {
+		if _, err := l.Arm(t.Context(), rec, time.Now().Add(time.Hour)); err != nil {
 			t.Errorf("arm %s: %v", rec.RequestID, err)
 		}
 	})
 
 	race := func() (won int64) {
 		var first atomic.Int64
-		each(records, func(rec *record) {
+		each(records, func(rec *Record) {
 			var racing sync.WaitGroup
 			for range racers {
 				racing.Go(func() {
-					ok, err := l.complete(t.Context(), rec, endings(rand.IntN(4)))
+					ok, err := l.Complete(t.Context(), rec, endings(rand.IntN(4)))
 					if err != nil {
 						t.Errorf("complete %s: %v", rec.RequestID, err)
 					}
@@ -126,8 +126,8 @@ func raceCompletions(t *testing.T, url string, replicas int, watcher *nats.Conn,
 	}
 
 	stored := map[string]int{}
-	err := l.bus.Subjects(t.Context(), l.subjects.EventsStream(), l.subjects.AllCompletions(), func(subject string) {
-		p, _ := l.subjects.Parse(subject)
+	err := l.Bus.Subjects(t.Context(), l.Subjects.EventsStream(), l.Subjects.AllCompletions(), func(subject string) {
+		p, _ := l.Subjects.Parse(subject)
 		stored[p.Token]++
 	})
 	if err != nil {
@@ -139,24 +139,24 @@ func raceCompletions(t *testing.T, url string, replicas int, watcher *nats.Conn,
 		}
 	}
 	left := 0
-	if err := l.bus.Subjects(t.Context(), l.subjects.EventsStream(), l.subjects.AllPending(), func(string) { left++ }); err != nil || left > 0 {
+	if err := l.Bus.Subjects(t.Context(), l.Subjects.EventsStream(), l.Subjects.AllPending(), func(string) { left++ }); err != nil || left > 0 {
 		t.Errorf("%d timers are left after their completions, %v", left, err)
 	}
 	seen.want(t, ids)
 }
 
-func newTestRecord(id string) *record {
+func newTestRecord(id string) *Record {
 	now := time.Now()
-	return &record{
-		Version: recordVersion, RequestID: id, Kind: "text2video", State: stateSubmitted, TaskID: "871000000000000101",
+	return &Record{
+		Version: Version, RequestID: id, Kind: "text2video", State: StateSubmitted, TaskID: "871000000000000101",
 		ExternalTaskID: "ext-" + id, RequestedAt: now, SubmittedAt: now, Deadline: now.Add(time.Hour),
 	}
 }
 
 // each calls f for every record, a few at a time.
-func each(records []*record, f func(*record)) {
+func each(records []*Record, f func(*Record)) {
 	var wg sync.WaitGroup
-	next := make(chan *record)
+	next := make(chan *Record)
 	for range 16 {
 		wg.Go(func() {
 			for rec := range next {
@@ -255,7 +255,7 @@ func TestStrangersStoreNothing(t *testing.T) {
 	if err := stranger.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	first, err := l.complete(t.Context(), newTestRecord("forged"), endings(0))
+	first, err := l.Complete(t.Context(), newTestRecord("forged"), endings(0))
 	if err != nil || !first {
 		t.Errorf("the real completion: first is %v, %v", first, err)
 	}
@@ -272,7 +272,7 @@ func transitions(t *testing.T, url string, replicas int) {
 	ctx := t.Context()
 	later := time.Now().Add(time.Hour)
 	rec := newTestRecord("walk")
-	rec.State, rec.TaskID = stateCreating, ""
+	rec.State, rec.TaskID = StateCreating, ""
 	step := func(what string, got, want bool, err error) {
 		t.Helper()
 		if err != nil || got != want {
@@ -280,39 +280,39 @@ func transitions(t *testing.T, url string, replicas int) {
 		}
 	}
 
-	seq, ok, err := l.intend(ctx, rec, later)
+	seq, ok, err := l.Intend(ctx, rec, later)
 	step("intend", ok, true, err)
-	_, ok, err = l.intend(ctx, rec, later)
+	_, ok, err = l.Intend(ctx, rec, later)
 	step("intend again", ok, false, err)
-	next, ok, err := l.claim(ctx, rec, later, seq)
+	next, ok, err := l.Claim(ctx, rec, later, seq)
 	step("claim", ok, true, err)
-	_, ok, err = l.claim(ctx, rec, later, seq)
+	_, ok, err = l.Claim(ctx, rec, later, seq)
 	step("claim with the old sequence", ok, false, err)
-	if err := l.withdraw(ctx, next); err != nil {
+	if err := l.Withdraw(ctx, next); err != nil {
 		t.Errorf("withdraw: %v", err)
 	}
-	seq, ok, err = l.intend(ctx, rec, later)
+	seq, ok, err = l.Intend(ctx, rec, later)
 	step("intend after withdraw", ok, true, err)
-	ok, err = l.arm(ctx, rec, later)
+	ok, err = l.Arm(ctx, rec, later)
 	step("record", ok, true, err)
-	_, ok, err = l.claim(ctx, rec, later, seq)
+	_, ok, err = l.Claim(ctx, rec, later, seq)
 	step("claim after record", ok, false, err)
-	end := expired()
-	end.untouched = true
-	ok, err = l.complete(ctx, rec, end)
+	end := Expired()
+	end.Untouched = true
+	ok, err = l.Complete(ctx, rec, end)
 	step("end as untouched", ok, false, err)
-	ok, err = l.complete(ctx, rec, endings(0))
+	ok, err = l.Complete(ctx, rec, endings(0))
 	step("complete", ok, true, err)
-	ok, err = l.complete(ctx, rec, endings(1))
+	ok, err = l.Complete(ctx, rec, endings(1))
 	step("complete as failed", ok, false, err)
-	ok, err = l.arm(ctx, rec, later)
+	ok, err = l.Arm(ctx, rec, later)
 	step("record after completion", ok, false, err)
-	_, ok, err = l.intend(ctx, rec, later)
+	_, ok, err = l.Intend(ctx, rec, later)
 	step("intend after completion", ok, false, err)
-	if err := l.dueNow(ctx, rec); err != nil {
+	if err := l.DueNow(ctx, rec); err != nil {
 		t.Errorf("due after completion: %v", err)
 	}
-	if _, err := l.load(ctx, rec.token()); err == nil {
+	if _, err := l.Load(ctx, rec.Token()); err == nil {
 		t.Error("a record is left after the completion")
 	}
 }
@@ -323,20 +323,20 @@ func TestProcessingBeforeSubmitted(t *testing.T) {
 	ctx := t.Context()
 	rec := newTestRecord("quick")
 	task := kling.Task{ID: rec.TaskID, Status: kling.StatusProcessing}
-	if n, err := l.observe(ctx, rec, task, events.SourceCallback); n.ended() || err != nil {
+	if n, err := l.Observe(ctx, rec, task, events.SourceCallback); n.Ended() || err != nil {
 		t.Fatal(n, err)
 	}
-	if err := l.announce(ctx, rec, &task); err != nil {
+	if err := l.Announce(ctx, rec, &task); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	err := l.bus.Subjects(ctx, l.subjects.EventsStream(), l.subjects.EventsOf("quick"), func(s string) { got = append(got, s) })
+	err := l.Bus.Subjects(ctx, l.Subjects.EventsStream(), l.Subjects.EventsOf("quick"), func(s string) { got = append(got, s) })
 	slices.Sort(got)
 	want := []string{"kling.progress.text2video.processing.quick", "kling.progress.text2video.submitted.quick"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	first, err := l.bus.Next(ctx, l.subjects.EventsStream(), l.subjects.EventsOf("quick"), 1)
+	first, err := l.Bus.Next(ctx, l.Subjects.EventsStream(), l.Subjects.EventsOf("quick"), 1)
 	if err != nil || first.Subject != want[1] {
 		t.Errorf("first is %+v, %v", first, err)
 	}

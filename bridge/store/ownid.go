@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"context"
@@ -13,40 +13,40 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// noteExternalID stores that an external task id is one that a request of the bridge's brought along, to be found by that
+// NoteExternalID stores that an external task id is one that a request of the bridge's brought along, to be found by that
 // id. It precedes the record, and so the task: a task that Kling knows by such an id is never taken for somebody else's.
 // A request that is called like its external id needs none, as all that is known of it is found by that.
 //
 // Where the id is that of another request, it returns that one's id and stores nothing: one must not get the other's task.
 // A request that has ended without a task leaves its id to others.
-func (l *ledger) noteExternalID(ctx context.Context, r *request.Request) (holder string, err error) {
+func (s *Store) NoteExternalID(ctx context.Context, r *request.Request) (holder string, err error) {
 	token := events.Token(r.ExternalID)
 	if r.ExternalID == "" {
 		return "", nil
 	}
 	if token != r.Token {
-		if held, err := l.holds(ctx, token, r.ExternalID); held || err != nil {
+		if held, err := s.holds(ctx, token, r.ExternalID); held || err != nil {
 			return r.ExternalID, err
 		}
 	}
-	holder, seq, err := l.externalIDNote(ctx, r.ExternalID)
+	holder, seq, err := s.externalIDNote(ctx, r.ExternalID)
 	if err != nil || holder == request.HeaderSafe(r.ID) {
 		return "", err
 	}
 	if holder != "" {
-		if held, err := l.holds(ctx, events.Token(holder), r.ExternalID); held || err != nil {
+		if held, err := s.holds(ctx, events.Token(holder), r.ExternalID); held || err != nil {
 			return holder, err
 		}
 	}
 	if token == r.Token {
 		return "", nil
 	}
-	msg := nats.NewMsg(l.subjects.Put(l.subjects.External(token)))
+	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.External(token)))
 	// Its own for each holder: JetStream would take the next note of the same name for a repeat.
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.external.%d", token, seq))
 	msg.Header.Set(events.HeaderRequestID, request.HeaderSafe(r.ID))
-	bus.GuardSequence(msg, l.subjects.External(token), seq)
-	_, stored, err := l.put(ctx, msg)
+	bus.GuardSequence(msg, s.Subjects.External(token), seq)
+	_, stored, err := s.put(ctx, msg)
 	if err == nil && !stored { // somebody has been faster, or the ack was lost: it shows next time
 		err = errNoteMoved
 	}
@@ -56,24 +56,24 @@ func (l *ledger) noteExternalID(ctx context.Context, r *request.Request) (holder
 var errNoteMoved = errors.New("the note of an external task id has changed")
 
 // holds reports whether the request of that token has, or may yet have, a task by the external id.
-func (l *ledger) holds(ctx context.Context, token, externalID string) (bool, error) {
-	_, ended, err := l.completion(ctx, token)
+func (s *Store) holds(ctx context.Context, token, externalID string) (bool, error) {
+	_, ended, err := s.Completion(ctx, token)
 	switch {
 	case err == nil:
 		return ended.TaskID != "" && ended.ExternalTaskID == externalID, nil
 	case !errors.Is(err, bus.ErrNoMessage):
 		return false, err
 	}
-	e, err := l.load(ctx, token)
+	e, err := s.Load(ctx, token)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return false, nil
 	}
-	return err == nil && e.rec.ExternalTaskID == externalID, err
+	return err == nil && e.Rec.ExternalTaskID == externalID, err
 }
 
 // externalIDNote returns the id of the request that brought an external task id along; empty: none did.
-func (l *ledger) externalIDNote(ctx context.Context, externalID string) (holder string, seq uint64, err error) {
-	m, err := l.shelf().last(ctx, l.subjects.External(events.Token(externalID)))
+func (s *Store) externalIDNote(ctx context.Context, externalID string) (holder string, seq uint64, err error) {
+	m, err := s.Guarded().Last(ctx, s.Subjects.External(events.Token(externalID)))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return "", 0, nil
 	}
@@ -83,11 +83,11 @@ func (l *ledger) externalIDNote(ctx context.Context, externalID string) (holder 
 	return m.Header.Get(events.HeaderRequestID), m.Seq, nil
 }
 
-// notedExternalID reports whether a request brought this external task id along.
-func (l *ledger) notedExternalID(ctx context.Context, id string) (bool, error) {
+// NotedExternalID reports whether a request brought this external task id along.
+func (s *Store) NotedExternalID(ctx context.Context, id string) (bool, error) {
 	if id == "" {
 		return false, nil
 	}
-	_, seq, err := l.externalIDNote(ctx, id)
+	_, seq, err := s.externalIDNote(ctx, id)
 	return seq != 0, err
 }

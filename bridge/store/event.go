@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 const resultLifetime = 30 * 24 * time.Hour
 
 // event fills in what every event says.
-func (l *ledger) event(rec *record, end ending, now time.Time) *events.Event {
+func (s *Store) event(rec *Record, end End, now time.Time) *events.Event {
 	ev := &events.Event{
 		RequestID:      rec.RequestID,
 		Kind:           rec.Kind,

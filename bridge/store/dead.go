@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"context"
@@ -18,21 +18,21 @@ import (
 
 // deadLetters keeps requests that never became a task, as they came, with the reason in their headers.
 type deadLetters struct {
-	shelf    shelf
+	Guarded  Guarded
 	subjects events.Subjects
-	metrics  *storeMetrics
+	metrics  *Metrics
 }
 
-// newDeadLetters keeps them in the stream of dead letters.
-func newDeadLetters(b *bus.Bus, s events.Subjects, m *storeMetrics, log *slog.Logger) *deadLetters {
-	return &deadLetters{shelf: shelf{bus: b, stream: s.DeadStream(), subjects: s, log: log}, subjects: s, metrics: m}
+// NewDeadLetters keeps them in the stream of dead letters.
+func NewDeadLetters(b *bus.Bus, s events.Subjects, m *Metrics, log *slog.Logger) *deadLetters {
+	return &deadLetters{Guarded: Guarded{bus: b, stream: s.DeadStream(), subjects: s, log: log}, subjects: s, metrics: m}
 }
 
 // copyHeaders keeps the request's headers, as far as a message has room for them and for the reason.
 func copyHeaders(to, from nats.Header) {
 	room, omitted := maxHeaders, 0
 	for _, name := range slices.Sorted(maps.Keys(from)) {
-		if forServer(name) {
+		if ForServer(name) {
 			continue
 		}
 		size := 0
@@ -54,9 +54,9 @@ func copyHeaders(to, from nats.Header) {
 // maxHeaders is what a dead letter keeps of headers, in bytes: JetStream takes 64 KiB of them.
 const maxHeaders = 48 << 10
 
-// forServer tells headers that told the server what to do with the request. They would do the same to the dead letter:
+// ForServer tells headers that told the server what to do with the request. They would do the same to the dead letter:
 // replace others, expire, or have it refused.
-func forServer(name string) bool {
+func ForServer(name string) bool {
 	return len(name) >= len(serverPrefix) && strings.EqualFold(name[:len(serverPrefix)], serverPrefix)
 }
 
@@ -65,8 +65,8 @@ const serverPrefix = "Nats-"
 // maxReason keeps a dead letter's headers well within what a server takes.
 const maxReason = 512
 
-// bury stores the dead letter of a request, once. header and data are the request as it came.
-func (d *deadLetters) bury(ctx context.Context, r *request.Request, header nats.Header, data []byte, why *events.Error) error {
+// Bury stores the dead letter of a request, once. header and data are the request as it came.
+func (d *deadLetters) Bury(ctx context.Context, r *request.Request, header nats.Header, data []byte, why *events.Error) error {
 	subject := d.subjects.Dead(r.Kind.Name, events.StatusRejected, r.Token)
 	msg := nats.NewMsg(subject)
 	msg.Data = data
@@ -85,9 +85,9 @@ func (d *deadLetters) bury(ctx context.Context, r *request.Request, header nats.
 	}
 	bus.GuardSequence(msg, d.subjects.DeadOf(r.Token), 0)
 
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
 	defer cancel()
-	ack, err := d.shelf.publish(ctx, msg)
+	ack, err := d.Guarded.publish(ctx, msg)
 	if ack.Stored {
 		d.metrics.buried(ctx, why.Class)
 	}

@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// storeMetrics count how requests end, and what their tasks took.
-type storeMetrics struct {
+// Metrics count how requests end, and what their tasks took.
+type Metrics struct {
 	completions metric.Int64Counter
 	lateResults metric.Int64Counter
 	oddFields   metric.Int64Counter
@@ -44,10 +44,10 @@ type (
 	}
 )
 
-// newStoreMetrics shows the series that alerts watch from the start: a counter that appears at 1 has not increased.
-func newStoreMetrics(m *telemetry.Meter, kinds kling.Kinds) *storeMetrics {
+// NewMetrics shows the series that alerts watch from the start: a counter that appears at 1 has not increased.
+func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 	buckets := []float64{5, 10, 20, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600, 4 * 3600, 24 * 3600}
-	sm := &storeMetrics{
+	sm := &Metrics{
 		completions: m.Count("kling.completions", "{completion}", "Requests ended."),
 		lateResults: m.Count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
 		oddFields:   m.Count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
@@ -80,11 +80,11 @@ func newStoreMetrics(m *telemetry.Meter, kinds kling.Kinds) *storeMetrics {
 }
 
 // begun shows what may be counted of a task later.
-func (m *storeMetrics) begun(ctx context.Context, kind string) {
+func (m *Metrics) begun(ctx context.Context, kind string) {
 	m.oddFields.Add(ctx, 0, m.byKind.Of(kind))
 }
 
-func (m *storeMetrics) completed(ctx context.Context, ev *events.Event) {
+func (m *Metrics) completed(ctx context.Context, ev *events.Event) {
 	m.completions.Add(ctx, 1, m.byEnd.Of(endKey{ev.Kind, ev.Status, ev.Source}))
 	m.deducted(ctx, ev)
 	byKling := ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed
@@ -93,47 +93,47 @@ func (m *storeMetrics) completed(ctx context.Context, ev *events.Event) {
 	}
 }
 
-func (m *storeMetrics) late(ctx context.Context, ev *events.Event) {
+func (m *Metrics) late(ctx context.Context, ev *events.Event) {
 	m.lateResults.Add(ctx, 1, m.byKindStatus.Of(kindStatus{ev.Kind, ev.Status}))
 	m.deducted(ctx, ev)
 }
 
 // deducted counts what a task has cost. What is no amount is left out: a counter can't take it back.
-func (m *storeMetrics) deducted(ctx context.Context, ev *events.Event) {
+func (m *Metrics) deducted(ctx context.Context, ev *events.Event) {
 	units, err := strconv.ParseFloat(ev.Units, 64)
 	if err == nil && units > 0 && !math.IsInf(units, 0) {
 		m.units.Add(ctx, units, m.byKind.Of(ev.Kind))
 	}
 }
 
-func (m *storeMetrics) buried(ctx context.Context, class events.ErrorClass) {
+func (m *Metrics) buried(ctx context.Context, class events.ErrorClass) {
 	m.deadLetters.Add(ctx, 1, m.byClass.Of(class))
 }
 
 // noteEnd notes the end of a request.
-func (l *ledger) noteEnd(ctx context.Context, ev *events.Event) {
-	l.metrics.completed(ctx, ev)
+func (s *Store) noteEnd(ctx context.Context, ev *events.Event) {
+	s.Metrics.completed(ctx, ev)
 	attrs := append(eventAttrs(ev),
 		slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
 	if ev.Error != nil {
 		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
 	}
-	l.log.LogAttrs(ctx, slog.LevelInfo, "completed", attrs...)
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "completed", attrs...)
 }
 
 // noteLate notes a result that came after its request had expired or was cancelled.
-func (l *ledger) noteLate(ctx context.Context, ev *events.Event) {
-	l.metrics.late(ctx, ev)
-	l.log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(ev)...)
+func (s *Store) noteLate(ctx context.Context, ev *events.Event) {
+	s.Metrics.late(ctx, ev)
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(ev)...)
 }
 
 // noteOdd notes what of a task that has ended could not be read.
-func (l *ledger) noteOdd(ctx context.Context, rec *record, task kling.Task) {
+func (s *Store) noteOdd(ctx context.Context, rec *Record, task kling.Task) {
 	if len(task.Odd) == 0 {
 		return
 	}
-	l.metrics.oddFields.Add(ctx, int64(len(task.Odd)), l.metrics.byKind.Of(rec.Kind))
-	l.log.WarnContext(ctx, "odd fields of a task count as absent", slog.String("request_id", rec.RequestID),
+	s.Metrics.oddFields.Add(ctx, int64(len(task.Odd)), s.Metrics.byKind.Of(rec.Kind))
+	s.Log.WarnContext(ctx, "odd fields of a task count as absent", slog.String("request_id", rec.RequestID),
 		slog.String("kind", rec.Kind), slog.String("task_id", task.ID), slog.Any("fields", task.Odd))
 }
 
@@ -145,10 +145,10 @@ func eventAttrs(ev *events.Event) []slog.Attr {
 }
 
 // sendSpan begins the span of publishing an event.
-func (l *ledger) sendSpan(ctx context.Context, subject string, rec *record, msgID string) (context.Context, trace.Span) {
-	p, _ := l.subjects.Parse(subject)
-	template := l.subjects.Prefix() + "." + p.Type + ".{kind}.{status}.{id}"
-	return l.telemetry.Start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {
+func (s *Store) sendSpan(ctx context.Context, subject string, rec *Record, msgID string) (context.Context, trace.Span) {
+	p, _ := s.Subjects.Parse(subject)
+	template := s.Subjects.Prefix() + "." + p.Type + ".{kind}.{status}.{id}"
+	return s.Telemetry.Start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {
 		return append(telemetry.Messaging(semconv.MessagingOperationTypeSend, "send", template),
 			semconv.MessagingDestinationName(subject),
 			semconv.MessagingMessageID(msgID),

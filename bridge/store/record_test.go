@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ import (
 const membersOfNewer = `{"budget":{"units":"3.50","parts":[1,2.0,1e400]},"note":"<a \"quote\"> & more","sealed":null}`
 
 // ofNewer is a record as a newer version would write it.
-func ofNewer(t *testing.T, rec *record, version int) *record {
+func ofNewer(t *testing.T, rec *Record, version int) *Record {
 	t.Helper()
 	newer := *rec
 	newer.Version, newer.Unknown = version, json.RawMessage(membersOfNewer)
@@ -25,7 +25,7 @@ func ofNewer(t *testing.T, rec *record, version int) *record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, err := decodeRecord(data)
+	read, err := Decode(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,17 +37,17 @@ func TestUnknownMembersSurvive(t *testing.T) {
 	l := newLedger(t, bustest.Start(t).URL(), 1)
 	ctx, later := t.Context(), time.Now().Add(time.Hour)
 	rec := newTestRecord("kept")
-	rec.State, rec.TaskID = stateCreating, ""
+	rec.State, rec.TaskID = StateCreating, ""
 	check := func(step string, ok bool, err error) entry {
 		t.Helper()
 		if !ok || err != nil {
 			t.Fatalf("%s: %v, %v", step, ok, err)
 		}
-		e, err := l.load(ctx, rec.token())
+		e, err := l.Load(ctx, rec.Token())
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := l.bus.Last(ctx, l.subjects.EventsStream(), l.subjects.StateOf(rec.token()))
+		m, err := l.Bus.Last(ctx, l.Subjects.EventsStream(), l.Subjects.StateOf(rec.Token()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,23 +63,23 @@ func TestUnknownMembersSurvive(t *testing.T) {
 		return e
 	}
 
-	_, ok, err := l.intend(ctx, ofNewer(t, rec, recordVersion), later)
+	_, ok, err := l.Intend(ctx, ofNewer(t, rec, Version), later)
 	e := check("intend", ok, err)
-	e.rec.Attempt++
-	_, ok, err = l.claim(ctx, e.rec, later, e.seq)
+	e.Rec.Attempt++
+	_, ok, err = l.Claim(ctx, e.Rec, later, e.Seq)
 	e = check("claim", ok, err)
-	e.rec.State, e.rec.TaskID = stateSubmitted, "871000000000000101"
-	ok, err = l.arm(ctx, e.rec, later)
+	e.Rec.State, e.Rec.TaskID = StateSubmitted, "871000000000000101"
+	ok, err = l.Arm(ctx, e.Rec, later)
 	e = check("arm", ok, err)
-	e = check("due", true, l.dueNow(ctx, e.rec))
-	if !e.due {
+	e = check("due", true, l.DueNow(ctx, e.Rec))
+	if !e.Due {
 		t.Fatal("the record is not due")
 	}
-	e.rec.Polls++
-	ok, err = l.arm(ctx, e.rec, later)
+	e.Rec.Polls++
+	ok, err = l.Arm(ctx, e.Rec, later)
 	e = check("arm again", ok, err)
-	if e.due || e.rec.Polls != 1 || e.rec.Attempt != 1 || e.rec.State != stateSubmitted {
-		t.Errorf("the record in the end: %+v", e.rec)
+	if e.Due || e.Rec.Polls != 1 || e.Rec.Attempt != 1 || e.Rec.State != StateSubmitted {
+		t.Errorf("the record in the end: %+v", e.Rec)
 	}
 }
 
@@ -92,31 +92,31 @@ func sameJSON(a, b string) bool {
 func TestRecordOfANewerVersionIsNotWritten(t *testing.T) {
 	l := newLedger(t, bustest.Start(t).URL(), 1)
 	ctx, later := t.Context(), time.Now().Add(time.Hour)
-	rec := ofNewer(t, newTestRecord("newer"), recordVersion+1)
-	if _, _, err := l.intend(ctx, rec, later); !errors.Is(err, errNewer) {
+	rec := ofNewer(t, newTestRecord("newer"), Version+1)
+	if _, _, err := l.Intend(ctx, rec, later); !errors.Is(err, errNewer) {
 		t.Errorf("intend: %v", err)
 	}
-	if _, _, err := l.claim(ctx, rec, later, 1); !errors.Is(err, errNewer) {
+	if _, _, err := l.Claim(ctx, rec, later, 1); !errors.Is(err, errNewer) {
 		t.Errorf("claim: %v", err)
 	}
-	if _, err := l.arm(ctx, rec, later); !errors.Is(err, errNewer) {
+	if _, err := l.Arm(ctx, rec, later); !errors.Is(err, errNewer) {
 		t.Errorf("arm: %v", err)
 	}
-	if err := l.dueNow(ctx, rec); err != nil {
+	if err := l.DueNow(ctx, rec); err != nil {
 		t.Errorf("due: %v", err)
 	}
-	e, err := l.load(ctx, rec.token())
-	if err != nil || !e.due {
+	e, err := l.Load(ctx, rec.Token())
+	if err != nil || !e.Due {
 		t.Fatal(e, err)
 	}
-	if diff := cmp.Diff(rec, e.rec); diff != "" {
+	if diff := cmp.Diff(rec, e.Rec); diff != "" {
 		t.Errorf("the record that is due is another: %s", diff)
 	}
 }
 
 // TestKnownMembers holds the list of names to the fields.
 func TestKnownMembers(t *testing.T) {
-	fields := reflect.TypeFor[record]()
+	fields := reflect.TypeFor[Record]()
 	for i := range fields.NumField() {
 		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
 		if name != "-" && !knownMember([]byte(name)) {

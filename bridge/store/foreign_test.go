@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ import (
 // TestForeign tells messages of the bridge's, of this version and of a newer one, from those of others.
 func TestForeign(t *testing.T) {
 	const receipt = `{"stream":"KLING_REQUESTS","seq":17}`
-	s := shelf{subjects: events.DefaultSubjects()}
+	s := Guarded{subjects: events.DefaultSubjects()}
 	for name, c := range map[string]struct {
 		subject, id, body string
 		header            string // Kling-Request-Id
@@ -46,7 +46,7 @@ func TestForeign(t *testing.T) {
 				header.Set(events.HeaderRequestID, c.header)
 			}
 			m := &bus.Message{Subject: c.subject, Header: header, Garbled: c.garbled, Data: []byte(c.body)}
-			if got := s.foreign(m); got != c.foreign {
+			if got := s.Foreign(m); got != c.foreign {
 				t.Errorf("foreign: %v, want %v", got, c.foreign)
 			}
 		})

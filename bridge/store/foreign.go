@@ -1,4 +1,4 @@
-package bridge
+package store
 
 import (
 	"context"
@@ -16,23 +16,23 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// shelf is a stream that holds messages about requests, on subjects where only the bridge may publish. Others get a
+// Guarded is a stream that holds messages about requests, on subjects where only the bridge may publish. Others get a
 // message there all the same, within the bridge's own NATS account: whoever may publish anything that is stored can name
 // such a subject as the reply subject, and the server sends its answer there, which is bound by no permission. What it
 // says is the server's, not theirs, but a guard takes it for a message of the bridge's, and a timer ends with it.
 //
 // Such a message is foreign. It is removed where it is met, by its sequence, so that any number of replicas may do so at
 // once.
-type shelf struct {
+type Guarded struct {
 	bus      *bus.Bus
 	stream   string
 	subjects events.Subjects
 	log      *slog.Logger
 }
 
-// shelf is where the ledger is.
-func (l *ledger) shelf() shelf {
-	return shelf{bus: l.bus, stream: l.subjects.EventsStream(), subjects: l.subjects, log: l.log}
+// Guarded is where the ledger is.
+func (s *Store) Guarded() Guarded {
+	return Guarded{bus: s.Bus, stream: s.Subjects.EventsStream(), subjects: s.Subjects, log: s.Log}
 }
 
 const (
@@ -48,10 +48,10 @@ var errForeign = errors.New("messages of somebody else's are in the way")
 // errGone is returned until the duplicate window is over: the stream refuses a message that it does not hold.
 var errGone = errors.New("a message with this id was stored within the duplicate window and is gone: deleted or purged")
 
-// foreign reports whether a message was not published by a bridge: neither a message id of the bridge's, nor a header,
+// Foreign reports whether a message was not published by a bridge: neither a message id of the bridge's, nor a header,
 // nor its body names the request of its subject. A server's answer has no headers at all, so what has some that can't be
 // read is not one.
-func (s shelf) foreign(m *bus.Message) bool {
+func (s Guarded) Foreign(m *bus.Message) bool {
 	p, known := s.subjects.Parse(m.Subject)
 	if !known { // a newer version's, if its body says so
 		p.Token = m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
@@ -74,23 +74,23 @@ func (s shelf) foreign(m *bus.Message) bool {
 	}
 }
 
-// last returns the newest message on filter that is the bridge's, as the stream's leader knows it, or bus.ErrNoMessage.
+// Last returns the newest message on filter that is the bridge's, as the stream's leader knows it, or bus.ErrNoMessage.
 // Foreign ones after it are removed.
-func (s shelf) last(ctx context.Context, filter string) (*bus.Message, error) {
+func (s Guarded) Last(ctx context.Context, filter string) (*bus.Message, error) {
 	for range maxRemoved {
 		m, err := s.bus.Last(ctx, s.stream, filter)
-		if err != nil || !s.foreign(m) {
+		if err != nil || !s.Foreign(m) {
 			return m, err
 		}
-		if err := s.remove(ctx, m.Subject, m.Seq); err != nil {
+		if err := s.Remove(ctx, m.Subject, m.Seq); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("%s of stream %s: %w", filter, s.stream, errForeign)
 }
 
-// remove deletes a foreign message. That another replica was faster is no error.
-func (s shelf) remove(ctx context.Context, subject string, seq uint64) error {
+// Remove deletes a foreign message. That another replica was faster is no error.
+func (s Guarded) Remove(ctx context.Context, subject string, seq uint64) error {
 	if err := s.bus.Delete(ctx, s.stream, seq); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s shelf) remove(ctx context.Context, subject string, seq uint64) error {
 }
 
 // publish stores a guarded message. When it is refused and what was in its way was foreign, it is published again.
-func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
+func (s Guarded) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
 	var gone uint64
 	for range maxWays {
 		ack, err := s.bus.Publish(ctx, msg)
@@ -125,13 +125,13 @@ func (s shelf) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
 
 // wayIsFree reports whether a message that was refused would be stored now: there is no other thing where its timer
 // should be, or its guard finds what it wants to find.
-func (s shelf) wayIsFree(ctx context.Context, msg *nats.Msg, refused error) (bool, error) {
+func (s Guarded) wayIsFree(ctx context.Context, msg *nats.Msg, refused error) (bool, error) {
 	filter := msg.Header.Get(jetstream.ExpectedLastSubjSeqSubjHeader)
 	if refused != nil {
 		filter = msg.Header.Get(jetstream.SchedulerHeader)
 	}
 	var seq uint64
-	m, err := s.last(ctx, filter)
+	m, err := s.Last(ctx, filter)
 	switch {
 	case err == nil:
 		seq = m.Seq

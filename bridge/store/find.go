@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Find returns the record of a request, or one made of its completion, or the little that its URL says: a callback
+// needs no more than that to complete.
+func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
+	e, err := s.Load(ctx, token)
+	if err == nil || !errors.Is(err, bus.ErrNoMessage) {
+		return e.Rec, err
+	}
+	m, ev, err := s.Completion(ctx, token)
+	switch {
+	case errors.Is(err, bus.ErrNoMessage):
+		return &Record{Version: Version, RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
+	case err != nil:
+		return nil, err
+	}
+	return EndedRecord(s.Telemetry, m, ev), nil
+}
+
+// EndedRecord is what a completion still tells of the record that it ended.
+func EndedRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
+	rec := &Record{
+		Version:        Version,
+		RequestID:      ev.RequestID,
+		Kind:           ev.Kind,
+		State:          StateSubmitted,
+		EndedAs:        ev.Status,
+		ExternalTaskID: ev.ExternalTaskID,
+		TaskID:         ev.TaskID,
+		RequestedAt:    ev.RequestedAt.Time,
+		Metadata:       ev.Metadata,
+		ReplayOf:       ev.ReplayOf,
+	}
+	if ev.SubmittedAt != nil {
+		rec.SubmittedAt = ev.SubmittedAt.Time
+	}
+	ctx := t.Extract(context.Background(), m.Header)
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		rec.Trace = t.Carry(ctx)
+	}
+	return rec
+}
+
+// entry is a record as it was found.
+type entry struct {
+	Rec *Record
+	Seq uint64
+	Due bool // its timer has fired and the poller has it
+}
+
+// Load returns the newest record of a request, or bus.ErrNoMessage.
+func (s *Store) Load(ctx context.Context, token string) (entry, error) {
+	m, err := s.Guarded().Last(ctx, s.Subjects.StateOf(token))
+	if err != nil {
+		return entry{}, err
+	}
+	rec, err := Decode(m.Data)
+	if err != nil {
+		return entry{}, fmt.Errorf("record on %s: %w", m.Subject, err)
+	}
+	parsed, _ := s.Subjects.Parse(m.Subject)
+	return entry{Rec: rec, Seq: m.Seq, Due: parsed.Type == "due"}, nil
+}
+
+// Completion returns the stored completion of a request, or bus.ErrNoMessage.
+func (s *Store) Completion(ctx context.Context, token string) (*bus.Message, *events.Event, error) {
+	m, err := s.Guarded().Last(ctx, s.Subjects.CompletionOf(token))
+	if err != nil {
+		return nil, nil, err
+	}
+	var ev events.Event
+	if err := json.Unmarshal(m.Data, &ev); err != nil {
+		return nil, nil, fmt.Errorf("completion on %s: %w", m.Subject, err)
+	}
+	return m, &ev, nil
+}

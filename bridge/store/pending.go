@@ -1,0 +1,209 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Store reads and writes what is known of requests. It is the only one that does.
+type Store struct {
+	Bus       *bus.Bus
+	Subjects  events.Subjects
+	Kinds     kling.Kinds
+	Retention time.Duration
+	Telemetry *telemetry.Tracer
+	Metrics   *Metrics
+	Dead      *deadLetters
+	Log       *slog.Logger
+}
+
+// PublishTimeout bounds one certain write outside HTTP handlers: longer than a leader failover, which takes up to 8 s.
+const PublishTimeout = 20 * time.Second
+
+// Now is the time by the NATS server's clock, by which timers fire and deadlines count.
+func (s *Store) Now() time.Time { return s.Bus.Now() }
+
+func (s *Store) pool(kind string) (kling.Pool, error) {
+	k, ok := s.Kinds.Lookup(kind)
+	if !ok {
+		return "", fmt.Errorf("%w %q", ErrUnknownKind, kind)
+	}
+	return k.Pool, nil
+}
+
+// Intend stores the record of a request before its task is created. It stores nothing and returns false if anything at
+// all is known of the request: this is what keeps a repeated request from becoming a second task.
+func (s *Store) Intend(ctx context.Context, rec *Record, fireAt time.Time) (seq uint64, first bool, err error) {
+	msg, err := s.pendingMsg(rec, fireAt)
+	if err != nil {
+		return 0, false, err
+	}
+	if err := s.Bus.RoomToBegin(ctx); err != nil {
+		return 0, false, err
+	}
+	bus.GuardSequence(msg, s.Subjects.AnythingOf(rec.Token()), 0)
+	return s.put(ctx, msg)
+}
+
+// Claim replaces the record if it is still the one with that sequence. It must hold before every further send: a
+// replica that was taken for dead finds its claim gone.
+func (s *Store) Claim(ctx context.Context, rec *Record, fireAt time.Time, seq uint64) (next uint64, held bool, err error) {
+	msg, err := s.pendingMsg(rec, fireAt)
+	if err != nil {
+		return 0, false, err
+	}
+	pool, err := s.pool(rec.Kind)
+	if err != nil {
+		return 0, false, err
+	}
+	if err := s.Bus.RoomToBegin(ctx); err != nil {
+		return 0, false, err
+	}
+	bus.GuardSequence(msg, s.Subjects.Pending(rec.Kind, string(pool), rec.Token()), seq)
+	return s.put(ctx, msg)
+}
+
+// Arm replaces the record unless the request has been completed.
+func (s *Store) Arm(ctx context.Context, rec *Record, fireAt time.Time) (stored bool, err error) {
+	msg, err := s.pendingMsg(rec, fireAt)
+	if err != nil {
+		return false, err
+	}
+	bus.GuardSequence(msg, s.Subjects.CompletionOf(rec.Token()), 0)
+	_, stored, err = s.put(ctx, msg)
+	return stored, err
+}
+
+// Rearm puts the record back whose timer has fired, unless there is a newer record of the request or its end: fired is the
+// sequence of the one that is to be put back. Its request may be adopted at this moment, and what that stores is newer
+// than the copy in the hands of whoever saw the timer fire.
+func (s *Store) Rearm(ctx context.Context, rec *Record, fireAt time.Time, fired uint64) (stored bool, err error) {
+	token := rec.Token()
+	for ctx.Err() == nil {
+		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token)) // first: the guard finds what comes after it
+		if err != nil {
+			return false, ignoreGone(err)
+		}
+		known, err := s.Guarded().Last(ctx, s.Subjects.StateOf(token))
+		if err != nil || known.Seq != fired {
+			return false, ignoreGone(err)
+		}
+		if _, err := s.Guarded().Last(ctx, s.Subjects.CompletionOf(token)); !errors.Is(err, bus.ErrNoMessage) {
+			return false, err
+		}
+		msg, err := s.pendingMsg(rec, fireAt)
+		if err != nil {
+			return false, err
+		}
+		bus.GuardSequence(msg, s.Subjects.AnythingOf(token), newest.Seq)
+		if _, stored, err = s.put(ctx, msg); stored || err != nil {
+			return stored, err
+		}
+	}
+	return false, ctx.Err()
+}
+
+// ignoreGone takes it for no error that there is no message any more.
+func ignoreGone(err error) error {
+	if errors.Is(err, bus.ErrNoMessage) {
+		return nil
+	}
+	return err
+}
+
+// DueNow hands the record to the poller at once, beside the timer, unless Kling can have nothing to say of it that
+// matters: the request has ended, and not by expiry or cancellation, or its late result is known.
+func (s *Store) DueNow(ctx context.Context, rec *Record) error {
+	_, err := s.DueUnlessEnded(ctx, rec)
+	return err
+}
+
+// DueUnlessEnded is dueNow for those who want to know whether Kling is asked.
+func (s *Store) DueUnlessEnded(ctx context.Context, rec *Record) (due bool, err error) {
+	due, err = s.PutDue(ctx, rec, s.Subjects.CompletionOf(rec.Token()))
+	if due || err != nil {
+		return due, err
+	}
+	_, ended, err := s.Completion(ctx, rec.Token())
+	if err != nil || !MayBeLate(ended.Status) {
+		return false, err
+	}
+	return s.PutDue(ctx, rec, s.Subjects.LateOf(rec.Token()))
+}
+
+// PutDue stores the record as one whose timer has fired, unless there is a message on the guarded subjects.
+func (s *Store) PutDue(ctx context.Context, rec *Record, guard string) (stored bool, err error) {
+	data, err := rec.encode()
+	if err != nil {
+		return false, err
+	}
+	pool, err := s.pool(rec.Kind)
+	if err != nil {
+		return false, err
+	}
+	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
+	msg.Data = data
+	bus.GuardSequence(msg, guard, 0)
+	_, stored, err = s.put(ctx, msg)
+	return stored, err
+}
+
+// MayBeLate tells the ends after which a task's own end is still news.
+func MayBeLate(s events.Status) bool { return s == events.StatusExpired || s == events.StatusCancelled }
+
+// Withdraw forgets a record whose create call certainly made no task: the request waits as if it had never been tried.
+func (s *Store) Withdraw(ctx context.Context, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
+	return s.Bus.Delete(ctx, s.Subjects.EventsStream(), seq)
+}
+
+// pendingMsg is the record as a timer. It never waits longer than half the retention: firing and arming anew is what
+// keeps a record from ageing out of the stream. A record of a newer version is never written as one: its timer means what
+// that version says.
+func (s *Store) pendingMsg(rec *Record, fireAt time.Time) (*nats.Msg, error) {
+	if rec.Newer() {
+		return nil, fmt.Errorf("request %s: %w", rec.RequestID, errNewer)
+	}
+	data, err := rec.encode()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := s.pool(rec.Kind)
+	if err != nil {
+		return nil, err
+	}
+	if latest := s.Now().Add(s.Retention / 2); fireAt.After(latest) {
+		fireAt = latest
+	}
+	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Pending(rec.Kind, string(pool), rec.Token())))
+	msg.Data = data
+	bus.ScheduleAt(msg, fireAt, s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
+	return msg, nil
+}
+
+// put publishes within the caller's deadline, or publishTimeout where there is none.
+func (s *Store) put(ctx context.Context, msg *nats.Msg) (seq uint64, stored bool, err error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, PublishTimeout)
+		defer cancel()
+	}
+	ack, err := s.Guarded().publish(ctx, msg)
+	return ack.Seq, ack.Stored, err
+}
+
+const (
+	// PollConsumer is the durable consumer of fired records.
+	PollConsumer = "polls"
+)
