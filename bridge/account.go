@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
@@ -115,13 +116,13 @@ func (c accountCheck) streamCount() []string {
 
 // consumers are counted for each stream by itself. The lanes are the many; made once, they stay.
 func (c accountCheck) consumers(existing []jetstream.ConsumerConfig) []string {
-	in := &intake{subjects: c.o.Subjects, kinds: c.o.Kinds}
-	lanes := in.allLanes()
+	in := &dispatch.Intake{Subjects: c.o.Subjects, Kinds: c.o.Kinds}
+	lanes := in.AllLanes()
 	made := map[string]bool{}
 	for _, consumer := range existing {
 		made[consumer.Durable] = true
 	}
-	missing := slices.ContainsFunc(lanes, func(key laneKey) bool { return !made[key.durable()] })
+	missing := slices.ContainsFunc(lanes, func(key dispatch.Lane) bool { return !made[key.Durable()] })
 	most, need := c.limits.MaxConsumers, max(len(lanes), eventReaders)
 	if most <= 0 || !missing || need <= most {
 		return nil

@@ -11,12 +11,13 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/console"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // admin serves health, readiness, metrics and the console.
 type admin struct {
-	pauses  *pauses
+	pauses  *dispatch.Pauses
 	metrics http.Handler // nil: none are served
 	hosts   hosts
 	console *console.Console
@@ -48,27 +49,27 @@ func (a *admin) handler() http.Handler {
 
 // readiness is the body of /readyz.
 type readiness struct {
-	Ready    bool     `json:"ready"`
-	Reasons  []reason `json:"reasons,omitempty"`
-	Warnings []reason `json:"warnings,omitempty"` // what should be mended although requests are taken in
+	Ready    bool              `json:"ready"`
+	Reasons  []dispatch.Reason `json:"reasons,omitempty"`
+	Warnings []dispatch.Reason `json:"warnings,omitempty"` // what should be mended although requests are taken in
 }
 
-func (a *admin) reasons() []reason {
+func (a *admin) reasons() []dispatch.Reason {
 	const component = "nats"
 	b := a.bus.Load()
 	switch {
 	case b == nil:
-		return []reason{{Component: component, Reason: "not connected yet"}}
+		return []dispatch.Reason{{Component: component, Reason: "not connected yet"}}
 	case !b.Connected():
-		return append([]reason{{Component: component, Reason: "disconnected"}}, a.pauses.reasons()...)
+		return append([]dispatch.Reason{{Component: component, Reason: "disconnected"}}, a.pauses.Reasons()...)
 	case !a.ready.Load():
 		text := "streams and consumers are not ready"
 		if why := a.blocked.Load(); why != nil {
 			text += ": " + *why
 		}
-		return append(deniedBy(b), reason{Component: component, Reason: text})
+		return append(deniedBy(b), dispatch.Reason{Component: component, Reason: text})
 	default:
-		return append(a.watched().reasons(), a.pauses.reasons()...)
+		return append(a.watched().reasons(), a.pauses.Reasons()...)
 	}
 }
 
@@ -80,7 +81,7 @@ func (a *admin) watched() *watch {
 	return &watch{}
 }
 
-func (a *admin) warnings() []reason { return a.watched().warnings() }
+func (a *admin) warnings() []dispatch.Reason { return a.watched().warnings() }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -119,10 +120,10 @@ func (b *Bridge) showReadiness() (metric.Registration, error) {
 	return m.meter.Observe(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(m.ready, flag(len(b.admin.reasons()) == 0))
 		o.ObserveInt64(m.callbacks, flag(b.opts.PublicURL != ""))
-		paused := b.pauses.scopes()
-		for _, scope := range allScopes(b.opts.Kinds) {
+		paused := b.pauses.Scopes()
+		for _, scope := range dispatch.AllScopes(b.opts.Kinds) {
 			o.ObserveInt64(m.paused, flag(paused[scope]), metric.WithAttributes(
-				attribute.String(telemetry.AttrComponent, scope.component()), attribute.String(telemetry.AttrGeneration, string(scope.generation))))
+				attribute.String(telemetry.AttrComponent, scope.Component()), attribute.String(telemetry.AttrGeneration, string(scope.Generation))))
 		}
 		return nil
 	}, m.ready, m.callbacks, m.paused)

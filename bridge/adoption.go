@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
@@ -22,7 +23,7 @@ const (
 
 // exists goes on with a request whose external id Kling has seen, though nothing is known here of an earlier send: what was
 // known is lost. The task is looked up and adopted; one that can't be found rejects the request.
-func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) (result, error) {
+func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
 	j.refusal = eventError(failure)
 	if j.rec.Attempt == 1 {
 		j.refusal.Message += "; yet Kling finds no task by it"
@@ -44,8 +45,8 @@ func (c *creator) suspects(r *request.Request) bool {
 
 // askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which
 // state may be lost: whoever had it then may have sent it.
-func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object) (result, error) {
-	task, err := c.client.FindExternal(ctx, j.req.Kind, j.rec.ExternalTaskID)
+func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
+	task, err := c.client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -55,23 +56,23 @@ func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 	if j.asked {
 		return c.send(ctx, j, body)
 	}
-	c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
+	c.log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
 	seq := j.recSeq
 	j.rec, j.recSeq = nil, 0
 	if err := c.ledger.Withdraw(ctx, seq); err != nil {
-		return result{}, err
+		return dispatch.Result{}, err
 	}
-	return tryAgain(clock.Backoff(j.asks)), nil
+	return dispatch.TryAgain(clock.Backoff(j.asks)), nil
 }
 
 // found adopts the task that Kling has under the external id of a request. One that was there before the request is
 // somebody else's, or of an earlier request with the same id.
-func (c *creator) found(ctx context.Context, j *attempt, task kling.Task) (result, error) {
-	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.req.RequestedAt.Add(-adoptGrace)) {
+func (c *creator) found(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
+	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.Req.RequestedAt.Add(-adoptGrace)) {
 		return c.reject(ctx, j, olderTask(j, task))
 	}
-	c.queries.seen(j.req.Kind)
-	c.log.InfoContext(ctx, "adopted", append(j.attrs(), slog.String("task_id", task.ID))...)
+	c.queries.seen(j.Req.Kind)
+	c.log.InfoContext(ctx, "adopted", append(j.Attrs(), slog.String("task_id", task.ID))...)
 	return c.submitted(ctx, j, task)
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
@@ -26,10 +27,10 @@ type asker struct {
 	subjects  events.Subjects
 	namer     request.Namer
 	kinds     kling.Kinds
-	pools     map[kling.Pool]*pool
-	lanes     map[kling.Pool][]laneKey
-	pauses    *pauses
-	readiness func() []reason
+	pools     map[kling.Pool]*dispatch.Pool
+	lanes     map[kling.Pool][]dispatch.Lane
+	pauses    *dispatch.Pauses
+	readiness func() []dispatch.Reason
 	version   string
 	log       *slog.Logger
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -110,16 +111,16 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
 		hands: hands,
-		pools: map[kling.Pool]*pool{},
+		pools: map[kling.Pool]*dispatch.Pool{},
 		creator: &creator{
 			client: o.Kling, ledger: ledger, cache: cache, callbackURL: signer.url, namer: request.NewNamer(o.Namespace),
 			inputs: request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, metrics: b.metrics.create, log: b.log,
 			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
 		},
-		intake: &intake{
-			bus: conn, subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, metrics: b.metrics.dispatch, log: b.log,
-			taskTimeout: o.TaskTimeout, ackWait: o.AckWait,
+		intake: &dispatch.Intake{
+			Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Telemetry: b.telemetry, Metrics: b.metrics.dispatch, Log: b.log,
+			TaskTimeout: o.TaskTimeout, AckWait: o.AckWait,
 		},
 		poller: &poller{
 			bus: conn, client: o.Kling, ledger: ledger, cache: cache, hands: hands, queue: newDueQueue(),
@@ -129,7 +130,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		waiting: waiting,
 		expirer: &expirer{stream: waiting, ledger: ledger, log: b.log},
 	}
-	p.backlog = &backlogReader{bus: conn, subjects: o.Subjects, kinds: o.Kinds}
+	p.backlog = &dispatch.BacklogReader{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds}
 	p.reconciler = &reconciler{
 		bus: conn, client: o.Kling, ledger: ledger, namer: p.creator.namer, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
 		interval: o.ReconcileInterval, settled: o.LookupWindow, lookback: min(24*time.Hour, o.EventRetention/2),
@@ -141,15 +142,15 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		consume: p.ensureConsumers, restored: p.waiting.Reset, suspect: p.creator.suspectBefore,
 	}
 	for _, name := range o.Kinds.Pools() {
-		turns := newTurns(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
-		p.pools[name] = newPool(name, newSlots(o.Concurrency[name]), turns, b.pauses, p.hands, b.log)
-		p.pools[name].serverTime = conn.Now
-		p.lanes = append(p.lanes, p.intake.lanes(name)...)
+		turns := dispatch.NewPeers(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
+		p.pools[name] = dispatch.NewPool(name, dispatch.NewSlots(o.Concurrency[name]), turns, b.pauses, p.hands, b.log)
+		p.pools[name].ServerTime = conn.Now
+		p.lanes = append(p.lanes, p.intake.Lanes(name)...)
 	}
-	b.pauses.listen(p.freed)
+	b.pauses.Listen(p.freed)
 	p.edge = &edgeWatch{client: o.Kling, pauses: b.pauses}
-	p.inFlight = &inFlight{
-		bus: conn, ledger: ledger, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools, log: b.log,
+	p.inFlight = &dispatch.InFlight{
+		Bus: conn, Store: ledger, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools, Log: b.log,
 	}
 	p.service = newService(b.newAsker(p, conn, o), conn.Conn(), b.public, o.Simulated, b.log)
 	live, err := newLiveReceiver(ledger, signer, cache, o)
@@ -175,7 +176,7 @@ type instruments struct {
 	calls     *callMetrics
 	readiness *readinessMetrics
 	store     *store.Metrics
-	dispatch  *dispatchMetrics
+	dispatch  *dispatch.Metrics
 	create    *createMetrics
 	callback  *callbackMetrics
 	poll      *pollMetrics
@@ -189,7 +190,7 @@ func newInstruments(o Options) (*instruments, error) {
 		calls:     newCallMetrics(m),
 		readiness: newReadinessMetrics(m),
 		store:     store.NewMetrics(m, o.Kinds),
-		dispatch:  newDispatchMetrics(m),
+		dispatch:  dispatch.NewMetrics(m),
 		create:    newCreateMetrics(m),
 		callback:  newCallbackMetrics(m),
 		poll:      newPollMetrics(m),
@@ -200,10 +201,10 @@ func newInstruments(o Options) (*instruments, error) {
 func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
 	a := &asker{
 		bus: conn, ledger: p.creator.ledger, namer: p.creator.namer, waiting: p.waiting, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools,
-		lanes: map[kling.Pool][]laneKey{}, pauses: b.pauses, readiness: b.admin.reasons, version: o.Version, log: b.log,
+		lanes: map[kling.Pool][]dispatch.Lane{}, pauses: b.pauses, readiness: b.admin.reasons, version: o.Version, log: b.log,
 	}
 	for name := range p.pools {
-		a.lanes[name] = p.intake.lanes(name)
+		a.lanes[name] = p.intake.Lanes(name)
 	}
 	return a
 }
@@ -225,7 +226,7 @@ func newLiveReceiver(l *store.Store, s signer, cache *store.Cache, o Options) (*
 }
 
 func (p *parts) ensureConsumers(ctx context.Context) error {
-	if err := p.intake.consumers(ctx); err != nil {
+	if err := p.intake.Consumers(ctx); err != nil {
 		return err
 	}
 	if p.archiver != nil {

@@ -3,13 +3,14 @@ package bridge
 import (
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // attempt is the creating of one job's task, over all steps that it takes.
 type attempt struct {
-	*job
+	*dispatch.Job
 
 	rec    *store.Record
 	recSeq uint64 // of rec in the stream; zero while nothing is stored

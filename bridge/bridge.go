@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -29,7 +30,7 @@ type Bridge struct {
 	log       *slog.Logger
 	telemetry *telemetry.Tracer
 	metrics   *instruments
-	pauses    *pauses
+	pauses    *dispatch.Pauses
 	public    *url.URL
 	admin     *admin
 	receiver  *receiver
@@ -51,7 +52,7 @@ func New(o Options) (*Bridge, error) {
 	}
 	o.Kling = o.Kling.Observed(m.calls.called)
 	o.Bus.Retried = m.calls.retried
-	p := newPauses(o.ProbeInterval, o.Logger)
+	p := dispatch.NewPauses(o.ProbeInterval, o.Logger)
 	loopback := onLoopback(o.AdminListener.Addr())
 	return &Bridge{
 		opts:      o,
@@ -192,18 +193,18 @@ func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error)
 // parts is everything that runs on a connection.
 type parts struct {
 	live     *liveReceiver
-	intake   *intake
-	lanes    []laneKey
-	pools    map[kling.Pool]*pool
+	intake   *dispatch.Intake
+	lanes    []dispatch.Lane
+	pools    map[kling.Pool]*dispatch.Pool
 	hands    *pull.Holder
 	creator  *creator
 	poller   *poller
 	waiting  *request.Stream
 	expirer  *expirer
 	edge     *edgeWatch
-	inFlight *inFlight
+	inFlight *dispatch.InFlight
 	service  *service
-	backlog  *backlogReader
+	backlog  *dispatch.BacklogReader
 
 	reconciler *reconciler
 	watch      *watch
@@ -218,17 +219,17 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, pool := range p.pools {
-		pool.begin = func(j *job) func() result { return p.creator.begin(hard, j) }
+		pool.Begin = func(j *dispatch.Job) func() dispatch.Result { return p.creator.begin(hard, j) }
 	}
-	unsubscribe, err := p.inFlight.subscribe()
+	unsubscribe, err := p.inFlight.Subscribe()
 	if err != nil {
 		return err
 	}
 	defer unsubscribe()
-	if err := b.untilAvailable(ctx, func() error { return p.inFlight.recount(ctx) }); err != nil {
+	if err := b.untilAvailable(ctx, func() error { return p.inFlight.Recount(ctx) }); err != nil {
 		return err
 	}
-	observed, err := b.metrics.dispatch.show(p.pools, p.backlog)
+	observed, err := b.metrics.dispatch.Show(p.pools, p.backlog)
 	if err != nil {
 		return err
 	}
@@ -240,18 +241,18 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	p.creator.suspectBefore(p.watch.bus.Now())
 	var background, dispatching sync.WaitGroup
 	background.Go(func() { p.hands.Signal(hard, b.opts.AckWait/4) })
-	background.Go(func() { p.inFlight.listen(hard) })
+	background.Go(func() { p.inFlight.Listen(hard) })
 	for _, pool := range p.pools {
-		dispatching.Go(func() { pool.dispatch(ctx.Done()) })
+		dispatching.Go(func() { pool.Dispatch(ctx.Done()) })
 	}
 	var pulling sync.WaitGroup
 	for _, key := range p.lanes {
-		pulling.Go(func() { p.intake.pull(ctx, key, p.pools[key.pool]) })
+		pulling.Go(func() { p.intake.Pull(ctx, key, p.pools[key.Pool]) })
 	}
 	pulling.Go(func() { p.poller.run(ctx, hard) })
 	pulling.Go(func() { p.expirer.run(ctx) })
 	pulling.Go(func() { p.edge.run(ctx) })
-	pulling.Go(func() { p.inFlight.run(ctx) })
+	pulling.Go(func() { p.inFlight.Run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })
 	watching := make(chan error, 1)
 	pulling.Go(func() { watching <- p.watch.run(ctx) })
@@ -285,7 +286,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 // freed tells every pool that requests may go on, or that others need not wait for them.
 func (p *parts) freed() {
 	for _, pool := range p.pools {
-		pool.freed()
+		pool.Freed()
 	}
 }
 

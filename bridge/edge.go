@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -17,7 +18,7 @@ import (
 // themselves, by their own requests.
 type edgeWatch struct {
 	client *kling.Client
-	pauses *pauses
+	pauses *dispatch.Pauses
 }
 
 const (
@@ -32,10 +33,10 @@ func (w *edgeWatch) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.pauses.suspected:
+		case <-w.pauses.Suspected:
 		}
 		w.check(ctx)
-		if !clock.Sleep(ctx, max(w.pauses.interval, costsInterval)) {
+		if !clock.Sleep(ctx, max(w.pauses.Interval, costsInterval)) {
 			return
 		}
 	}
@@ -49,10 +50,10 @@ func (w *edgeWatch) check(ctx context.Context) {
 	failure, failed := errors.AsType[*kling.Error](err)
 	switch {
 	case !failed || failure.Code != 0:
-		w.pauses.reached(asked)
+		w.pauses.Reached(asked)
 	case failure.Class == kling.ClassCapacity || errors.Is(ctx.Err(), context.Canceled):
 	default: // a page as well, or nothing at all
-		w.pauses.failedEverywhere(failure, time.Now())
+		w.pauses.FailedEverywhere(failure, time.Now())
 	}
 }
 
@@ -63,14 +64,14 @@ const maxRefused = 3
 // the only one to fare so: a body too large for a gateway, a word that a firewall dislikes.
 func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 	now := time.Now()
-	if !c.pauses.failed(j.req.Kind, failure, j.sentAt, now) {
+	if !c.pauses.Failed(j.Req.Kind, failure, j.sentAt, now) {
 		return nil
 	}
 	if j.foreign == 0 {
 		j.foreignAt = now
 	}
 	j.foreign++
-	if j.foreign < maxRefused || !c.pauses.passed(j.req.Kind, j.foreignAt) {
+	if j.foreign < maxRefused || !c.pauses.Passed(j.Req.Kind, j.foreignAt) {
 		return nil
 	}
 	return &events.Error{
@@ -82,8 +83,8 @@ func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 
 // rejectForeign rejects a request that something before Kling refuses, if Kling denies that it has a task of it: what
 // refuses may be in the way of the answer only. It is not done while Kling does not say.
-func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v result, done bool, err error) {
-	task, err := c.client.FindExternal(ctx, j.req.Kind, j.rec.ExternalTaskID)
+func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v dispatch.Result, done bool, err error) {
+	task, err := c.client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		v, err = c.found(ctx, j, task)
 		return v, true, err
@@ -92,12 +93,12 @@ func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Err
 		v, err = c.refuse(ctx, j, why)
 		return v, true, err
 	}
-	c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
-	return result{}, false, nil
+	c.log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
+	return dispatch.Result{}, false, nil
 }
 
 // waitPaused is how long a request waits that would be sent again, were its kind not paused.
 func (c *creator) waitPaused(j *attempt, now time.Time) time.Duration {
-	at, _, _ := c.pauses.probe(j.req.Kind)
+	at, _, _ := c.pauses.Probe(j.Req.Kind)
 	return min(max(at.Sub(now), firstLookupWait), maxLookupWait)
 }

@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
 // unknown begins to look for a task that a send may have made.
-func (c *creator) unknown(ctx context.Context, j *attempt) (result, error) {
+func (c *creator) unknown(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	j.unknownAt, j.lookups = c.ledger.Now(), 0
 	return c.lookUp(ctx, j)
 }
@@ -22,10 +23,10 @@ func (c *creator) unknown(ctx context.Context, j *attempt) (result, error) {
 // is the call made again, with the same external id. Only an answer counts: while the query fails nothing is known.
 //
 // Between lookups the job waits in its pool, with its slot, so that it holds up no other.
-func (c *creator) lookUp(ctx context.Context, j *attempt) (result, error) {
-	j.suspect()
+func (c *creator) lookUp(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	j.Suspect()
 	until := c.lookupEnd(j)
-	task, err := c.client.FindExternal(ctx, j.req.Kind, j.rec.ExternalTaskID)
+	task, err := c.client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -36,9 +37,9 @@ func (c *creator) lookUp(ctx context.Context, j *attempt) (result, error) {
 	case denied && !now.Before(until):
 		return c.absent(ctx, j)
 	case !denied:
-		c.log.WarnContext(ctx, "lookup put off", append(j.attrs(), slog.Any("err", err))...)
+		c.log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
 	}
-	return tryAgain(j.nextLookup(until.Sub(now))), nil
+	return dispatch.TryAgain(j.nextLookup(until.Sub(now))), nil
 }
 
 // lookupEnd is when a job's request may be sent again, if Kling still knows no task of it.
@@ -65,32 +66,32 @@ func (j *attempt) nextLookup(left time.Duration) time.Duration {
 }
 
 // absent goes on with a request that Kling has no task of.
-func (c *creator) absent(ctx context.Context, j *attempt) (result, error) {
+func (c *creator) absent(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	if j.refusal != nil {
 		return c.reject(ctx, j, j.refusal)
 	}
 	why, err := c.lost(ctx, j)
 	if err != nil {
-		return result{}, err
+		return dispatch.Result{}, err
 	}
 	if why != "" {
 		if !j.lostSends {
 			j.lostSends = true
-			c.pauses.lost(j.req.Kind, why, time.Now())
+			c.pauses.Lost(j.Req.Kind, why, time.Now())
 		}
-		return tryAgain(j.nextLookup(0)), nil
+		return dispatch.TryAgain(j.nextLookup(0)), nil
 	}
 	return c.resend(ctx, j)
 }
 
 // resend makes the create call again after claiming the record anew.
-func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
-	if !j.maySend(c.pauses, time.Now()) {
-		return tryAgain(c.waitPaused(j, time.Now())), nil
+func (c *creator) resend(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	if !j.MaySend(c.pauses, time.Now()) {
+		return dispatch.TryAgain(c.waitPaused(j, time.Now())), nil
 	}
-	body, inputErr, err := c.inputs.Resolve(ctx, j.req)
+	body, inputErr, err := c.inputs.Resolve(ctx, j.Req)
 	if err != nil || inputErr != nil {
-		return result{}, errors.Join(err, request.InputError(inputErr))
+		return dispatch.Result{}, errors.Join(err, request.InputError(inputErr))
 	}
 	j.claimedAt = time.Now()
 	rec := *j.rec
@@ -101,12 +102,12 @@ func (c *creator) resend(ctx context.Context, j *attempt) (result, error) {
 	rec.Upload = max(rec.Upload, kling.UploadTime(body.Size()))
 	seq, held, err := c.ledger.Claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
-		return result{}, err
+		return dispatch.Result{}, err
 	}
 	if !held {
 		return c.resume(ctx, j, rec.Claim)
 	}
-	c.log.WarnContext(ctx, "sending again: Kling knows no such task", append(j.attrs(), slog.Int("attempt", rec.Attempt))...)
+	c.log.WarnContext(ctx, "sending again: Kling knows no such task", append(j.Attrs(), slog.Int("attempt", rec.Attempt))...)
 	j.rec, j.recSeq = &rec, seq
 	return c.send(ctx, j, body)
 }

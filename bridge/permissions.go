@@ -5,6 +5,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -39,7 +40,7 @@ func UseOfNATS(b *bus.Bus, o Options) NATSUse {
 			b.API("STREAM.MSG.DELETE."+stream))
 	}
 	for stream, consumer := range map[string]string{
-		s.RequestsStream(): laneKey{pool: kling.PoolVideo, generation: kling.V1}.durable(), s.EventsStream(): "polls",
+		s.RequestsStream(): dispatch.Lane{Pool: kling.PoolVideo, Generation: kling.V1}.Durable(), s.EventsStream(): "polls",
 	} {
 		of := stream + "." + consumer
 		publish = append(publish, b.API("CONSUMER.CREATE."+of), b.API("CONSUMER.INFO."+of), b.API("CONSUMER.MSG.NEXT."+of),

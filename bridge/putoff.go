@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 // putOff lets a request wait that Kling certainly made no task of.
-func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) (result, error) {
+func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
 	if failure.Foreign && failure.Action == kling.ActionPause {
 		if why := c.foreign(j, failure); why != nil {
 			if v, done, err := c.rejectForeign(ctx, j, why); done || err != nil {
@@ -26,31 +27,31 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 		seq := j.recSeq
 		j.rec, j.recSeq = nil, 0
 		if err := c.ledger.Withdraw(ctx, seq); err != nil {
-			return result{}, err
+			return dispatch.Result{}, err
 		}
 	}
 	switch {
 	case failure.Action == kling.ActionWait:
 		c.authenticated(j, failure)
-		return noCapacity(), nil
+		return dispatch.NoCapacity(), nil
 	case failure.Action == kling.ActionPause && !failure.Foreign:
-		c.pauses.failed(j.req.Kind, failure, j.sentAt, time.Now())
+		c.pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
 	case failure.Action != kling.ActionPause:
 		c.authenticated(j, failure)
 		j.tries++
 		wait := clock.Backoff(j.tries)
-		c.log.WarnContext(ctx, "create call put off", append(j.attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
-		return tryAgain(wait), nil
+		c.log.WarnContext(ctx, "create call put off", append(j.Attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
+		return dispatch.TryAgain(wait), nil
 	}
 	if held {
-		return tryAgain(c.waitPaused(j, time.Now())), nil
+		return dispatch.TryAgain(c.waitPaused(j, time.Now())), nil
 	}
-	return paused(), nil
+	return dispatch.Paused(), nil
 }
 
 // authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
 func (c *creator) authenticated(j *attempt, failure *kling.Error) {
 	if failure.Code != 0 {
-		c.pauses.authenticated(j.req.Kind, j.sentAt)
+		c.pauses.Authenticated(j.Req.Kind, j.sentAt)
 	}
 }

@@ -42,7 +42,7 @@ func (a *asker) count(ctx context.Context, status *events.BridgeStatus) (err err
 		if err == nil {
 			waiting, err = a.waitingIn(ctx, name)
 		}
-		pool, tasks := a.pools[name].slots.status()
+		pool, tasks := a.pools[name].Slots.Status()
 		pool.Pool, pool.Waiting = string(name), waiting
 		pool.Paused = a.pausesOf(name)
 		status.InFlight += tasks
@@ -65,15 +65,15 @@ func (a *asker) count(ctx context.Context, status *events.BridgeStatus) (err err
 func (a *asker) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int, error) {
 	waiting := map[string]int{}
 	for _, lane := range a.lanes[pool] {
-		c, err := a.bus.JetStream().Consumer(ctx, a.subjects.RequestsStream(), lane.durable())
+		c, err := a.bus.JetStream().Consumer(ctx, a.subjects.RequestsStream(), lane.Durable())
 		if errors.Is(err, jetstream.ErrConsumerNotFound) { // it will be made again
 			continue
 		}
 		if err != nil {
-			return waiting, fmt.Errorf("consumer %s: %w", lane.durable(), err)
+			return waiting, fmt.Errorf("consumer %s: %w", lane.Durable(), err)
 		}
 		info := c.CachedInfo()
-		waiting[lane.priorityName()] += int(info.NumPending) + info.NumAckPending
+		waiting[lane.PriorityName()] += int(info.NumPending) + info.NumAckPending
 	}
 	return waiting, nil
 }
@@ -85,7 +85,7 @@ func (a *asker) pausesOf(pool kling.Pool) []string {
 		if kind.Pool != pool {
 			continue
 		}
-		for _, reason := range a.pauses.namedOf(kind) {
+		for _, reason := range a.pauses.NamedOf(kind) {
 			if !slices.Contains(reasons, reason) {
 				reasons = append(reasons, reason)
 			}

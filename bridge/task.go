@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
@@ -25,19 +26,19 @@ func (a *asker) waitingTask(r *request.Request) events.Task {
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
 func (a *asker) waitsFor(r *request.Request) string {
 	kind := r.Kind
-	if reasons := a.pauses.of(kind); len(reasons) > 0 {
+	if reasons := a.pauses.Of(kind); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
-	slots, model := a.pools[kind.Pool].slots, r.Need().Model
-	if used, own := slots.measureModel(model); own != unknownLimit && used >= own {
+	slots, model := a.pools[kind.Pool].Slots, r.Need().Model
+	if used, own := slots.MeasureModel(model); own != dispatch.UnknownLimit && used >= own {
 		return fmt.Sprintf("a slot of model %s (%d of %d taken)", model, used, own)
 	}
-	used, limit, bound := slots.measure()
+	used, limit, bound := slots.Measure()
 	most := limit
-	if bound > 0 && (limit == unknownLimit || bound < limit) {
+	if bound > 0 && (limit == dispatch.UnknownLimit || bound < limit) {
 		most = bound
 	}
-	if most == unknownLimit || used < most {
+	if most == dispatch.UnknownLimit || used < most {
 		return "its turn"
 	}
 	return fmt.Sprintf("a slot of pool %s (%d of %d taken)", kind.Pool, used, most)

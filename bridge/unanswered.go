@@ -23,23 +23,23 @@ const maxLost = 3
 func (c *creator) lost(ctx context.Context, j *attempt) (why string, err error) {
 	if sends := j.rec.Attempt - j.certain(); sends >= maxLost {
 		return fmt.Sprintf("%d creates of request %s were not answered, and Kling denies their task: nothing is sent again, look for it in Kling's console",
-			sends, j.req.ID), nil
+			sends, j.Req.ID), nil
 	}
 	known, err := c.disproved(ctx, j)
 	if known == "" || err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("a create of request %s was not answered, and Kling's denial counts for nothing: it denies %s, too, which it has made",
-		j.req.ID, known), nil
+		j.Req.ID, known), nil
 }
 
 // disproved returns the external id of a task of the kind that Kling has made and now denies: its query by external id
 // does not work, and what it says of others is no proof. Empty: it works as far as is known.
 func (c *creator) disproved(ctx context.Context, j *attempt) (externalID string, err error) {
-	if c.queries.works(j.req.Kind) {
+	if c.queries.works(j.Req.Kind) {
 		return "", nil
 	}
-	m, err := c.ledger.Guarded().Last(ctx, c.ledger.Subjects.Progress(j.req.Kind.Name, events.StatusSubmitted, "*"))
+	m, err := c.ledger.Guarded().Last(ctx, c.ledger.Subjects.Progress(j.Req.Kind.Name, events.StatusSubmitted, "*"))
 	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
 		return "", nil
 	}
@@ -47,17 +47,17 @@ func (c *creator) disproved(ctx context.Context, j *attempt) (externalID string,
 		return "", err
 	}
 	var ev events.Event
-	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == j.req.ID {
+	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == j.Req.ID {
 		return "", nil
 	}
-	_, err = c.client.FindExternal(ctx, j.req.Kind, ev.ExternalTaskID)
+	_, err = c.client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
 	failure, failed := errors.AsType[*kling.Error](err)
 	switch {
 	case err == nil:
-		c.queries.seen(j.req.Kind)
+		c.queries.seen(j.Req.Kind)
 		return "", nil
 	case failed && failure.NotFound:
-		c.log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.req.Kind.Name),
+		c.log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.Req.Kind.Name),
 			slog.String("external_task_id", ev.ExternalTaskID), slog.String("task_id", ev.TaskID))
 		return ev.ExternalTaskID, nil
 	default:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -34,11 +35,11 @@ type watch struct {
 
 	looks       int
 	lastSeq     map[string]uint64 // by stream
-	wrong       []reason          // with the streams
+	wrong       []dispatch.Reason // with the streams
 	lastRestart time.Time
 
 	mu    sync.Mutex
-	found []reason
+	found []dispatch.Reason
 }
 
 const (
@@ -80,7 +81,7 @@ func (w *watch) look(ctx context.Context) error {
 	}
 	found, trouble := append(deniedBy(w.bus), w.wrong...), w.bus.Trouble()
 	for _, line := range trouble {
-		found = append(found, reason{Component: "nats", Reason: line})
+		found = append(found, dispatch.Reason{Component: "nats", Reason: line})
 	}
 	w.tell(ctx, found)
 	if len(trouble) == 0 || time.Since(w.lastRestart) < restartPause {
@@ -108,7 +109,7 @@ func (w *watch) lookAtStreams(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			wrong = append(wrong, reason{Component: "nats", Reason: err.Error()})
+			wrong = append(wrong, dispatch.Reason{Component: "nats", Reason: err.Error()})
 		}
 	}
 	w.wrong = slices.Concat(wrong, w.limits(ctx))
@@ -135,16 +136,16 @@ func (w *watch) compareSequences(ctx context.Context) {
 
 // streams compares the streams with what they should be. It returns the names of those that are gone, and what is wrong
 // with the others.
-func (w *watch) streams(ctx context.Context) (lost []string, wrong []reason) {
+func (w *watch) streams(ctx context.Context) (lost []string, wrong []dispatch.Reason) {
 	for _, s := range CompareStreams(ctx, w.bus, w.opts) {
 		_, conflict := errors.AsType[*bus.ConflictError](s.Err)
 		switch {
 		case errors.Is(s.Err, jetstream.ErrStreamNotFound):
 			lost = append(lost, s.Name)
 		case conflict:
-			wrong = append(wrong, reason{Component: "nats", Reason: s.Err.Error()})
+			wrong = append(wrong, dispatch.Reason{Component: "nats", Reason: s.Err.Error()})
 		case len(s.Drift) > 0:
-			wrong = append(wrong, reason{Component: "nats", Reason: "stream " + s.Name + ": " + strings.Join(s.Drift, "; ")})
+			wrong = append(wrong, dispatch.Reason{Component: "nats", Reason: "stream " + s.Name + ": " + strings.Join(s.Drift, "; ")})
 		case s.Err != nil:
 			w.log.DebugContext(ctx, "look at a stream", slog.String("stream", s.Name), slog.Any("err", s.Err))
 		}
@@ -154,7 +155,7 @@ func (w *watch) streams(ctx context.Context) (lost []string, wrong []reason) {
 
 // restore makes streams anew that have disappeared, with the consumers and the values that all replicas agree on.
 func (w *watch) restore(ctx context.Context, lost []string) error {
-	w.tell(ctx, []reason{{Component: "nats", Reason: fmt.Sprintf("streams have disappeared: %v", lost)}})
+	w.tell(ctx, []dispatch.Reason{{Component: "nats", Reason: fmt.Sprintf("streams have disappeared: %v", lost)}})
 	w.restored()
 	w.suspect(w.bus.Now())
 	if _, err := provision(ctx, w.bus, w.opts); err != nil {
@@ -187,46 +188,46 @@ func (w *watch) probe(ctx context.Context) {
 }
 
 // tell keeps what was found, and logs each fault when it begins and when it is over.
-func (w *watch) tell(ctx context.Context, found []reason) {
+func (w *watch) tell(ctx context.Context, found []dispatch.Reason) {
 	w.mu.Lock()
 	before := w.found
 	w.found = found
 	w.mu.Unlock()
 	for _, r := range found {
-		if !slices.ContainsFunc(before, r.alike) {
+		if !slices.ContainsFunc(before, r.Alike) {
 			w.log.ErrorContext(ctx, "not ready", slog.String("component", r.Component), slog.String("reason", r.Reason))
 		}
 	}
 	for _, r := range before {
-		if !slices.ContainsFunc(found, r.alike) {
+		if !slices.ContainsFunc(found, r.Alike) {
 			w.log.InfoContext(ctx, "over", slog.String("component", r.Component), slog.String("reason", r.Reason))
 		}
 	}
 }
 
 // deniedBy lists what the server denies this replica: what it sends there is lost.
-func deniedBy(b *bus.Bus) []reason {
-	var all []reason
+func deniedBy(b *bus.Bus) []dispatch.Reason {
+	var all []dispatch.Reason
 	for _, words := range b.Denied() {
-		all = append(all, reason{Component: "nats", Reason: words})
+		all = append(all, dispatch.Reason{Component: "nats", Reason: words})
 	}
 	return all
 }
 
 // reasons is what was found at the last look.
-func (w *watch) reasons() []reason {
+func (w *watch) reasons() []dispatch.Reason {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.found)
 }
 
 // warnings is what should be mended although requests are taken in.
-func (w *watch) warnings() []reason {
+func (w *watch) warnings() []dispatch.Reason {
 	if w.bus == nil {
 		return nil
 	}
 	if apart := ClocksApart(w.bus.ClockOffset()); apart != "" {
-		return []reason{{Component: "clock", Reason: apart + ", by which the bridge goes: synchronise both (NTP)"}}
+		return []dispatch.Reason{{Component: "clock", Reason: apart + ", by which the bridge goes: synchronise both (NTP)"}}
 	}
 	return nil
 }

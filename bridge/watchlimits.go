@@ -6,17 +6,18 @@ import (
 	"fmt"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 )
 
 // limits says which stream is too full to take requests or events in.
-func (w *watch) limits(ctx context.Context) []reason {
+func (w *watch) limits(ctx context.Context) []dispatch.Reason {
 	const component = "nats"
-	var found []reason
+	var found []dispatch.Reason
 	if full := w.requestsFull(ctx); full != "" {
-		found = append(found, reason{Component: component, Reason: full})
+		found = append(found, dispatch.Reason{Component: component, Reason: full})
 	}
 	if err := w.bus.AskRoom(ctx); errors.Is(err, bus.ErrFull) {
-		found = append(found, reason{Component: component, Reason: err.Error()})
+		found = append(found, dispatch.Reason{Component: component, Reason: err.Error()})
 	}
 	return found
 }

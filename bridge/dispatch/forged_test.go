@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"fmt"
@@ -37,18 +37,18 @@ func TestForgedNews(t *testing.T) {
 			}
 		},
 	}
-	pools := map[string]func(*slots, time.Time){
-		"unknown limit":    func(*slots, time.Time) {},
-		"configured bound": func(s *slots, _ time.Time) { s.bound = 2 },
-		"learned limit":    func(s *slots, now time.Time) { s.limit, s.probed, s.probeAt = 2, now, now },
-		"limit of zero":    func(s *slots, now time.Time) { s.limit, s.probed, s.probeAt = 0, now, now },
+	pools := map[string]func(*Slots, time.Time){
+		"unknown limit":    func(*Slots, time.Time) {},
+		"configured bound": func(s *Slots, _ time.Time) { s.bound = 2 },
+		"learned limit":    func(s *Slots, now time.Time) { s.limit, s.probed, s.probeAt = 2, now, now },
+		"limit of zero":    func(s *Slots, now time.Time) { s.limit, s.probed, s.probeAt = 0, now, now },
 	}
 	for flood, news := range floods {
 		for name, prepare := range pools {
 			t.Run(flood+", "+name, func(t *testing.T) {
 				p := testPool(accept)
 				began := time.Now()
-				prepare(p.slots, began)
+				prepare(p.Slots, began)
 				for i := range requests {
 					j := testJob(t, fmt.Sprintf("real-%d", i), "text2video", events.PriorityNormal)
 					j.told = true // there is nobody to tell
@@ -61,11 +61,11 @@ func TestForgedNews(t *testing.T) {
 						t.Fatalf("after %s %d of %d requests were started", now.Sub(began), started, requests)
 					}
 					if i%int(recountInterval/step) == 0 {
-						p.slots.beginRecount()
-						p.slots.endRecount(nil, now)
+						p.Slots.beginRecount()
+						p.Slots.endRecount(nil, now)
 					}
 					for _, n := range news(i) {
-						p.turns.hear(told(n), p.slots, now)
+						p.turns.hear(told(n), p.Slots, now)
 					}
 					for j := p.next(now); j != nil; j = p.next(now) {
 						p.run(j)
@@ -79,13 +79,13 @@ func TestForgedNews(t *testing.T) {
 
 // TestForgedNewsTakeBoundedMemory tells of ever more requests and replicas, and of some that can be none.
 func TestForgedNewsTakeBoundedMemory(t *testing.T) {
-	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), nil, nil, nil)
+	p := NewPool(kling.PoolVideo, NewSlots(0), NewPeers(nil, "", "a"), nil, nil, nil)
 	now := time.Now()
 	for i := range 3 * maxForeign {
-		p.turns.hear(told(slotNews{Replica: fmt.Sprint("r", i), Wait: 1}), p.slots, now)
-		p.turns.hear(told(slotNews{Replica: "r", Token: fmt.Sprint("t", i), Take: 1}), p.slots, now)
+		p.turns.hear(told(slotNews{Replica: fmt.Sprint("r", i), Wait: 1}), p.Slots, now)
+		p.turns.hear(told(slotNews{Replica: "r", Token: fmt.Sprint("t", i), Take: 1}), p.Slots, now)
 	}
-	if n := len(p.slots.used); n > maxForeign {
+	if n := len(p.Slots.used); n > maxForeign {
 		t.Errorf("%d reservations are kept", n)
 	}
 	if n := len(p.turns.others); n > maxOthers {
@@ -95,7 +95,7 @@ func TestForgedNewsTakeBoundedMemory(t *testing.T) {
 		{Replica: "r", Take: 1}, {Replica: "r", Token: "a.b", Take: 1}, {Replica: "r", Token: string(make([]byte, 65)), Take: 1},
 		{Wait: 1}, {Replica: "a b", Wait: 1},
 	} {
-		s, turns := newSlots(0), newTurns(nil, "", "a")
+		s, turns := NewSlots(0), NewPeers(nil, "", "a")
 		turns.hear(told(n), s, now)
 		if len(s.used)+len(turns.others) > 0 {
 			t.Errorf("%+v is believed", n)

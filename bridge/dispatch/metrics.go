@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// dispatchMetrics count the requests that are taken in, and show slots and what waits for them.
-type dispatchMetrics struct {
+// Metrics count the requests that are taken in, and show slots and what waits for them.
+type Metrics struct {
 	meter    *telemetry.Meter
 	requests metric.Int64Counter
 	byKind   *telemetry.Series[kindLane]
@@ -34,9 +34,9 @@ type kindLane struct {
 	priority events.Priority
 }
 
-// newDispatchMetrics makes the instruments of requests and slots.
-func newDispatchMetrics(m *telemetry.Meter) *dispatchMetrics {
-	return &dispatchMetrics{
+// NewMetrics makes the instruments of requests and slots.
+func NewMetrics(m *telemetry.Meter) *Metrics {
+	return &Metrics{
 		meter:    m,
 		requests: m.Count("kling.requests", "{request}", "Requests taken in."),
 		byKind: telemetry.NewSeries(func(l kindLane) []attribute.KeyValue {
@@ -53,11 +53,11 @@ func newDispatchMetrics(m *telemetry.Meter) *dispatchMetrics {
 	}
 }
 
-// show shows slots and waiting requests until the registration is ended.
-func (m *dispatchMetrics) show(pools map[kling.Pool]*pool, waiting *backlogReader) (metric.Registration, error) {
+// Show shows slots and waiting requests until the registration is ended.
+func (m *Metrics) Show(pools map[kling.Pool]*Pool, waiting *BacklogReader) (metric.Registration, error) {
 	return m.meter.Observe(func(ctx context.Context, o metric.Observer) error {
 		for name, pool := range pools {
-			m.showSlots(o, name, pool.slots)
+			m.showSlots(o, name, pool.Slots)
 		}
 		if b, ok := waiting.get(ctx); ok {
 			for lane, n := range b.waiting {
@@ -70,11 +70,11 @@ func (m *dispatchMetrics) show(pools map[kling.Pool]*pool, waiting *backlogReade
 	}, m.used, m.limit, m.bound, m.waiting, m.age)
 }
 
-func (m *dispatchMetrics) showSlots(o metric.Observer, name kling.Pool, s *slots) {
+func (m *Metrics) showSlots(o metric.Observer, name kling.Pool, s *Slots) {
 	attrs := metric.WithAttributes(attribute.String(telemetry.AttrPool, string(name)))
-	used, limit, bound := s.measure()
+	used, limit, bound := s.Measure()
 	o.ObserveInt64(m.used, int64(used), attrs)
-	if limit != unknownLimit {
+	if limit != UnknownLimit {
 		o.ObserveInt64(m.limit, int64(limit), attrs)
 	}
 	if bound > 0 {
@@ -83,19 +83,19 @@ func (m *dispatchMetrics) showSlots(o metric.Observer, name kling.Pool, s *slots
 }
 
 // received notes a request that was delivered for the first time.
-func (in *intake) received(ctx context.Context, r *request.Request) {
-	in.metrics.requests.Add(ctx, 1, in.metrics.byKind.Of(kindLane{r.Kind.Name, r.Priority}))
-	in.log.DebugContext(ctx, "received", slog.String("request_id", r.ID), slog.String("kind", r.Kind.Name),
+func (in *Intake) received(ctx context.Context, r *request.Request) {
+	in.Metrics.requests.Add(ctx, 1, in.Metrics.byKind.Of(kindLane{r.Kind.Name, r.Priority}))
+	in.Log.DebugContext(ctx, "received", slog.String("request_id", r.ID), slog.String("kind", r.Kind.Name),
 		slog.String("pool", string(r.Kind.Pool)))
 }
 
 // span begins the span of one delivery of a request.
-func (in *intake) span(ctx context.Context, h nats.Header, r *request.Request) (context.Context, trace.Span) {
-	template := in.subjects.Request("{kind}", events.PriorityNormal)
-	return in.telemetry.Start(in.telemetry.Extract(ctx, h), "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
+func (in *Intake) span(ctx context.Context, h nats.Header, r *request.Request) (context.Context, trace.Span) {
+	template := in.Subjects.Request("{kind}", events.PriorityNormal)
+	return in.Telemetry.Start(in.Telemetry.Extract(ctx, h), "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
 		return append(telemetry.Messaging(semconv.MessagingOperationTypeProcess, "process", template),
-			semconv.MessagingDestinationName(in.subjects.Request(r.Kind.Name, r.Priority)),
-			semconv.MessagingConsumerGroupName(in.subjects.RequestsStream()),
+			semconv.MessagingDestinationName(in.Subjects.Request(r.Kind.Name, r.Priority)),
+			semconv.MessagingConsumerGroupName(in.Subjects.RequestsStream()),
 			telemetry.KeyRequestID.String(r.ID),
 			telemetry.KeyKind.String(r.Kind.Name),
 		)

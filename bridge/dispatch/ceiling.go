@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"slices"
@@ -19,11 +19,11 @@ type ceiling struct {
 	probeAt   time.Time
 	probeWait time.Duration
 	probed    time.Time // by this replica, last
-	trust     credit    // in what other replicas say that they reserve
+	trust     trust     // in what other replicas say that they reserve
 }
 
 func newCeiling() ceiling {
-	return ceiling{limit: unknownLimit, probeWait: firstProbeWait, trust: credit{most: maxTrust}}
+	return ceiling{limit: UnknownLimit, probeWait: firstProbeWait, trust: trust{most: maxTrust}}
 }
 
 // window is how many creates may be unanswered at a time while the limit is unknown. All of them may be refused.
@@ -71,7 +71,7 @@ func (c *ceiling) again(asked bool, now time.Time) {
 
 // forget gives a limit up. What was begun under it says nothing of the room beyond.
 func (c *ceiling) forget() {
-	c.limit = unknownLimit
+	c.limit = UnknownLimit
 	c.settle()
 }
 
@@ -82,7 +82,7 @@ func (c *ceiling) delay(now time.Time) { c.probed, c.probeAt = now, now.Add(c.pr
 
 // raise corrects a limit that turned out to be too low.
 func (c *ceiling) raise() {
-	if c.limit != unknownLimit && c.held > c.limit {
+	if c.limit != UnknownLimit && c.held > c.limit {
 		c.limit, c.probeWait = c.held, firstProbeWait
 	}
 }
@@ -90,7 +90,7 @@ func (c *ceiling) raise() {
 // heard follows what another replica tells of a refusal: the limit need not be tried by everybody. It is never put off for
 // long: only what this replica has tried itself is certain.
 func (c *ceiling) heard(now time.Time) {
-	if c.limit != unknownLimit {
+	if c.limit != UnknownLimit {
 		c.probeAt = clock.Earlier(now.Add(c.probeWait), c.probed.Add(2*maxProbeWait))
 	}
 }
@@ -108,9 +108,9 @@ const (
 func (c *ceiling) fit(limit, n, reserved, resting int) fit {
 	taken := reserved + c.held
 	switch {
-	case limit == unknownLimit && reserved < c.window(), limit != unknownLimit && taken+resting+n <= limit:
+	case limit == UnknownLimit && reserved < c.window(), limit != UnknownLimit && taken+resting+n <= limit:
 		return fitsNow
-	case limit == unknownLimit, taken+n <= limit:
+	case limit == UnknownLimit, taken+n <= limit:
 		return fitsSoon
 	default:
 		return fitsNever
@@ -124,25 +124,25 @@ func (c *ceiling) fit(limit, n, reserved, resting int) fit {
 // once: it decides. A second model that is refused speaks for the pool's limit, and the models' own go out of force.
 
 // ownLimit is the limit of a model that is in force, and whether it is more than a suspicion.
-func (s *slots) ownLimit(model string) (limit int, certain bool) {
+func (s *Slots) ownLimit(model string) (limit int, certain bool) {
 	limit = s.model(model).limit
 	own := s.suspicion(model)
-	if own != unknownLimit && len(s.refusals) == 1 && (limit == unknownLimit || own < limit) {
+	if own != UnknownLimit && len(s.refusals) == 1 && (limit == UnknownLimit || own < limit) {
 		return own, false
 	}
 	return limit, true
 }
 
 // suspicion is the limit that a model has if the pool was not full when it was refused.
-func (s *slots) suspicion(model string) int {
+func (s *Slots) suspicion(model string) int {
 	if own, known := s.refusals[model]; known {
 		return own
 	}
-	return unknownLimit
+	return UnknownLimit
 }
 
 // learnRefusal learns from a refusal of n slots that stood under an entry u: so many more than are held is too many.
-func (s *slots) learnRefusal(model string, n int, u usage, now time.Time) {
+func (s *Slots) learnRefusal(model string, n int, u usage, now time.Time) {
 	m := s.model(model)
 	all, own := s.held+n-1, m.held+n-1
 	suspected := s.suspicion(model)
@@ -150,21 +150,21 @@ func (s *slots) learnRefusal(model string, n int, u usage, now time.Time) {
 	m.settle()
 	s.settle()
 	switch {
-	case m.limit != unknownLimit && own >= m.limit:
+	case m.limit != UnknownLimit && own >= m.limit:
 		m.again(u.overOwn && !u.overPool, now)
 		if u.overPool {
 			s.again(true, now)
 		}
-	case s.limit != unknownLimit && all >= s.limit:
+	case s.limit != UnknownLimit && all >= s.limit:
 		if _, known := s.refusals[model]; !known {
 			suspected = own
 		}
-		if suspected != unknownLimit {
+		if suspected != UnknownLimit {
 			suspected = min(suspected, own)
 		}
 		s.refusals[model] = suspected
 		s.again(u.overPool, now)
-	case suspected != unknownLimit && own >= suspected: // the pool had room: it has held more
+	case suspected != UnknownLimit && own >= suspected: // the pool had room: it has held more
 		m.learn(suspected, now)
 		s.acquit(model)
 	default:
@@ -174,7 +174,7 @@ func (s *slots) learnRefusal(model string, n int, u usage, now time.Time) {
 }
 
 // acquit takes a model out of those that speak for the pool's limit, which stands only while there are any.
-func (s *slots) acquit(model string) {
+func (s *Slots) acquit(model string) {
 	delete(s.refusals, model)
 	if len(s.refusals) == 0 {
 		s.forgetLimit()
@@ -182,7 +182,7 @@ func (s *slots) acquit(model string) {
 }
 
 // forgetLimit gives the pool's limit up.
-func (s *slots) forgetLimit() {
+func (s *Slots) forgetLimit() {
 	s.ceiling.forget()
 	s.refusals = map[string]int{}
 	for _, m := range s.models {
@@ -191,20 +191,20 @@ func (s *slots) forgetLimit() {
 }
 
 // learnTask learns from a task that was begun beyond a limit.
-func (s *slots) learnTask(u usage) {
+func (s *Slots) learnTask(u usage) {
 	m := s.model(u.Model)
 	_, bowed := s.refusals[u.Model]
-	if limit, _ := s.ownLimit(u.Model); u.overOwn && limit != unknownLimit && m.held > limit {
+	if limit, _ := s.ownLimit(u.Model); u.overOwn && limit != UnknownLimit && m.held > limit {
 		m.forget()
 		if bowed {
-			s.refusals[u.Model] = unknownLimit
+			s.refusals[u.Model] = UnknownLimit
 		}
 	}
-	if !u.overPool || s.limit == unknownLimit || s.held <= s.limit {
+	if !u.overPool || s.limit == UnknownLimit || s.held <= s.limit {
 		return
 	}
 	for name, own := range s.refusals { // it was not the pool that was full
-		if name != u.Model && own != unknownLimit {
+		if name != u.Model && own != UnknownLimit {
 			other := s.model(name)
 			other.learn(own, other.refused)
 		}
@@ -216,7 +216,7 @@ func (s *slots) learnTask(u usage) {
 }
 
 // tries reports whether a call is worth making that a limit forbids.
-func (s *slots) tries(model string, pool, own fit, others bool, now time.Time) bool {
+func (s *Slots) tries(model string, pool, own fit, others bool, now time.Time) bool {
 	m := s.model(model)
 	_, certain := s.ownLimit(model)
 	_, bowed := s.refusals[model]
@@ -239,7 +239,7 @@ func (s *slots) tries(model string, pool, own fit, others bool, now time.Time) b
 
 // another reports whether a full pool is better tried by another model: one that is not full by itself, and whose last
 // refusal is longer ago.
-func (s *slots) another(model string, own fit, now time.Time) bool {
+func (s *Slots) another(model string, own fit, now time.Time) bool {
 	for name, m := range s.models {
 		if name != model && now.Sub(m.waits) < 2*recheck && (own != fitsNow || m.refused.Before(s.model(model).refused)) {
 			return true
@@ -262,7 +262,7 @@ const unknownModel = "*"
 const maxModels = 256
 
 // model returns the ceiling of a model.
-func (s *slots) model(name string) *modelSlots {
+func (s *Slots) model(name string) *modelSlots {
 	if m := s.models[name]; m != nil {
 		return m
 	}
@@ -275,7 +275,7 @@ func (s *slots) model(name string) *modelSlots {
 }
 
 // forgetModels makes room for others among the models.
-func (s *slots) forgetModels() {
+func (s *Slots) forgetModels() {
 	for name, m := range s.models {
 		if _, known := s.refusals[name]; !known && m.reserved+m.held == 0 {
 			delete(s.models, name)

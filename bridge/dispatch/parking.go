@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"cmp"
@@ -21,10 +21,10 @@ const (
 )
 
 // parked reports whether a request waits for what others of its lane need not wait for.
-func (p *pool) parked(j *job) bool { return p.pauses.holdsKind(j.req.Kind) }
+func (p *Pool) parked(j *Job) bool { return p.pauses.holdsKind(j.Req.Kind) }
 
 // park gives a delivered request that would be parked back to the stream if enough are; the caller holds the mutex.
-func (p *pool) park(j *job) (away bool) {
+func (p *Pool) park(j *Job) (away bool) {
 	if !p.parked(j) {
 		return p.sendAway(j)
 	}
@@ -39,17 +39,17 @@ func (p *pool) park(j *job) (away bool) {
 	if n < maxParked && (n == 0 || bytes <= maxParkedBytes) {
 		return false
 	}
-	wait := min(p.pauses.interval*time.Duration(min(max(j.delivered, 1), 16)), longestAway)
+	wait := min(p.pauses.Interval*time.Duration(min(max(j.Delivered, 1), 16)), longestAway)
 	wait = wait/2 + mathrand.N(wait)
-	p.log.Debug("given back while its kind waits", slog.String("request_id", j.req.ID), slog.Duration("wait", wait))
+	p.log.Debug("given back while its kind waits", slog.String("request_id", j.Req.ID), slog.Duration("wait", wait))
 	j.span.End()
-	_ = j.msg.NakWithDelay(wait) // without it the request comes back after the ack wait
+	_ = j.Msg.NakWithDelay(wait) // without it the request comes back after the ack wait
 	return true
 }
 
 // aside counts the requests of a lane that others need not wait for: those that are parked, those of a model that is full,
 // and some that need more slots than there are. The caller holds the mutex.
-func (p *pool) aside(key laneKey) (n int) {
+func (p *Pool) aside(key Lane) (n int) {
 	oversized, crowds := 0, p.crowds()
 	for _, j := range p.ready[key] {
 		switch {
@@ -66,14 +66,14 @@ func (p *pool) aside(key laneKey) (n int) {
 
 // nextProbe picks the request that tries whether a pause is over, if it is time. Each is another one where there is one:
 // of another kind if the pause covers several, else the one that was tried least. The caller holds the mutex.
-func (p *pool) nextProbe(now time.Time) *job {
+func (p *Pool) nextProbe(now time.Time) *Job {
 	if !p.pauses.any() {
 		return nil
 	}
-	var best *job
+	var best *Job
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
-			at, _, paused := p.pauses.probe(j.req.Kind)
+			at, _, paused := p.pauses.Probe(j.Req.Kind)
 			if paused && !now.Before(at) && (best == nil || p.probesBefore(j, best)) {
 				best = j
 			}
@@ -82,12 +82,12 @@ func (p *pool) nextProbe(now time.Time) *job {
 	if best == nil {
 		return nil
 	}
-	got := p.slots.reserve(best.req.Token, best.req.Need(), now)
+	got := p.Slots.reserve(best.Req.Token, best.Req.Need(), now)
 	if !got.ok {
 		return nil
 	}
 	best.reserved = got.owned
-	if !p.pauses.allow(best.req.Kind, now) { // another pool has been faster
+	if !p.pauses.allow(best.Req.Kind, now) { // another pool has been faster
 		p.giveBack(best)
 		return nil
 	}
@@ -96,19 +96,19 @@ func (p *pool) nextProbe(now time.Time) *job {
 	at := slices.Index(p.ready[key], best)
 	p.ready[key] = slices.Delete(p.ready[key], at, at+1)
 	p.running++
-	best.passed = p.passed[best.req.Priority]
+	best.passed = p.passed[best.Req.Priority]
 	return best
 }
 
 // probesBefore orders the requests that may be the next probe.
-func (p *pool) probesBefore(a, b *job) bool {
-	repeats := func(j *job) int {
-		if _, last, _ := p.pauses.probe(j.req.Kind); last == j.req.Kind.Name {
+func (p *Pool) probesBefore(a, b *Job) bool {
+	repeats := func(j *Job) int {
+		if _, last, _ := p.pauses.Probe(j.Req.Kind); last == j.Req.Kind.Name {
 			return 1
 		}
 		return 0
 	}
-	rank := func(j *job) int { return slices.Index(events.Priorities(), j.req.Priority) }
+	rank := func(j *Job) int { return slices.Index(events.Priorities(), j.Req.Priority) }
 	return cmp.Or(cmp.Compare(repeats(a), repeats(b)), cmp.Compare(a.probes, b.probes), cmp.Compare(rank(a), rank(b)),
-		cmp.Compare(a.req.Sequence, b.req.Sequence)) < 0
+		cmp.Compare(a.Req.Sequence, b.Req.Sequence)) < 0
 }

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -15,16 +15,16 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// inFlight keeps every pool's slots in step with what all replicas do: tasks begin with a submitted event and end with
+// InFlight keeps every pool's slots in step with what all replicas do: tasks begin with a submitted event and end with
 // a completion. Plain subscriptions are at most once, so what is in flight is recounted from the stream at the start,
 // after a reconnect, and now and then.
-type inFlight struct {
-	bus      *bus.Bus
-	ledger   *store.Store
-	subjects events.Subjects
-	kinds    kling.Kinds
-	pools    map[kling.Pool]*pool
-	log      *slog.Logger
+type InFlight struct {
+	Bus      *bus.Bus
+	Store    *store.Store
+	Subjects events.Subjects
+	Kinds    kling.Kinds
+	Pools    map[kling.Pool]*Pool
+	Log      *slog.Logger
 	news     chan *nats.Msg
 }
 
@@ -34,9 +34,9 @@ const recountInterval = 30 * time.Second
 // newsBacklog is how many messages may wait to be followed; beyond it they are lost until the next recount.
 const newsBacklog = 16 << 10
 
-// subscribe collects events and the news of other replicas until the returned function is called. All of it goes through
+// Subscribe collects events and the news of other replicas until the returned function is called. All of it goes through
 // one channel: what one replica said first is to be heard first.
-func (f *inFlight) subscribe() (stop func(), err error) {
+func (f *InFlight) Subscribe() (stop func(), err error) {
 	f.news = make(chan *nats.Msg, newsBacklog)
 	var subs []*nats.Subscription
 	stop = func() {
@@ -45,9 +45,9 @@ func (f *inFlight) subscribe() (stop func(), err error) {
 		}
 	}
 	for _, subject := range []string{
-		f.subjects.Progress("*", events.StatusSubmitted, "*"), f.subjects.AllCompletions(), f.subjects.SlotNews("*"),
+		f.Subjects.Progress("*", events.StatusSubmitted, "*"), f.Subjects.AllCompletions(), f.Subjects.SlotNews("*"),
 	} {
-		sub, err := f.bus.Conn().ChanSubscribe(subject, f.news)
+		sub, err := f.Bus.Conn().ChanSubscribe(subject, f.news)
 		if err != nil {
 			stop()
 			return nil, err
@@ -57,8 +57,8 @@ func (f *inFlight) subscribe() (stop func(), err error) {
 	return stop, nil
 }
 
-// listen follows what was subscribed to until ctx ends.
-func (f *inFlight) listen(ctx context.Context) {
+// Listen follows what was subscribed to until ctx ends.
+func (f *InFlight) Listen(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,30 +72,30 @@ func (f *inFlight) listen(ctx context.Context) {
 // follow takes one message in. What the stream has stored carries the stream's name. Whoever may publish on the bridge's
 // subjects and forges even that can keep requests of a pool with a configured bound waiting for as long as it does; with
 // what replicas tell each other, only for minutes at a time, see credit.
-func (f *inFlight) follow(msg *nats.Msg, now time.Time) {
-	parsed, ok := f.subjects.Parse(msg.Subject)
+func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
+	parsed, ok := f.Subjects.Parse(msg.Subject)
 	if !ok {
 		return
 	}
 	if parsed.Type == "slots" {
-		if p := f.pools[kling.Pool(parsed.Pool)]; p != nil {
-			p.turns.hear(msg, p.slots, now)
-			p.freed()
+		if p := f.Pools[kling.Pool(parsed.Pool)]; p != nil {
+			p.turns.hear(msg, p.Slots, now)
+			p.Freed()
 		}
 		return
 	}
-	kind, ok := f.kinds.Lookup(parsed.Kind)
-	if !ok || msg.Header.Get("Nats-Stream") != f.subjects.EventsStream() {
+	kind, ok := f.Kinds.Lookup(parsed.Kind)
+	if !ok || msg.Header.Get("Nats-Stream") != f.Subjects.EventsStream() {
 		return
 	}
-	p := f.pools[kind.Pool]
+	p := f.Pools[kind.Pool]
 	if parsed.Type == "completion" {
-		of, _ := p.slots.need(parsed.Token)
-		p.slots.release(parsed.Token, p.turns.until(parsed.Token, of.Model, now))
-		p.freed()
+		of, _ := p.Slots.need(parsed.Token)
+		p.Slots.release(parsed.Token, p.turns.until(parsed.Token, of.Model, now))
+		p.Freed()
 		return
 	}
-	p.slots.hold(parsed.Token, needOf(kind, msg.Header), now)
+	p.Slots.hold(parsed.Token, needOf(kind, msg.Header), now)
 }
 
 // needOf reads what a submitted event says that its task takes.
@@ -107,15 +107,15 @@ func needOf(kind kling.Kind, h nats.Header) request.Need {
 	return of
 }
 
-// run recounts until ctx ends.
-func (f *inFlight) run(ctx context.Context) {
-	reconnected := f.bus.Conn().StatusChanged(nats.CONNECTED)
-	defer f.bus.Conn().RemoveStatusListener(reconnected)
+// Run recounts until ctx ends.
+func (f *InFlight) Run(ctx context.Context) {
+	reconnected := f.Bus.Conn().StatusChanged(nats.CONNECTED)
+	defer f.Bus.Conn().RemoveStatusListener(reconnected)
 	ticker := time.NewTicker(recountInterval)
 	defer ticker.Stop()
 	for {
-		if err := f.recount(ctx); err != nil && ctx.Err() == nil {
-			f.log.WarnContext(ctx, "recount of tasks in flight", slog.Any("err", err))
+		if err := f.Recount(ctx); err != nil && ctx.Err() == nil {
+			f.Log.WarnContext(ctx, "recount of tasks in flight", slog.Any("err", err))
 		}
 		select {
 		case <-ctx.Done():

@@ -1,10 +1,10 @@
-package bridge
+package dispatch
 
 import "time"
 
-// credit bounds for how long others may hold something up by what they say: for so long at a time, and for half of the
+// trust bounds for how long others may hold something up by what they say: for so long at a time, and for half of the
 // time on the whole. It is spent while they do and comes back while they do not.
-type credit struct {
+type trust struct {
 	most  time.Duration
 	spent time.Duration
 	held  bool      // the last answer
@@ -12,7 +12,7 @@ type credit struct {
 }
 
 // holds answers whether to hold up what others want held up. While something waits it has to be asked every recheck.
-func (c *credit) holds(wanted bool, now time.Time) bool {
+func (c *trust) holds(wanted bool, now time.Time) bool {
 	passed := min(max(now.Sub(c.at), 0), 2*recheck) // nothing has waited for longer than that
 	if c.held {
 		c.spent = min(c.spent+passed, c.most)
@@ -24,7 +24,7 @@ func (c *credit) holds(wanted bool, now time.Time) bool {
 }
 
 // forgetForeign gives up what other replicas say that they have reserved; the caller holds the mutex.
-func (s *slots) forgetForeign() {
+func (s *Slots) forgetForeign() {
 	for token, u := range s.used {
 		if u.foreign && !u.held {
 			s.remove(token)

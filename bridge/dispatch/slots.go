@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"sync"
@@ -8,13 +8,13 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// slots knows how many tasks of one pool are in flight, of which model, and how many may be. The truth about capacity is
+// Slots knows how many tasks of one pool are in flight, of which model, and how many may be. The truth about capacity is
 // Kling's: its refusal (code 1303) says that as many as are in flight is all there is, of the pool or of a model. Every
 // replica sees every submitted and completed event, so each of them knows what is in flight; what the others are about to
 // send they tell, see turns.
 //
 // Safe for concurrent use.
-type slots struct {
+type Slots struct {
 	mu sync.Mutex
 	// used is what each request takes, by token: reserved for a create call under way, or held by a task.
 	used map[string]usage
@@ -38,8 +38,8 @@ type usage struct {
 }
 
 const (
-	// unknownLimit stands for a limit that Kling has not shown yet.
-	unknownLimit = -1
+	// UnknownLimit stands for a limit that Kling has not shown yet.
+	UnknownLimit = -1
 	// maxWindow bounds creates under way at a time in one pool of one replica.
 	maxWindow = 64
 	// windowStep is after how many tasks that Kling took one more create may be unanswered: a limit is found with about an
@@ -63,9 +63,9 @@ const (
 	maxForeign = 4096
 )
 
-// newSlots knows no limit yet; bound is the configured one, or 0.
-func newSlots(bound int) *slots {
-	return &slots{
+// NewSlots knows no limit yet; bound is the configured one, or 0.
+func NewSlots(bound int) *Slots {
+	return &Slots{
 		used: map[string]usage{}, ceiling: newCeiling(), models: map[string]*modelSlots{}, refusals: map[string]int{}, bound: bound,
 	}
 }
@@ -87,17 +87,17 @@ const (
 
 // reserve takes slots for a create call, if there are as many. A request that is known to hold slots already is let through
 // without taking any more: what it holds is not the caller's to give back.
-func (s *slots) reserve(token string, of request.Need, now time.Time) grant {
+func (s *Slots) reserve(token string, of request.Need, now time.Time) grant {
 	return s.ask(token, of, false, now)
 }
 
 // try is reserve for a request that comes after one that waits for the pool: it gets slots only to see whether the pool
 // is full for its model too.
-func (s *slots) try(token string, of request.Need, now time.Time) grant {
+func (s *Slots) try(token string, of request.Need, now time.Time) grant {
 	return s.ask(token, of, true, now)
 }
 
-func (s *slots) ask(token string, of request.Need, beyond bool, now time.Time) grant {
+func (s *Slots) ask(token string, of request.Need, beyond bool, now time.Time) grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.used[token]; known {
@@ -128,7 +128,7 @@ func (s *slots) ask(token string, of request.Need, beyond bool, now time.Time) g
 }
 
 // why tells what has no room, where neither may have any: a model that is only suspected waits for its pool.
-func (s *slots) why(model string, v view) full {
+func (s *Slots) why(model string, v view) full {
 	if _, certain := s.ownLimit(model); v.own == fitsNow || v.pool != fitsNow && !certain {
 		return fullPool
 	}
@@ -142,7 +142,7 @@ type view struct {
 }
 
 // judge tells whether slots may be taken. It waits for what other replicas say that they have reserved, but not for ever.
-func (s *slots) judge(of request.Need, now time.Time) view {
+func (s *Slots) judge(of request.Need, now time.Time) view {
 	v := s.look(of, true, now)
 	alone := v
 	if !v.ok && s.foreign > 0 {
@@ -165,7 +165,7 @@ func (s *slots) judge(of request.Need, now time.Time) view {
 }
 
 // look tells how slots fit beside what is held and reserved, with or without what others have reserved.
-func (s *slots) look(of request.Need, others bool, now time.Time) view {
+func (s *Slots) look(of request.Need, others bool, now time.Time) view {
 	m := s.model(of.Model)
 	all, own := s.reserved, m.reserved
 	if !others {
@@ -183,18 +183,18 @@ func (s *slots) look(of request.Need, others bool, now time.Time) view {
 }
 
 // never reports whether slots are more than there are, as far as is known. Such a request waits for a probe.
-func (s *slots) never(of request.Need) bool {
+func (s *Slots) never(of request.Need) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own, _ := s.ownLimit(of.Model)
-	return s.limit != unknownLimit && of.N > max(s.limit, 1) || own != unknownLimit && of.N > max(own, 1)
+	return s.limit != UnknownLimit && of.N > max(s.limit, 1) || own != UnknownLimit && of.N > max(own, 1)
 }
 
 // bounded reports whether there is a configured bound.
-func (s *slots) bounded() bool { return s.bound > 0 }
+func (s *Slots) bounded() bool { return s.bound > 0 }
 
 // overfull reports whether the configured bound has no room for all that is reserved and held, n of it just now.
-func (s *slots) overfull(n int) bool {
+func (s *Slots) overfull(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	total := s.reserved + s.held
@@ -202,7 +202,7 @@ func (s *slots) overfull(n int) bool {
 }
 
 // accepted turns a reservation into a held slot: Kling has created the task.
-func (s *slots) accepted(token string) {
+func (s *Slots) accepted(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, ok := s.used[token]
@@ -221,7 +221,7 @@ func (s *slots) accepted(token string) {
 
 // suspect turns a reservation into a held slot for a task that may exist: it counts as in flight, but does not hold up
 // other calls as one under way does.
-func (s *slots) suspect(token string) {
+func (s *Slots) suspect(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, ok := s.used[token]; ok && !u.held {
@@ -231,18 +231,18 @@ func (s *slots) suspect(token string) {
 }
 
 // begun follows the beginning of a task; the caller holds the mutex.
-func (s *slots) begun(model string) {
+func (s *Slots) begun(model string) {
 	m := s.model(model)
 	s.trust.spent, m.trust.spent = 0, 0
 	s.raise()
 	m.raise()
-	if own := s.suspicion(model); own != unknownLimit && m.held > own {
+	if own := s.suspicion(model); own != UnknownLimit && m.held > own {
 		s.refusals[model] = m.held
 	}
 }
 
 // refused gives a reservation back after Kling said that there is no capacity, and learns from it.
-func (s *slots) refused(token string, of request.Need, now time.Time) {
+func (s *Slots) refused(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.used[token]
@@ -252,7 +252,7 @@ func (s *slots) refused(token string, of request.Need, now time.Time) {
 
 // release gives back what a request takes, whether reserved or held. What it held is left to other replicas until the
 // given time; zero: to none.
-func (s *slots) release(token string, until time.Time) {
+func (s *Slots) release(token string, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, known := s.used[token]
@@ -263,7 +263,7 @@ func (s *slots) release(token string, until time.Time) {
 }
 
 // hold notes a task that another replica has created.
-func (s *slots) hold(token string, of request.Need, now time.Time) {
+func (s *Slots) hold(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, known := s.used[token]; known && (u.held || !u.foreign) {
@@ -274,7 +274,7 @@ func (s *slots) hold(token string, of request.Need, now time.Time) {
 }
 
 // taken notes that another replica is about to send a create call, in the place of a slot that was left to it.
-func (s *slots) taken(token string, of request.Need, now time.Time) {
+func (s *Slots) taken(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.used[token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
@@ -286,7 +286,7 @@ func (s *slots) taken(token string, of request.Need, now time.Time) {
 
 // given notes that another replica's call made no task. After a refusal of Kling's the pool need not be tried by
 // everybody.
-func (s *slots) given(token, model string, refused bool, now time.Time) {
+func (s *Slots) given(token, model string, refused bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, known := s.used[token]; known && u.foreign && !u.held {
@@ -299,13 +299,13 @@ func (s *slots) given(token, model string, refused bool, now time.Time) {
 }
 
 // put and remove keep the sums; the caller holds the mutex.
-func (s *slots) put(token string, u usage) {
+func (s *Slots) put(token string, u usage) {
 	s.remove(token)
 	s.used[token] = u
 	s.count(u, u.N)
 }
 
-func (s *slots) remove(token string) {
+func (s *Slots) remove(token string) {
 	u, ok := s.used[token]
 	if !ok {
 		return
@@ -314,13 +314,13 @@ func (s *slots) remove(token string) {
 	s.count(u, -u.N)
 }
 
-func (s *slots) count(u usage, n int) {
+func (s *Slots) count(u usage, n int) {
 	s.ceiling.count(u, n)
 	s.model(u.Model).count(u, n)
 }
 
 // forget is remove for what has come to an end; the caller holds the mutex.
-func (s *slots) forget(token string) {
+func (s *Slots) forget(token string) {
 	s.remove(token)
 	if s.removed != nil {
 		s.removed[token] = true
@@ -328,7 +328,7 @@ func (s *slots) forget(token string) {
 }
 
 // need is what a request takes, if it is known to take any.
-func (s *slots) need(token string) (of request.Need, known bool) {
+func (s *Slots) need(token string) (of request.Need, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, known := s.used[token]
@@ -336,12 +336,12 @@ func (s *slots) need(token string) (of request.Need, known bool) {
 }
 
 // room is how many requests are worth holding ready: those that could start now, and a few for slots that free soon.
-func (s *slots) room() int {
+func (s *Slots) room() int {
 	const ahead = 2
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	free := maxWindow
-	if s.limit != unknownLimit {
+	if s.limit != UnknownLimit {
 		free = s.limit - s.reserved - s.held
 	}
 	if s.bound > 0 {
@@ -352,7 +352,7 @@ func (s *slots) room() int {
 
 // nextChange is when time alone makes room: a full pool may be tried with one more, or slots were left to other
 // replicas long enough. Zero: no such time is known.
-func (s *slots) nextChange(now time.Time) time.Time {
+func (s *Slots) nextChange(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var next time.Time
@@ -371,12 +371,12 @@ func (s *slots) nextChange(now time.Time) time.Time {
 	return next
 }
 
-// status tells how many slots are taken and how many there are, and of how many tasks.
-func (s *slots) status() (pool events.PoolStatus, tasks int) {
+// Status tells how many slots are taken and how many there are, and of how many tasks.
+func (s *Slots) Status() (pool events.PoolStatus, tasks int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pool.InFlight = s.reserved + s.held
-	if limit := s.limit; limit != unknownLimit {
+	if limit := s.limit; limit != UnknownLimit {
 		pool.Limit = &limit
 	}
 	if bound := s.bound; bound > 0 {
@@ -390,27 +390,27 @@ func (s *slots) status() (pool events.PoolStatus, tasks int) {
 	return pool, tasks
 }
 
-// measure returns the slots in use, the learned limit or unknownLimit, and the configured bound or 0.
-func (s *slots) measure() (used, limit, bound int) {
+// Measure returns the slots in use, the learned limit or unknownLimit, and the configured bound or 0.
+func (s *Slots) Measure() (used, limit, bound int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reserved + s.held, s.limit, s.bound
 }
 
-// measureModel returns the slots of a model in use, and those that it is known to have by itself or unknownLimit. Where the
+// MeasureModel returns the slots of a model in use, and those that it is known to have by itself or unknownLimit. Where the
 // pool may be what is full, that is not known.
-func (s *slots) measureModel(model string) (used, own int) {
+func (s *Slots) MeasureModel(model string) (used, own int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.models[model]
 	if m == nil {
-		return 0, unknownLimit
+		return 0, UnknownLimit
 	}
 	return m.reserved + m.held, m.limit
 }
 
 // limits returns the learned limits of the pool and of a model in it, or unknownLimit.
-func (s *slots) limits(model string) (pool, own int) {
+func (s *Slots) limits(model string) (pool, own int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own, _ = s.ownLimit(model)

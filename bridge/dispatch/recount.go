@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
 // the stream. What ends while the stream is being read must not come back.
-func (s *slots) beginRecount() {
+func (s *Slots) beginRecount() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.removed = map[string]bool{}
@@ -18,7 +18,7 @@ func (s *slots) beginRecount() {
 
 // endRecount takes over what the stream says is in flight, by token. Reservations of this replica and what was added
 // since began stay.
-func (s *slots) endRecount(stored map[string]request.Need, began time.Time) {
+func (s *Slots) endRecount(stored map[string]request.Need, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for token, u := range s.used {
@@ -46,22 +46,22 @@ func (s *slots) endRecount(stored map[string]request.Need, began time.Time) {
 }
 
 // abortRecount ends a recount that could not read the stream.
-func (s *slots) abortRecount() {
+func (s *Slots) abortRecount() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.removed = nil
 }
 
-// recount reads from the stream what is in flight.
-func (f *inFlight) recount(ctx context.Context) error {
+// Recount reads from the stream what is in flight.
+func (f *InFlight) Recount(ctx context.Context) error {
 	began := time.Now()
 	stored := map[kling.Pool]map[string]request.Need{}
-	for name, p := range f.pools {
+	for name, p := range f.Pools {
 		stored[name] = map[string]request.Need{}
-		p.slots.beginRecount()
+		p.Slots.beginRecount()
 	}
 	count := func(subject string) {
-		parsed, ok := f.subjects.Parse(subject)
+		parsed, ok := f.Subjects.Parse(subject)
 		if !ok {
 			return
 		}
@@ -70,16 +70,16 @@ func (f *inFlight) recount(ctx context.Context) error {
 		}
 	}
 	// In one step: between two a record whose timer fires, or is set anew, could escape both.
-	if err := f.bus.Subjects(ctx, f.subjects.EventsStream(), f.subjects.Records("*"), count); err != nil {
-		for _, p := range f.pools {
-			p.slots.abortRecount()
+	if err := f.Bus.Subjects(ctx, f.Subjects.EventsStream(), f.Subjects.Records("*"), count); err != nil {
+		for _, p := range f.Pools {
+			p.Slots.abortRecount()
 		}
 		return err
 	}
-	for name, p := range f.pools {
-		f.weigh(ctx, p.slots, stored[name], name == kling.PoolImage)
-		p.slots.endRecount(stored[name], began)
-		p.freed()
+	for name, p := range f.Pools {
+		f.weigh(ctx, p.Slots, stored[name], name == kling.PoolImage)
+		p.Slots.endRecount(stored[name], began)
+		p.Freed()
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ const maxWeighed = 1000
 
 // weigh looks up what the tasks take that this replica has not seen begin. several: they may take more than one slot, and
 // all are looked up.
-func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]request.Need, several bool) {
+func (f *InFlight) weigh(ctx context.Context, s *Slots, tokens map[string]request.Need, several bool) {
 	read := 0
 	for token := range tokens {
 		of, known := s.need(token)
@@ -101,11 +101,11 @@ func (f *inFlight) weigh(ctx context.Context, s *slots, tokens map[string]reques
 			continue
 		}
 		read++
-		e, err := f.ledger.Load(ctx, token)
+		e, err := f.Store.Load(ctx, token)
 		if err != nil {
 			continue
 		}
-		if kind, ok := f.kinds.Lookup(e.Rec.Kind); ok {
+		if kind, ok := f.Kinds.Lookup(e.Rec.Kind); ok {
 			tokens[token] = request.Need{N: max(e.Rec.Slots, 1), Model: request.ModelKey(kind, e.Rec.Model)}
 		}
 	}

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"maps"
@@ -10,7 +10,7 @@ import (
 )
 
 // next picks the job to start now, if there is one, and reserves its slots.
-func (p *pool) next(now time.Time) *job {
+func (p *Pool) next(now time.Time) *Job {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -29,7 +29,7 @@ func (p *pool) next(now time.Time) *job {
 	if j := p.nextProbe(now); j != nil {
 		return j
 	}
-	scan := scan{left: p.turns.yields(p.severalSince(), now), waiting: map[string]*job{}, passed: map[string]bool{}}
+	scan := scan{left: p.turns.yields(p.severalSince(), now), waiting: map[string]*Job{}, passed: map[string]bool{}}
 	if scan.left[""] {
 		return nil
 	}
@@ -45,22 +45,22 @@ func (p *pool) next(now time.Time) *job {
 // scan is one look through the requests in hand, in order.
 type scan struct {
 	left    map[string]bool // models whose slots are left to other replicas
-	waiting map[string]*job // first requests that wait for slots of a model, or of the pool: empty
+	waiting map[string]*Job // first requests that wait for slots of a model, or of the pool: empty
 	passed  map[string]bool // models of which a request waits for the pool
 }
 
 // stillBlocked is what was blocked last, except what is over: the request was cancelled, has expired or was looked up. The
 // caller holds the mutex.
-func (p *pool) stillBlocked() map[string]*job {
-	maps.DeleteFunc(p.blocked, func(_ string, j *job) bool { return !slices.Contains(p.ready[p.key(j)], j) })
+func (p *Pool) stillBlocked() map[string]*Job {
+	maps.DeleteFunc(p.blocked, func(_ string, j *Job) bool { return !slices.Contains(p.ready[p.key(j)], j) })
 	return p.blocked
 }
 
 // severalSince is since when requests wait that need more than one slot, by what they wait for.
-func (p *pool) severalSince() map[string]time.Time {
+func (p *Pool) severalSince() map[string]time.Time {
 	since := map[string]time.Time{}
 	for model, j := range p.stillBlocked() {
-		if j.req.Slots > 1 {
+		if j.Req.Slots > 1 {
 			since[model] = j.waits
 		}
 	}
@@ -68,7 +68,7 @@ func (p *pool) severalSince() map[string]time.Time {
 }
 
 // promote moves jobs whose delay is over to the front of their lanes.
-func (p *pool) promote(now time.Time) {
+func (p *Pool) promote(now time.Time) {
 	p.delayed = slices.DeleteFunc(p.delayed, func(d delayedJob) bool {
 		if d.at.After(now) {
 			return false
@@ -83,13 +83,13 @@ func (p *pool) promote(now time.Time) {
 }
 
 // nextSlotless picks a job that will not become a task: it is invalid or its deadline has passed.
-func (p *pool) nextSlotless(now time.Time) *job {
-	if p.serverTime != nil {
-		now = p.serverTime()
+func (p *Pool) nextSlotless(now time.Time) *Job {
+	if p.ServerTime != nil {
+		now = p.ServerTime()
 	}
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			if j.invalid != nil || !now.Before(j.req.Deadline) {
+			if j.Invalid != nil || !now.Before(j.Req.Deadline) {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				return j
@@ -101,11 +101,11 @@ func (p *pool) nextSlotless(now time.Time) *job {
 
 // nextSeated picks a job that has its slots already, and so waits behind nobody: it is to be looked up, or was taken over
 // from a replica that died with it.
-func (p *pool) nextSeated(now time.Time) *job {
+func (p *Pool) nextSeated(now time.Time) *Job {
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			_, known := p.slots.need(j.req.Token)
-			if (j.reserved || known) && p.pauses.allowQuery(j.req.Kind, now) {
+			_, known := p.Slots.need(j.Req.Token)
+			if (j.reserved || known) && p.pauses.allowQuery(j.Req.Kind, now) {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				j.passed = p.passed[key.priority]
@@ -117,7 +117,7 @@ func (p *pool) nextSeated(now time.Time) *job {
 }
 
 // order is high, normal, low, except that a lower priority which has been passed over long enough comes first.
-func (p *pool) order() []events.Priority {
+func (p *Pool) order() []events.Priority {
 	order := make([]events.Priority, 0, 5)
 	for _, low := range []events.Priority{events.PriorityLow, events.PriorityNormal} {
 		if p.passed[low] >= share-2 { // one less than its share: both lower ones may be due at once
@@ -128,13 +128,13 @@ func (p *pool) order() []events.Priority {
 }
 
 // nextOf picks the first job of a priority that has its slots.
-func (p *pool) nextOf(priority events.Priority, scan *scan, now time.Time) *job {
+func (p *Pool) nextOf(priority events.Priority, scan *scan, now time.Time) *Job {
 	generations := kling.Generations()
 	for i := range generations {
 		g := generations[(p.turn+i)%len(generations)]
-		key := laneKey{pool: p.name, generation: g, priority: priority}
+		key := Lane{Pool: p.name, Generation: g, priority: priority}
 		for at, j := range p.ready[key] {
-			if p.pauses.holds(j.req.Kind) {
+			if p.pauses.holds(j.Req.Kind) {
 				continue // it has its turn as a probe
 			}
 			if !p.seat(j, scan, now) {
@@ -155,21 +155,21 @@ func (p *pool) nextOf(priority events.Priority, scan *scan, now time.Time) *job 
 // seat reserves the slots of a job, if it is its turn. Nothing overtakes the first request that waits, or one for many images
 // would never start, except that a model that is full holds up no other, and that what needs more slots than there are
 // is passed over: it is tried when the pool is.
-func (p *pool) seat(j *job, scan *scan, now time.Time) bool {
-	of := j.req.Need()
+func (p *Pool) seat(j *Job, scan *scan, now time.Time) bool {
+	of := j.Req.Need()
 	if scan.holds(of.Model) {
 		return false
 	}
-	ask := p.slots.reserve
+	ask := p.Slots.reserve
 	if scan.waiting[""] != nil {
-		ask = p.slots.try
+		ask = p.Slots.try
 	}
-	got := ask(j.req.Token, of, now)
+	got := ask(j.Req.Token, of, now)
 	if got.ok {
 		j.reserved = got.owned
 		return true
 	}
-	if !p.slots.never(of) {
+	if !p.Slots.never(of) {
 		scan.wait(j, got.full, now)
 	}
 	return false
@@ -181,11 +181,11 @@ func (s *scan) holds(model string) bool {
 }
 
 // wait notes the first request of a model, and of the pool, that has no slots.
-func (s *scan) wait(j *job, why full, now time.Time) {
+func (s *scan) wait(j *Job, why full, now time.Time) {
 	if j.waits.IsZero() {
 		j.waits = now
 	}
-	model := j.req.Need().Model
+	model := j.Req.Need().Model
 	switch {
 	case why == fullModel:
 		s.waiting[model] = j
@@ -198,7 +198,7 @@ func (s *scan) wait(j *job, why full, now time.Time) {
 }
 
 // countTurn notes which waiting priorities were passed over.
-func (p *pool) countTurn(taken events.Priority) {
+func (p *Pool) countTurn(taken events.Priority) {
 	waiting := map[events.Priority]bool{}
 	for key, jobs := range p.ready {
 		if key.priority != taken && len(jobs) > 0 {

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -30,10 +30,10 @@ func TestParkingIsBounded(t *testing.T) {
 	for size, want := range map[int]int{1000: maxParked, 1 << 20: maxParkedBytes >> 20} {
 		p, back := testPool(accept), 0
 		page := &kling.Error{Foreign: true, Action: kling.ActionPause}
-		p.pauses.failed(kindNamed(t, "effects"), page, time.Now(), time.Now())
+		p.pauses.Failed(kindNamed(t, "effects"), page, time.Now(), time.Now())
 		for i := range 300 {
 			j := testJob(t, fmt.Sprint(i), "effects", events.PriorityNormal)
-			j.msg, j.size = putBack{times: &back}, size
+			j.Msg, j.size = putBack{times: &back}, size
 			p.add(j)
 		}
 		key := p.key(testJob(t, "", "effects", events.PriorityNormal))
@@ -41,12 +41,12 @@ func TestParkingIsBounded(t *testing.T) {
 			t.Errorf("of 300 with %d bytes, %d are parked and %d were given back, want %d parked", size, n, back, want)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		if n, ok := p.waitForRoom(ctx, key); !ok || n != p.slots.room() {
-			t.Errorf("room for %d others, want %d", n, p.slots.room())
+		if n, ok := p.waitForRoom(ctx, key); !ok || n != p.Slots.room() {
+			t.Errorf("room for %d others, want %d", n, p.Slots.room())
 		}
 		cancel()
 		p.add(testJob(t, "other", "text2video", events.PriorityNormal))
-		if j := p.step(); j == nil || j.req.ID != "other" {
+		if j := p.step(); j == nil || j.Req.ID != "other" {
 			t.Errorf("a request of another kind waits: %+v", j)
 		}
 	}
@@ -56,9 +56,9 @@ func TestParkingIsBounded(t *testing.T) {
 func TestKindsAlternateAsProbes(t *testing.T) {
 	credit := &kling.Error{Action: kling.ActionPause, Code: 1102}
 	p := testPool(nil)
-	p.begin = doing(func(j *job) result {
-		p.pauses.failed(j.req.Kind, credit, time.Now(), time.Now())
-		return paused()
+	p.Begin = doing(func(j *Job) Result {
+		p.pauses.Failed(j.Req.Kind, credit, time.Now(), time.Now())
+		return Paused()
 	})
 	for i := range 3 {
 		p.add(testJob(t, fmt.Sprint("a", i), "text2video", events.PriorityHigh))
@@ -69,9 +69,9 @@ func TestKindsAlternateAsProbes(t *testing.T) {
 	for range 6 {
 		if j := p.next(now); j != nil {
 			p.run(j)
-			tried += j.req.ID + " "
+			tried += j.Req.ID + " "
 		}
-		now = now.Add(2 * p.pauses.interval)
+		now = now.Add(2 * p.pauses.Interval)
 	}
 	if tried != "a0 b a1 b a2 b " {
 		t.Errorf("tried %s", tried)

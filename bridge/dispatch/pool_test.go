@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -16,16 +16,16 @@ import (
 )
 
 // testPool is a video pool whose jobs end as work says.
-func testPool(work func(*job) result) *pool {
+func testPool(work func(*Job) Result) *Pool {
 	log := slog.New(slog.DiscardHandler)
-	p := newPool(kling.PoolVideo, newSlots(0), newTurns(nil, "", "a"), newPauses(time.Minute, log), pull.NewHolder(), log)
-	p.begin = doing(work)
+	p := NewPool(kling.PoolVideo, NewSlots(0), NewPeers(nil, "", "a"), NewPauses(time.Minute, log), pull.NewHolder(), log)
+	p.Begin = doing(work)
 	return p
 }
 
 // doing is for work that is done in one step, or is the same in each.
-func doing(work func(*job) result) func(*job) func() result {
-	return func(j *job) func() result { return func() result { return work(j) } }
+func doing(work func(*Job) Result) func(*Job) func() Result {
+	return func(j *Job) func() Result { return func() Result { return work(j) } }
 }
 
 func kindNamed(t *testing.T, name string) kling.Kind {
@@ -37,25 +37,25 @@ func kindNamed(t *testing.T, name string) kling.Kind {
 	return k
 }
 
-func testJob(t *testing.T, id, kindName string, priority events.Priority) *job {
+func testJob(t *testing.T, id, kindName string, priority events.Priority) *Job {
 	t.Helper()
-	return &job{
+	return &Job{
 		span: trace.SpanFromContext(context.Background()),
-		req: &request.Request{
+		Req: &request.Request{
 			ID: id, Token: id, Kind: kindNamed(t, kindName), Priority: priority, Slots: 1, Deadline: time.Now().Add(time.Hour),
 		},
 	}
 }
 
 // accept is the work of a Kling with room: the task exists and ends at once.
-func accept(j *job) result {
-	j.accepted()
-	j.slots.release(j.req.Token, time.Time{})
-	return settled()
+func accept(j *Job) Result {
+	j.Accepted()
+	j.slots.release(j.Req.Token, time.Time{})
+	return Settled()
 }
 
 // step runs the next job, if there is one, and returns it.
-func (p *pool) step() *job {
+func (p *Pool) step() *Job {
 	j := p.next(time.Now())
 	if j != nil {
 		p.run(j)
@@ -70,7 +70,7 @@ func TestGenerationsAlternate(t *testing.T) {
 		p.add(testJob(t, fmt.Sprintf("v1-%d", i), "text2video", events.PriorityNormal))
 	}
 	for range 2 {
-		if j := p.step(); j != nil && j.req.ID == "v2" {
+		if j := p.step(); j != nil && j.Req.ID == "v2" {
 			return
 		}
 	}
@@ -91,7 +91,7 @@ func TestEveryPriorityHasItsShare(t *testing.T) {
 	}
 	got := map[events.Priority]int{}
 	for range 40 {
-		got[priorities[p.step().req.ID]]++
+		got[priorities[p.step().Req.ID]]++
 	}
 	if got[events.PriorityNormal] < 4 || got[events.PriorityLow] < 4 || got[events.PriorityHigh] < 28 {
 		t.Errorf("of 40 creates %v, want one in ten for each of the lower priorities and the rest for high", got)
@@ -101,19 +101,19 @@ func TestEveryPriorityHasItsShare(t *testing.T) {
 // TestRefusedTurnIsNoPrivilege refuses a low request and then has a slot and a high one.
 func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 	full := true
-	p := testPool(func(j *job) result {
+	p := testPool(func(j *Job) Result {
 		if full {
-			return noCapacity()
+			return NoCapacity()
 		}
 		return accept(j)
 	})
-	p.slots.hold("elsewhere", request.Need{N: 1}, time.Now())
+	p.Slots.hold("elsewhere", request.Need{N: 1}, time.Now())
 	p.add(testJob(t, "low", "text2video", events.PriorityLow))
 	p.step()
 	full = false
 	p.add(testJob(t, "high", "text2video", events.PriorityHigh))
-	p.slots.probeAt = time.Time{} // it is time to try one more
-	if j := p.step(); j == nil || j.req.ID != "high" {
+	p.Slots.probeAt = time.Time{} // it is time to try one more
+	if j := p.step(); j == nil || j.Req.ID != "high" {
 		t.Errorf("got %+v, want the high request first", j)
 	}
 }
@@ -121,7 +121,7 @@ func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 // TestRefusedWithNothingInFlight has tasks of others, or of requests that have expired, fill a pool: it is tried after 1 s, 2 s,
 // 4 s …, as no task of ours can begin meanwhile.
 func TestRefusedWithNothingInFlight(t *testing.T) {
-	s, now, of := newSlots(0), time.Now(), request.Need{N: 1, Model: "kling-v3"}
+	s, now, of := NewSlots(0), time.Now(), request.Need{N: 1, Model: "kling-v3"}
 	for _, wait := range []time.Duration{0, 1, 2, 4, 8} {
 		if now = now.Add(wait * time.Second); !s.reserve("a", of, now).ok {
 			t.Fatalf("not tried %s after the last refusal", wait*time.Second)
@@ -136,13 +136,13 @@ func TestRefusedWithNothingInFlight(t *testing.T) {
 // TestRefusalDuringRecount has a recount see the record of a create call that is then refused.
 func TestRefusalDuringRecount(t *testing.T) {
 	calls := 0
-	p := testPool(func(*job) result { calls++; return noCapacity() })
+	p := testPool(func(*Job) Result { calls++; return NoCapacity() })
 	p.add(testJob(t, "ghost", "text2video", events.PriorityNormal))
 	began := time.Now()
-	p.slots.beginRecount()
+	p.Slots.beginRecount()
 	p.step()
-	p.slots.endRecount(map[string]request.Need{"ghost": {N: 1}}, began)
-	if of, known := p.slots.need("ghost"); known {
+	p.Slots.endRecount(map[string]request.Need{"ghost": {N: 1}}, began)
+	if of, known := p.Slots.need("ghost"); known {
 		t.Errorf("the refused request holds %d slots", of.N)
 	}
 	for range 100 {
@@ -155,7 +155,7 @@ func TestRefusalDuringRecount(t *testing.T) {
 
 // TestSlotsFollowEvents walks a slot through what can happen to it.
 func TestSlotsFollowEvents(t *testing.T) {
-	s, now := newSlots(0), time.Now()
+	s, now := NewSlots(0), time.Now()
 	inUse := func(want int) {
 		t.Helper()
 		if got := s.held + s.reserved; got != want {

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"cmp"
@@ -11,7 +11,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
-// pauses holds back requests while nothing would come of sending them: Kling refuses the credentials or the account, or
+// Pauses holds back requests while nothing would come of sending them: Kling refuses the credentials or the account, or
 // something before it answers in its place. Nothing is rejected for what a person has to mend. One request every interval
 // is let through to see whether it is mended.
 //
@@ -19,31 +19,31 @@ import (
 // fare the same does everything pause, see edge.go.
 //
 // Safe for concurrent use.
-type pauses struct {
-	interval time.Duration
+type Pauses struct {
+	Interval time.Duration
 	log      *slog.Logger
 
 	mu        sync.Mutex
-	active    map[pauseScope]*pause
+	active    map[Scope]*pause
 	answers   map[string]time.Time // by kind: when the last request was sent that Kling has answered itself
 	disproved bool                 // requests went through while everything was paused: the costs are no evidence
 	changed   func()               // called after a pause began or ended; nil: nobody listens
-	suspected chan struct{}        // of capacity 1: an answer that is not Kling's has come
+	Suspected chan struct{}        // of capacity 1: an answer that is not Kling's has come
 }
 
-// pauseScope is what is paused: everything, an API generation, one pool of it, or one kind.
-type pauseScope struct {
-	generation kling.Generation // empty: every one
+// Scope is what is paused: everything, an API generation, one pool of it, or one kind.
+type Scope struct {
+	Generation kling.Generation // empty: every one
 	pool       kling.Pool       // empty: every one
 	kind       string           // empty: every one
 }
 
-var everything = pauseScope{}
+var everything = Scope{}
 
-func kindScope(k kling.Kind) pauseScope { return pauseScope{k.Generation, k.Pool, k.Name} }
+func kindScope(k kling.Kind) Scope { return Scope{k.Generation, k.Pool, k.Name} }
 
-// component is how readiness and metrics name the scope.
-func (s pauseScope) component() string {
+// Component is how readiness and metrics name the scope.
+func (s Scope) Component() string {
 	switch {
 	case s.kind != "":
 		return "kind:" + s.kind
@@ -55,7 +55,7 @@ func (s pauseScope) component() string {
 }
 
 // foreign tells the pauses that answers not of Kling's begin.
-func (s pauseScope) foreign() bool { return s == everything || s.kind != "" }
+func (s Scope) foreign() bool { return s == everything || s.kind != "" }
 
 type pause struct {
 	reason    string
@@ -71,44 +71,44 @@ const (
 	abandoned = 10 * time.Minute
 )
 
-// newPauses probes a pause every interval.
-func newPauses(interval time.Duration, log *slog.Logger) *pauses {
-	return &pauses{
-		interval: interval, log: log, active: map[pauseScope]*pause{}, answers: map[string]time.Time{},
-		suspected: make(chan struct{}, 1),
+// NewPauses probes a pause every interval.
+func NewPauses(interval time.Duration, log *slog.Logger) *Pauses {
+	return &Pauses{
+		Interval: interval, log: log, active: map[Scope]*pause{}, answers: map[string]time.Time{},
+		Suspected: make(chan struct{}, 1),
 	}
 }
 
-// listen has f called after each change of what is paused, with nothing locked.
-func (p *pauses) listen(f func()) {
+// Listen has f called after each change of what is paused, with nothing locked.
+func (p *Pauses) Listen(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.changed = f
 }
 
 // scopes lists what covers a kind.
-func scopes(k kling.Kind) [4]pauseScope {
-	return [4]pauseScope{everything, {generation: k.Generation}, {generation: k.Generation, pool: k.Pool}, kindScope(k)}
+func scopes(k kling.Kind) [4]Scope {
+	return [4]Scope{everything, {Generation: k.Generation}, {Generation: k.Generation, pool: k.Pool}, kindScope(k)}
 }
 
 // allow reports whether a request may be sent. While paused it says yes once every interval: that one is the probe.
-func (p *pauses) allow(k kling.Kind, now time.Time) bool {
+func (p *Pauses) allow(k kling.Kind, now time.Time) bool {
 	all := scopes(k)
 	return p.allowIn(all[:], now)
 }
 
 // allowQuery is allow for a question: credentials must be good, but what stands before the create calls of the kind may
 // let it pass.
-func (p *pauses) allowQuery(k kling.Kind, now time.Time) bool {
-	return p.allowIn([]pauseScope{{generation: k.Generation}, {generation: k.Generation, pool: k.Pool}}, now)
+func (p *Pauses) allowQuery(k kling.Kind, now time.Time) bool {
+	return p.allowIn([]Scope{{Generation: k.Generation}, {Generation: k.Generation, pool: k.Pool}}, now)
 }
 
 // allowForeign is what allowQuery leaves out of allow.
-func (p *pauses) allowForeign(k kling.Kind, now time.Time) bool {
-	return p.allowIn([]pauseScope{everything, kindScope(k)}, now)
+func (p *Pauses) allowForeign(k kling.Kind, now time.Time) bool {
+	return p.allowIn([]Scope{everything, kindScope(k)}, now)
 }
 
-func (p *pauses) allowIn(scopes []pauseScope, now time.Time) bool {
+func (p *Pauses) allowIn(scopes []Scope, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var active []*pause
@@ -121,20 +121,20 @@ func (p *pauses) allowIn(scopes []pauseScope, now time.Time) bool {
 		}
 	}
 	for _, a := range active {
-		a.nextProbe = now.Add(p.interval)
+		a.nextProbe = now.Add(p.Interval)
 	}
 	return true
 }
 
 // any reports whether anything is paused.
-func (p *pauses) any() bool {
+func (p *Pauses) any() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.active) > 0
 }
 
 // holds reports whether a request of the kind is sent only as a probe.
-func (p *pauses) holds(k kling.Kind) bool {
+func (p *Pauses) holds(k kling.Kind) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, scope := range scopes(k) {
@@ -146,15 +146,15 @@ func (p *pauses) holds(k kling.Kind) bool {
 }
 
 // holdsKind reports whether requests of this one kind are held back, others of its pool perhaps not.
-func (p *pauses) holdsKind(k kling.Kind) bool {
+func (p *Pauses) holdsKind(k kling.Kind) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.active[kindScope(k)] != nil
 }
 
-// probe tells when a request of the kind may be the next probe and which kind the last one was of. It reports false
+// Probe tells when a request of the kind may be the next probe and which kind the last one was of. It reports false
 // where nothing is paused.
-func (p *pauses) probe(k kling.Kind) (at time.Time, last string, paused bool) {
+func (p *Pauses) Probe(k kling.Kind) (at time.Time, last string, paused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, scope := range scopes(k) {
@@ -173,13 +173,13 @@ func (p *pauses) probe(k kling.Kind) (at time.Time, last string, paused bool) {
 	return at, last, paused
 }
 
-// failed pauses what an error of Kling's, or of something before it, covers. It reports whether this answer says more than
+// Failed pauses what an error of Kling's, or of something before it, covers. It reports whether this answer says more than
 // others did: it began the pause, or its request was sent to probe it.
-func (p *pauses) failed(k kling.Kind, err *kling.Error, sent, now time.Time) (telling bool) {
-	scope, wait := pauseScope{generation: k.Generation, pool: k.Pool}, p.interval
+func (p *Pauses) Failed(k kling.Kind, err *kling.Error, sent, now time.Time) (telling bool) {
+	scope, wait := Scope{Generation: k.Generation, pool: k.Pool}, p.Interval
 	switch {
 	case err.Foreign:
-		scope, wait = kindScope(k), min(p.interval, soonProbe)
+		scope, wait = kindScope(k), min(p.Interval, soonProbe)
 		defer p.suspect()
 	case err.AccountWide:
 		scope.pool = ""
@@ -187,22 +187,22 @@ func (p *pauses) failed(k kling.Kind, err *kling.Error, sent, now time.Time) (te
 	return p.begin(scope, k.Name, err.Error(), sent, now, wait)
 }
 
-// failedEverywhere pauses everything: what has nothing to do with any kind is not answered by Kling either.
-func (p *pauses) failedEverywhere(err *kling.Error, now time.Time) {
+// FailedEverywhere pauses everything: what has nothing to do with any kind is not answered by Kling either.
+func (p *Pauses) FailedEverywhere(err *kling.Error, now time.Time) {
 	p.mu.Lock()
 	disproved := p.disproved
 	p.mu.Unlock()
 	if !disproved {
-		p.begin(everything, "", err.Error(), now, now, p.interval)
+		p.begin(everything, "", err.Error(), now, now, p.Interval)
 	}
 }
 
-// lost pauses a kind of which Kling takes creates whose answers and tasks are not to be had.
-func (p *pauses) lost(k kling.Kind, why string, now time.Time) {
-	p.begin(kindScope(k), k.Name, why, now, now, p.interval)
+// Lost pauses a kind of which Kling takes creates whose answers and tasks are not to be had.
+func (p *Pauses) Lost(k kling.Kind, why string, now time.Time) {
+	p.begin(kindScope(k), k.Name, why, now, now, p.Interval)
 }
 
-func (p *pauses) begin(scope pauseScope, kind, why string, sent, now time.Time, wait time.Duration) (telling bool) {
+func (p *Pauses) begin(scope Scope, kind, why string, sent, now time.Time, wait time.Duration) (telling bool) {
 	p.mu.Lock()
 	if a := p.active[everything]; a != nil && kind != "" {
 		a.lastKind = kind
@@ -212,19 +212,19 @@ func (p *pauses) begin(scope pauseScope, kind, why string, sent, now time.Time, 
 		if sent.Before(a.since) { // on its way when the pause began
 			return false
 		}
-		a.reason, a.nextProbe = why, now.Add(p.interval)
+		a.reason, a.nextProbe = why, now.Add(p.Interval)
 		a.lastKind = cmp.Or(kind, a.lastKind)
 		return true
 	}
 	p.active[scope] = &pause{reason: why, since: now, nextProbe: now.Add(wait), lastKind: kind}
 	p.mu.Unlock()
-	p.log.Error("paused: somebody has to act", slog.String("component", scope.component()),
-		slog.String("generation", string(scope.generation)), slog.String("reason", why), slog.Duration("probe_interval", p.interval))
+	p.log.Error("paused: somebody has to act", slog.String("component", scope.Component()),
+		slog.String("generation", string(scope.Generation)), slog.String("reason", why), slog.Duration("probe_interval", p.Interval))
 	p.tell()
 	return true
 }
 
-func (p *pauses) tell() {
+func (p *Pauses) tell() {
 	p.mu.Lock()
 	changed := p.changed
 	p.mu.Unlock()
@@ -233,27 +233,27 @@ func (p *pauses) tell() {
 	}
 }
 
-func (p *pauses) suspect() {
+func (p *Pauses) suspect() {
 	select {
-	case p.suspected <- struct{}{}:
+	case p.Suspected <- struct{}{}:
 	default:
 	}
 }
 
-// succeeded ends the pauses that a successful call disproves.
-func (p *pauses) succeeded(k kling.Kind, sent time.Time) {
-	p.answered(k, sent)
+// Succeeded ends the pauses that a successful call disproves.
+func (p *Pauses) Succeeded(k kling.Kind, sent time.Time) {
+	p.Answered(k, sent)
 	all := scopes(k)
 	p.end(sent, all[:]...)
 }
 
-// authenticated ends the pause of a whole generation: an answer has shown that its credentials are good.
-func (p *pauses) authenticated(k kling.Kind, sent time.Time) {
-	p.end(sent, pauseScope{generation: k.Generation})
+// Authenticated ends the pause of a whole generation: an answer has shown that its credentials are good.
+func (p *Pauses) Authenticated(k kling.Kind, sent time.Time) {
+	p.end(sent, Scope{Generation: k.Generation})
 }
 
-// answered ends the pauses that any answer of Kling's own disproves, a refusal as well.
-func (p *pauses) answered(k kling.Kind, sent time.Time) {
+// Answered ends the pauses that any answer of Kling's own disproves, a refusal as well.
+func (p *Pauses) Answered(k kling.Kind, sent time.Time) {
 	p.mu.Lock()
 	if a := p.active[everything]; a != nil && !sent.Before(a.since) {
 		p.disproved = true
@@ -266,24 +266,24 @@ func (p *pauses) answered(k kling.Kind, sent time.Time) {
 	p.end(sent, everything, kindScope(k))
 }
 
-// reached ends the pause of everything: the account's costs are answered by Kling again.
-func (p *pauses) reached(sent time.Time) {
+// Reached ends the pause of everything: the account's costs are answered by Kling again.
+func (p *Pauses) Reached(sent time.Time) {
 	p.mu.Lock()
 	p.disproved = false
 	p.mu.Unlock()
 	p.end(sent, everything)
 }
 
-// passed reports whether Kling has answered a request of the kind itself that was sent after the given time.
-func (p *pauses) passed(k kling.Kind, after time.Time) bool {
+// Passed reports whether Kling has answered a request of the kind itself that was sent after the given time.
+func (p *Pauses) Passed(k kling.Kind, after time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.active[everything] == nil && p.answers[k.Name].After(after)
 }
 
 // end removes the pauses that a request sent at the given time disproves: one sent before a pause began does not.
-func (p *pauses) end(sent time.Time, scopes ...pauseScope) {
-	if p.remove(func(scope pauseScope, a *pause) bool {
+func (p *Pauses) end(sent time.Time, scopes ...Scope) {
+	if p.remove(func(scope Scope, a *pause) bool {
 		return slices.Contains(scopes, scope) && !sent.Before(a.since)
 	}) {
 		p.tell()
@@ -291,55 +291,55 @@ func (p *pauses) end(sent time.Time, scopes ...pauseScope) {
 }
 
 // abandon ends the pauses of kinds that nobody has had a request of for long: they keep nobody waiting.
-func (p *pauses) abandon(now time.Time) {
-	if p.remove(func(scope pauseScope, a *pause) bool {
+func (p *Pauses) abandon(now time.Time) {
+	if p.remove(func(scope Scope, a *pause) bool {
 		return scope.foreign() && now.Sub(a.nextProbe) > abandoned
 	}) {
 		p.tell()
 	}
 }
 
-func (p *pauses) remove(over func(pauseScope, *pause) bool) (removed bool) {
+func (p *Pauses) remove(over func(Scope, *pause) bool) (removed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for scope, a := range p.active {
 		if over(scope, a) {
 			removed = true
 			delete(p.active, scope)
-			p.log.Info("resumed", slog.String("component", scope.component()), slog.String("generation", string(scope.generation)))
+			p.log.Info("resumed", slog.String("component", scope.Component()), slog.String("generation", string(scope.Generation)))
 		}
 	}
 	return removed
 }
 
-// reason is one entry of the readiness answer.
-type reason struct {
+// Reason is one entry of the readiness answer.
+type Reason struct {
 	Component string `json:"component"`
 	Reason    string `json:"reason"`
 }
 
-// alike reports whether two reasons tell of the same fault, whatever the details behind the colon.
-func (r reason) alike(other reason) bool {
+// Alike reports whether two reasons tell of the same fault, whatever the details behind the colon.
+func (r Reason) Alike(other Reason) bool {
 	mine, _, _ := strings.Cut(r.Reason, ": ")
 	others, _, _ := strings.Cut(other.Reason, ": ")
 	return r.Component == other.Component && mine == others
 }
 
-// reasons lists what is paused and why.
-func (p *pauses) reasons() []reason {
+// Reasons lists what is paused and why.
+func (p *Pauses) Reasons() []Reason {
 	p.abandon(time.Now())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []reason
+	var out []Reason
 	for scope, a := range p.active {
-		out = append(out, reason{Component: scope.component(), Reason: a.reason})
+		out = append(out, Reason{Component: scope.Component(), Reason: a.reason})
 	}
-	slices.SortFunc(out, func(a, b reason) int { return strings.Compare(a.Component+a.Reason, b.Component+b.Reason) })
+	slices.SortFunc(out, func(a, b Reason) int { return strings.Compare(a.Component+a.Reason, b.Component+b.Reason) })
 	return out
 }
 
-// of lists why nothing is sent of a kind.
-func (p *pauses) of(k kling.Kind) []string {
+// Of lists why nothing is sent of a kind.
+func (p *Pauses) Of(k kling.Kind) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []string
@@ -351,8 +351,8 @@ func (p *pauses) of(k kling.Kind) []string {
 	return out
 }
 
-// namedOf is of, with the name of the kind before what covers no other.
-func (p *pauses) namedOf(k kling.Kind) []string {
+// NamedOf is of, with the name of the kind before what covers no other.
+func (p *Pauses) NamedOf(k kling.Kind) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []string
@@ -368,10 +368,10 @@ func (p *pauses) namedOf(k kling.Kind) []string {
 	return out
 }
 
-// allScopes lists everything that can be paused.
-func allScopes(kinds kling.Kinds) []pauseScope {
-	var all []pauseScope
-	seen := map[pauseScope]bool{}
+// AllScopes lists everything that can be paused.
+func AllScopes(kinds kling.Kinds) []Scope {
+	var all []Scope
+	seen := map[Scope]bool{}
 	for _, k := range kinds.All() {
 		for _, scope := range scopes(k) {
 			if !seen[scope] {
@@ -383,11 +383,11 @@ func allScopes(kinds kling.Kinds) []pauseScope {
 	return all
 }
 
-// scopes returns what is paused now.
-func (p *pauses) scopes() map[pauseScope]bool {
+// Scopes returns what is paused now.
+func (p *Pauses) Scopes() map[Scope]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	paused := make(map[pauseScope]bool, len(p.active))
+	paused := make(map[Scope]bool, len(p.active))
 	for scope := range p.active {
 		paused[scope] = true
 	}

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"cmp"
@@ -16,13 +16,13 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// turns is how replicas that wait for the same pool keep out of each other's way. Each tells the others what it is about
+// Peers is how replicas that wait for the same pool keep out of each other's way. Each tells the others what it is about
 // to send, and whether it waits; of those that wait, each freed slot has an order in which they may take it. All of it
 // is plain messages that may be lost, and none of it is needed: without them replicas race for a slot, and Kling refuses
 // the loser.
 //
 // Safe for concurrent use.
-type turns struct {
+type Peers struct {
 	nc      *nats.Conn
 	subject string
 	self    string // names this replica
@@ -31,7 +31,7 @@ type turns struct {
 	others map[bidder]bid       // of replicas that wait
 	own    map[string]bid       // told last, by model
 	echoes map[string]chan bool // by token: who waits for its own news to come back
-	grace  credit               // for replicas that are said to wait for several slots
+	grace  trust                // for replicas that are said to wait for several slots
 }
 
 // bidder is a replica and the model of which it waits for a slot; empty: it waits for the pool, whatever model it has a
@@ -84,16 +84,16 @@ const (
 	maxOthers = 1024
 )
 
-// newTurns exchanges news with other replicas on a subject; self names this one.
-func newTurns(nc *nats.Conn, subject, self string) *turns {
-	return &turns{
+// NewPeers exchanges news with other replicas on a subject; self names this one.
+func NewPeers(nc *nats.Conn, subject, self string) *Peers {
+	return &Peers{
 		nc: nc, subject: subject, self: self, others: map[bidder]bid{}, own: map[string]bid{}, echoes: map[string]chan bool{},
-		grace: credit{most: maxGrace},
+		grace: trust{most: maxGrace},
 	}
 }
 
 // tell publishes news. While NATS is away they are lost, but nothing can be sent to Kling either.
-func (t *turns) tell(news slotNews) {
+func (t *Peers) tell(news slotNews) {
 	news.Replica = t.self
 	if data, err := json.Marshal(news); err == nil {
 		_ = t.nc.Publish(t.subject, data)
@@ -101,13 +101,13 @@ func (t *turns) tell(news slotNews) {
 }
 
 // take tells that a create call is about to be sent.
-func (t *turns) take(token string, of request.Need) {
+func (t *Peers) take(token string, of request.Need) {
 	t.tell(slotNews{Token: token, Model: of.Model, Take: of.N})
 }
 
 // takeBounded is take in a pool with a configured bound. It waits until the news has come back, and with it all that
 // other replicas told before, and reports whether the bound has room for all of it.
-func (t *turns) takeBounded(token string, of request.Need) (fits bool) {
+func (t *Peers) takeBounded(token string, of request.Need) (fits bool) {
 	heard := make(chan bool, 1)
 	t.mu.Lock()
 	t.echoes[token] = heard
@@ -129,7 +129,7 @@ func (t *turns) takeBounded(token string, of request.Need) (fits bool) {
 }
 
 // echo answers whoever waits for its own news.
-func (t *turns) echo(news slotNews, s *slots) {
+func (t *Peers) echo(news slotNews, s *Slots) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if heard := t.echoes[news.Token]; heard != nil && news.Take > 0 {
@@ -139,13 +139,13 @@ func (t *turns) echo(news slotNews, s *slots) {
 }
 
 // give tells that one has made no task.
-func (t *turns) give(token, model string, refused bool) {
+func (t *Peers) give(token, model string, refused bool) {
 	t.tell(slotNews{Token: token, Model: model, Given: true, Refused: refused})
 }
 
 // wait tells, now and then and when it changes, which request has been waiting for slots, of the pool or of a model, and
 // since when.
-func (t *turns) wait(model string, r *request.Request, since, now time.Time) {
+func (t *Peers) wait(model string, r *request.Request, since, now time.Time) {
 	b := bid{priority: r.Priority, slots: r.Slots, since: since, at: now}
 	t.mu.Lock()
 	last := t.own[model]
@@ -161,7 +161,7 @@ func (t *turns) wait(model string, r *request.Request, since, now time.Time) {
 
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
 // holds up requests for a bounded time.
-func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
+func (t *Peers) hear(msg *nats.Msg, s *Slots, now time.Time) {
 	var news slotNews
 	if len(msg.Data) > maxNews || json.Unmarshal(msg.Data, &news) != nil || !events.IsToken(news.Replica) {
 		return
@@ -194,7 +194,7 @@ func (t *turns) hear(msg *nats.Msg, s *slots, now time.Time) {
 
 // until is when this replica may take the slot that a request has freed, of a task of that model: at once if it comes first
 // of those that wait, else after leaving it to each of those before it for a moment.
-func (t *turns) until(token, model string, now time.Time) time.Time {
+func (t *Peers) until(token, model string, now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -234,7 +234,7 @@ func turnOrder(token string) []events.Priority {
 // empty one: it waits for the pool, and all are left to it. since is when this replica's own first request began to wait
 // for several, by model likewise; absent: none does. What others have told seems later than it was, by the time a message
 // takes: of two that have waited alike both may go on, but replicas never all yield.
-func (t *turns) yields(since map[string]time.Time, now time.Time) map[string]bool {
+func (t *Peers) yields(since map[string]time.Time, now time.Time) map[string]bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -246,7 +246,7 @@ func (t *turns) yields(since map[string]time.Time, now time.Time) map[string]boo
 }
 
 // starve returns the models for which there is such a replica; the caller holds the mutex.
-func (t *turns) starve(since map[string]time.Time, now time.Time) map[string]bool {
+func (t *Peers) starve(since map[string]time.Time, now time.Time) map[string]bool {
 	starve := map[string]bool{}
 	for who, b := range t.others {
 		if b.slots < 2 || now.Sub(b.since) < starving {
@@ -260,7 +260,7 @@ func (t *turns) starve(since map[string]time.Time, now time.Time) map[string]boo
 }
 
 // expire forgets replicas that no longer wait; the caller holds the mutex.
-func (t *turns) expire(now time.Time) {
+func (t *Peers) expire(now time.Time) {
 	maps.DeleteFunc(t.others, func(_ bidder, b bid) bool { return now.Sub(b.at) > bidLife })
 	maps.DeleteFunc(t.own, func(_ string, b bid) bool { return now.Sub(b.at) > bidLife })
 }

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -14,57 +14,57 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// laneKey names one consumer of requests.
-type laneKey struct {
-	pool       kling.Pool
-	generation kling.Generation
+// Lane names one consumer of requests.
+type Lane struct {
+	Pool       kling.Pool
+	Generation kling.Generation
 	priority   events.Priority
 }
 
-// durable is the name of the lane's consumer.
-func (k laneKey) durable() string {
-	return fmt.Sprintf("%s-%s-%s", k.pool, k.generation, k.priorityName())
+// Durable is the name of the lane's consumer.
+func (k Lane) Durable() string {
+	return fmt.Sprintf("%s-%s-%s", k.Pool, k.Generation, k.PriorityName())
 }
 
-// priorityName is how names and attributes spell the priority.
-func (k laneKey) priorityName() string {
+// PriorityName is how names and attributes spell the priority.
+func (k Lane) PriorityName() string {
 	if k.priority == events.PriorityNormal {
 		return "normal"
 	}
 	return string(k.priority)
 }
 
-// lanes lists the consumers of a pool, by generation, most urgent first.
-func (in *intake) lanes(pool kling.Pool) []laneKey {
-	var keys []laneKey
+// Lanes lists the consumers of a pool, by generation, most urgent first.
+func (in *Intake) Lanes(pool kling.Pool) []Lane {
+	var keys []Lane
 	for _, g := range kling.Generations() {
-		if len(in.filters(laneKey{pool: pool, generation: g})) == 0 {
+		if len(in.filters(Lane{Pool: pool, Generation: g})) == 0 {
 			continue
 		}
 		for _, p := range events.Priorities() {
-			keys = append(keys, laneKey{pool: pool, generation: g, priority: p})
+			keys = append(keys, Lane{Pool: pool, Generation: g, priority: p})
 		}
 	}
 	return keys
 }
 
-func (in *intake) filters(key laneKey) []string {
+func (in *Intake) filters(key Lane) []string {
 	var filters []string
-	for _, k := range in.kinds.All() {
-		if k.Pool == key.pool && k.Generation == key.generation {
-			filters = append(filters, in.subjects.Request(k.Name, key.priority))
+	for _, k := range in.Kinds.All() {
+		if k.Pool == key.Pool && k.Generation == key.Generation {
+			filters = append(filters, in.Subjects.Request(k.Name, key.priority))
 		}
 	}
 	return filters
 }
 
-func (in *intake) consumer(ctx context.Context, key laneKey) (jetstream.Consumer, error) {
-	return in.bus.EnsureConsumer(ctx, in.subjects.RequestsStream(), jetstream.ConsumerConfig{
-		Durable:        key.durable(),
+func (in *Intake) consumer(ctx context.Context, key Lane) (jetstream.Consumer, error) {
+	return in.Bus.EnsureConsumer(ctx, in.Subjects.RequestsStream(), jetstream.ConsumerConfig{
+		Durable:        key.Durable(),
 		Description:    laneDescription,
 		FilterSubjects: in.filters(key),
 		AckPolicy:      jetstream.AckExplicitPolicy,
-		AckWait:        in.ackWait,
+		AckWait:        in.AckWait,
 		MaxDeliver:     -1,
 		MaxAckPending:  maxHeld,
 	})
@@ -75,24 +75,24 @@ const laneDescription = "klingbridge: requests on their way to Kling"
 
 var laneName = regexp.MustCompile(`-(high|normal|low)$`)
 
-// allLanes lists the consumers of all pools.
-func (in *intake) allLanes() []laneKey {
-	var keys []laneKey
-	for _, pool := range in.kinds.Pools() {
-		keys = append(keys, in.lanes(pool)...)
+// AllLanes lists the consumers of all pools.
+func (in *Intake) AllLanes() []Lane {
+	var keys []Lane
+	for _, pool := range in.Kinds.Pools() {
+		keys = append(keys, in.Lanes(pool)...)
 	}
 	return keys
 }
 
-// consumers makes the consumer of every lane. A work queue lets no two of them take the same subject, so each first gives
+// Consumers makes the consumer of every lane. A work queue lets no two of them take the same subject, so each first gives
 // up what is another's now: a kind may have moved to another pool since they were made.
 //
 // While replicas of two versions start, they may take subjects from each other; the error is then one that passes.
-func (in *intake) consumers(ctx context.Context) error {
+func (in *Intake) Consumers(ctx context.Context) error {
 	if err := in.narrow(ctx); err != nil {
 		return err
 	}
-	for _, key := range in.allLanes() {
+	for _, key := range in.AllLanes() {
 		if _, err := in.consumer(ctx, key); err != nil {
 			return err
 		}
@@ -102,15 +102,15 @@ func (in *intake) consumers(ctx context.Context) error {
 
 // narrow takes from the consumers there are what they should not have. What one of them has delivered, and nobody has
 // acked, is delivered again by the next one: it finds its record and goes on from there.
-func (in *intake) narrow(ctx context.Context) error {
-	stream := in.subjects.RequestsStream()
-	existing, err := in.bus.Consumers(ctx, stream)
+func (in *Intake) narrow(ctx context.Context) error {
+	stream := in.Subjects.RequestsStream()
+	existing, err := in.Bus.Consumers(ctx, stream)
 	if err != nil {
 		return err
 	}
 	wanted := map[string][]string{}
-	for _, key := range in.allLanes() {
-		wanted[key.durable()] = in.filters(key)
+	for _, key := range in.AllLanes() {
+		wanted[key.Durable()] = in.filters(key)
 	}
 	var strangers []string
 	for _, c := range existing {
@@ -129,17 +129,17 @@ func (in *intake) narrow(ctx context.Context) error {
 	return nil
 }
 
-func (in *intake) narrowOne(ctx context.Context, stream string, c jetstream.ConsumerConfig, wanted []string) error {
+func (in *Intake) narrowOne(ctx context.Context, stream string, c jetstream.ConsumerConfig, wanted []string) error {
 	have := filtersOf(c)
 	keep := slices.DeleteFunc(slices.Clone(have), func(f string) bool { return !slices.Contains(wanted, f) })
 	switch {
 	case len(keep) == 0: // its lane is gone, or has other kinds altogether: one without filters would take everything
-		return in.bus.DeleteConsumer(ctx, stream, c.Durable)
+		return in.Bus.DeleteConsumer(ctx, stream, c.Durable)
 	case len(keep) == len(have):
 		return nil
 	}
 	c.FilterSubject, c.FilterSubjects = "", keep
-	_, err := in.bus.EnsureConsumer(ctx, stream, c)
+	_, err := in.Bus.EnsureConsumer(ctx, stream, c)
 	return err
 }
 

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"encoding/json"
@@ -38,11 +38,11 @@ func TestTurnsAreFair(t *testing.T) {
 }
 
 // waitingWith is the view of one replica on others that wait for n slots each.
-func waitingWith(self string, names []string, n int, waited time.Duration, now time.Time) *turns {
-	turns := newTurns(nil, "", self)
+func waitingWith(self string, names []string, n int, waited time.Duration, now time.Time) *Peers {
+	turns := NewPeers(nil, "", self)
 	for _, name := range names {
 		if name != self {
-			turns.hear(told(slotNews{Replica: name, Wait: n, Waited: waited}), newSlots(0), now)
+			turns.hear(told(slotNews{Replica: name, Wait: n, Waited: waited}), NewSlots(0), now)
 		}
 	}
 	return turns
@@ -70,7 +70,7 @@ func TestReplicaThatNoLongerWaitsHasNoTurn(t *testing.T) {
 // TestTurnsGoByModel has a replica wait for a model that is full, beside one that waits for its pool.
 func TestTurnsGoByModel(t *testing.T) {
 	now := time.Now()
-	turns := newTurns(nil, "", "a")
+	turns := NewPeers(nil, "", "a")
 	later := func(model string) (n int) {
 		for i := range 100 {
 			if !turns.until(fmt.Sprint(i), model, now).IsZero() {
@@ -79,14 +79,14 @@ func TestTurnsGoByModel(t *testing.T) {
 		}
 		return n
 	}
-	turns.hear(told(slotNews{Replica: "b", Model: "x", Wait: 3, Waited: time.Hour}), newSlots(0), now)
+	turns.hear(told(slotNews{Replica: "b", Model: "x", Wait: 3, Waited: time.Hour}), NewSlots(0), now)
 	if x, y := later("x"), later("y"); x == 0 || y > 0 {
 		t.Errorf("of 100 slots of each model %d and %d are left to a replica that waits for the former", x, y)
 	}
 	if left := turns.yields(nil, now); !left["x"] || left["y"] || left[""] {
 		t.Errorf("slots are left for %v", left)
 	}
-	turns.hear(told(slotNews{Replica: "c", Wait: 1}), newSlots(0), now)
+	turns.hear(told(slotNews{Replica: "c", Wait: 1}), NewSlots(0), now)
 	if later("y") == 0 {
 		t.Error("no slot is left to a replica that waits for the pool")
 	}
@@ -100,10 +100,10 @@ func TestTurnsGoByPriority(t *testing.T) {
 	const freed = 1000
 	for i := range freed {
 		for self, own := range priorities {
-			turns := newTurns(nil, "", self)
+			turns := NewPeers(nil, "", self)
 			for name, p := range priorities {
 				if name != self {
-					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), newSlots(0), now)
+					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), NewSlots(0), now)
 				}
 			}
 			turns.wait("", &request.Request{Priority: own, Slots: 1}, now, now)
@@ -151,10 +151,10 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 	}
 	yielding := 0
 	for self := range began {
-		turns := newTurns(nil, "", self)
+		turns := NewPeers(nil, "", self)
 		for name, since := range began {
 			if name != self {
-				turns.hear(told(slotNews{Replica: name, Wait: 4, Waited: now.Sub(since)}), newSlots(0), now.Add(10*time.Millisecond))
+				turns.hear(told(slotNews{Replica: name, Wait: 4, Waited: now.Sub(since)}), NewSlots(0), now.Add(10*time.Millisecond))
 			}
 		}
 		if turns.yields(map[string]time.Time{"": began[self]}, now)[""] {
@@ -169,16 +169,16 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 // TestYieldingEndsWithTheRequest has the request for which a replica waited expire.
 func TestYieldingEndsWithTheRequest(t *testing.T) {
 	p := testPool(accept)
-	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.slots.hold("x", request.Need{N: 2}, time.Now())
+	p.Slots.limit, p.Slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.Slots.hold("x", request.Need{N: 2}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
-	large.req.Slots = 4
+	large.Req.Slots = 4
 	p.add(large)
 	if j := p.step(); j != nil || p.blocked[""] != large {
 		t.Fatalf("got %+v", j)
 	}
-	large.req.Deadline = time.Now()
-	p.turns.hear(told(slotNews{Replica: "b", Wait: 4, Waited: time.Hour}), p.slots, time.Now())
+	large.Req.Deadline = time.Now()
+	p.turns.hear(told(slotNews{Replica: "b", Wait: 4, Waited: time.Hour}), p.Slots, time.Now())
 	if j := p.step(); j != large {
 		t.Fatalf("got %+v, want the expired request to be settled", j)
 	}
@@ -189,8 +189,8 @@ func TestYieldingEndsWithTheRequest(t *testing.T) {
 
 // TestNewsOfOthersTakeSlots follows what another replica tells about one of two slots.
 func TestNewsOfOthersTakeSlots(t *testing.T) {
-	s, now := newSlots(0), time.Now()
-	turns := newTurns(nil, "", "a")
+	s, now := NewSlots(0), time.Now()
+	turns := NewPeers(nil, "", "a")
 	hear := func(n slotNews) {
 		n.Replica = "b"
 		turns.hear(told(n), s, now)
@@ -241,19 +241,19 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 // TestNothingOvertakesWhoWaitsForSeveral has a request for three of four slots wait for two tasks to end.
 func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 	p := testPool(accept)
-	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.slots.hold("x", request.Need{N: 1}, time.Now())
-	p.slots.hold("y", request.Need{N: 1}, time.Now())
+	p.Slots.limit, p.Slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.Slots.hold("x", request.Need{N: 1}, time.Now())
+	p.Slots.hold("y", request.Need{N: 1}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
-	large.req.Slots = 3
+	large.Req.Slots = 3
 	p.add(large)
 	p.add(testJob(t, "small", "text2video", events.PriorityLow))
 	if j := p.step(); j != nil {
-		t.Fatalf("%s has overtaken", j.req.ID)
+		t.Fatalf("%s has overtaken", j.Req.ID)
 	}
-	p.slots.release("x", time.Time{})
+	p.Slots.release("x", time.Time{})
 	for _, want := range []string{"large", "small"} {
-		if j := p.step(); j == nil || j.req.ID != want {
+		if j := p.step(); j == nil || j.Req.ID != want {
 			t.Fatalf("got %+v, want %s", j, want)
 		}
 	}
@@ -262,17 +262,17 @@ func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 // TestRequestForMoreThanThereIs has a request for nine slots of four be passed over and tried at times.
 func TestRequestForMoreThanThereIs(t *testing.T) {
 	var refused int
-	p := testPool(func(j *job) result {
-		if j.req.Slots > 4 {
+	p := testPool(func(j *Job) Result {
+		if j.Req.Slots > 4 {
 			refused++
-			return noCapacity()
+			return NoCapacity()
 		}
 		return accept(j)
 	})
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
-	large.req.Slots = 9
+	large.Req.Slots = 9
 	p.add(large)
-	p.slots.limit, p.slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.Slots.limit, p.Slots.probeAt = 4, time.Now().Add(time.Hour)
 	for i := range 20 {
 		p.add(testJob(t, fmt.Sprint(i), "text2video", events.PriorityNormal))
 	}
@@ -281,12 +281,12 @@ func TestRequestForMoreThanThereIs(t *testing.T) {
 			t.Fatalf("got %+v, want a request that fits", j)
 		}
 	}
-	p.slots.probeAt = time.Time{}
+	p.Slots.probeAt = time.Time{}
 	if j := p.step(); j != large || refused != 1 {
 		t.Fatalf("got %+v, want the large request to be tried", j)
 	}
-	if p.slots.limit != 4 {
-		t.Errorf("a refusal of nine slots has made the limit %d", p.slots.limit)
+	if p.Slots.limit != 4 {
+		t.Errorf("a refusal of nine slots has made the limit %d", p.Slots.limit)
 	}
 }
 
@@ -295,15 +295,15 @@ func TestRequestForMoreThanThereIs(t *testing.T) {
 func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 	p := testPool(accept)
 	now := time.Now()
-	p.slots.limit, p.slots.probeAt = 1, now.Add(time.Hour)
-	p.slots.taken("orphan", request.Need{N: 1}, now)
+	p.Slots.limit, p.Slots.probeAt = 1, now.Add(time.Hour)
+	p.Slots.taken("orphan", request.Need{N: 1}, now)
 	p.add(testJob(t, "urgent", "text2video", events.PriorityHigh))
 	if j := p.step(); j != nil {
-		t.Fatalf("%s was started without a slot", j.req.ID)
+		t.Fatalf("%s was started without a slot", j.Req.ID)
 	}
 	p.add(testJob(t, "orphan", "text2video", events.PriorityLow))
 	for _, want := range []string{"orphan", "urgent"} {
-		if j := p.step(); j == nil || j.req.ID != want {
+		if j := p.step(); j == nil || j.Req.ID != want {
 			t.Fatalf("got %+v, want %s", j, want)
 		}
 	}
@@ -311,7 +311,7 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 
 // TestOrphanDoesNotHoldUpProbes keeps a pool from being tried for as long as a replica may be about to send.
 func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
-	s, now := newSlots(0), time.Now()
+	s, now := NewSlots(0), time.Now()
 	s.limit = 1
 	s.taken("orphan", request.Need{N: 1}, now)
 	for _, c := range []struct {

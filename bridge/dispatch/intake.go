@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -17,19 +17,19 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// intake takes requests off the stream. There is a durable consumer for each pool, API generation and priority, so that
+// Intake takes requests off the stream. There is a durable consumer for each pool, API generation and priority, so that
 // no pool waits for another, a paused generation does not hold up the other, and urgent requests overtake. Requests
 // that wait for capacity stay in the stream; a replica holds only as many as it could start soon.
-type intake struct {
-	bus       *bus.Bus
-	subjects  events.Subjects
-	kinds     kling.Kinds
-	telemetry *telemetry.Tracer
-	metrics   *dispatchMetrics
-	log       *slog.Logger
+type Intake struct {
+	Bus       *bus.Bus
+	Subjects  events.Subjects
+	Kinds     kling.Kinds
+	Telemetry *telemetry.Tracer
+	Metrics   *Metrics
+	Log       *slog.Logger
 
-	taskTimeout time.Duration
-	ackWait     time.Duration
+	TaskTimeout time.Duration
+	AckWait     time.Duration
 }
 
 const (
@@ -37,8 +37,8 @@ const (
 	maxHeld = 10_000
 )
 
-// pull fetches requests of one lane into the pool, as many as it has room for, until ctx ends.
-func (in *intake) pull(ctx context.Context, key laneKey, p *pool) {
+// Pull fetches requests of one lane into the pool, as many as it has room for, until ctx ends.
+func (in *Intake) Pull(ctx context.Context, key Lane, p *Pool) {
 	for ctx.Err() == nil {
 		room, ok := p.waitForRoom(ctx, key)
 		if !ok {
@@ -46,15 +46,15 @@ func (in *intake) pull(ctx context.Context, key laneKey, p *pool) {
 		}
 		err := in.fetch(ctx, key, room, p)
 		if err != nil && ctx.Err() == nil {
-			in.log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.durable()), slog.Any("err", err))
+			in.Log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.Durable()), slog.Any("err", err))
 			clock.Sleep(ctx, pull.RetryPause)
-			pull.Renew(ctx, in.log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
+			pull.Renew(ctx, in.Log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
 		}
 	}
 }
 
-func (in *intake) fetch(ctx context.Context, key laneKey, n int, p *pool) error {
-	return in.bus.Fetch(ctx, in.subjects.RequestsStream(), key.durable(), n, pull.Wait, func(msg jetstream.Msg) {
+func (in *Intake) fetch(ctx context.Context, key Lane, n int, p *Pool) error {
+	return in.Bus.Fetch(ctx, in.Subjects.RequestsStream(), key.Durable(), n, pull.Wait, func(msg jetstream.Msg) {
 		if j := in.newJob(ctx, msg); j != nil {
 			p.add(j)
 		}
@@ -63,12 +63,12 @@ func (in *intake) fetch(ctx context.Context, key laneKey, n int, p *pool) error 
 
 // newJob reads a delivered message. One that is no request at all can't be answered and is only reported: no subject of
 // the stream leads here.
-func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
-	parsed, ok := in.subjects.Parse(msg.Subject())
-	kind, known := in.kinds.Lookup(parsed.Kind)
+func (in *Intake) newJob(ctx context.Context, msg jetstream.Msg) *Job {
+	parsed, ok := in.Subjects.Parse(msg.Subject())
+	kind, known := in.Kinds.Lookup(parsed.Kind)
 	meta, err := msg.Metadata()
 	if !ok || !known || err != nil {
-		in.log.ErrorContext(ctx, "not a request", slog.String("subject", msg.Subject()), slog.Any("err", err))
+		in.Log.ErrorContext(ctx, "not a request", slog.String("subject", msg.Subject()), slog.Any("err", err))
 		return nil
 	}
 	req, invalid := request.Parse(request.Raw{
@@ -78,13 +78,13 @@ func (in *intake) newJob(ctx context.Context, msg jetstream.Msg) *job {
 		Data:     msg.Data(),
 		Sequence: meta.Sequence.Stream,
 		StoredAt: meta.Timestamp,
-	}, in.taskTimeout)
+	}, in.TaskTimeout)
 	ctx, span := in.span(ctx, msg.Headers(), req)
 	if meta.NumDelivered == 1 {
 		in.received(ctx, req)
 	}
-	return &job{
-		msg: msg, size: len(msg.Data()), delivered: meta.NumDelivered, req: req, invalid: invalid,
+	return &Job{
+		Msg: msg, size: len(msg.Data()), Delivered: meta.NumDelivered, Req: req, Invalid: invalid,
 		span: span, baggage: baggage.FromContext(ctx),
 	}
 }

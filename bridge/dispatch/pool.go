@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -12,33 +12,33 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// pool starts the requests of one of Kling's concurrency pools: which is next, and when there is a slot for it.
-type pool struct {
+// Pool starts the requests of one of Kling's concurrency pools: which is next, and when there is a slot for it.
+type Pool struct {
 	name   kling.Pool
-	slots  *slots
-	turns  *turns
-	pauses *pauses
+	Slots  *Slots
+	turns  *Peers
+	pauses *Pauses
 	hands  *pull.Holder
-	begin  func(*job) (work func() result)
+	Begin  func(*Job) (work func() Result)
 	log    *slog.Logger
-	// serverTime is what deadlines count by; nil: this machine's.
-	serverTime func() time.Time
+	// ServerTime is what deadlines count by; nil: this machine's.
+	ServerTime func() time.Time
 	wake       chan struct{} // of capacity 1: something changed that may let a job start
 
 	mu      sync.Mutex
-	ready   map[laneKey][]*job
+	ready   map[Lane][]*Job
 	delayed []delayedJob
-	count   map[laneKey]int // jobs of a lane in hand, wherever they are
+	count   map[Lane]int // jobs of a lane in hand, wherever they are
 	running int
 	passed  map[events.Priority]int // creates of others since this priority had its turn
 	turn    int                     // of the API generations, which alternate
 	room    chan struct{}           // closed and replaced when count falls or slots free
-	blocked map[string]*job         // that come first and wait for slots of a model, or of the pool: empty
+	blocked map[string]*Job         // that come first and wait for slots of a model, or of the pool: empty
 	closed  bool
 }
 
 type delayedJob struct {
-	job *job
+	job *Job
 	at  time.Time
 }
 
@@ -48,24 +48,24 @@ const share = 10
 // recheck is how often a pool looks at what no signal announces: deadlines of requests in hand, and probes.
 const recheck = time.Second
 
-// newPool begins with nothing in hand.
-func newPool(name kling.Pool, s *slots, t *turns, p *pauses, h *pull.Holder, log *slog.Logger) *pool {
-	return &pool{
-		name: name, slots: s, turns: t, pauses: p, hands: h, log: log,
+// NewPool begins with nothing in hand.
+func NewPool(name kling.Pool, s *Slots, t *Peers, p *Pauses, h *pull.Holder, log *slog.Logger) *Pool {
+	return &Pool{
+		name: name, Slots: s, turns: t, pauses: p, hands: h, log: log,
 		wake:   make(chan struct{}, 1),
-		ready:  map[laneKey][]*job{},
-		count:  map[laneKey]int{},
+		ready:  map[Lane][]*Job{},
+		count:  map[Lane]int{},
 		passed: map[events.Priority]int{},
 		room:   make(chan struct{}),
 	}
 }
 
-func (p *pool) key(j *job) laneKey {
-	return laneKey{pool: p.name, generation: j.req.Kind.Generation, priority: j.req.Priority}
+func (p *Pool) key(j *Job) Lane {
+	return Lane{Pool: p.name, Generation: j.Req.Kind.Generation, priority: j.Req.Priority}
 }
 
 // add takes a delivered request into hand.
-func (p *pool) add(j *job) {
+func (p *Pool) add(j *Job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -76,7 +76,7 @@ func (p *pool) add(j *job) {
 		return
 	}
 	p.hands.Take(j)
-	j.slots, j.work = p.slots, p.begin(j)
+	j.slots, j.work = p.Slots, p.Begin(j)
 	key := p.key(j)
 	p.count[key]++
 	p.ready[key] = append(p.ready[key], j)
@@ -84,20 +84,20 @@ func (p *pool) add(j *job) {
 }
 
 // release gives a request back to the stream, for another replica.
-func release(j *job) {
+func release(j *Job) {
 	j.span.End()
-	_ = j.msg.Nak() // without it the request comes back after the ack wait
+	_ = j.Msg.Nak() // without it the request comes back after the ack wait
 }
 
-func (p *pool) notify() {
+func (p *Pool) notify() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
 }
 
-// freed tells that a slot may have become free.
-func (p *pool) freed() {
+// Freed tells that a slot may have become free.
+func (p *Pool) Freed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.signalRoom()
@@ -105,16 +105,16 @@ func (p *pool) freed() {
 }
 
 // signalRoom wakes whoever waits in waitForRoom; the caller holds the mutex.
-func (p *pool) signalRoom() {
+func (p *Pool) signalRoom() {
 	close(p.room)
 	p.room = make(chan struct{})
 }
 
 // waitForRoom blocks until the lane may hold another request and returns how many.
-func (p *pool) waitForRoom(ctx context.Context, key laneKey) (n int, ok bool) {
+func (p *Pool) waitForRoom(ctx context.Context, key Lane) (n int, ok bool) {
 	for {
 		p.mu.Lock()
-		n, changed := p.slots.room()+p.aside(key)-p.count[key], p.room
+		n, changed := p.Slots.room()+p.aside(key)-p.count[key], p.room
 		p.mu.Unlock()
 		if n > 0 {
 			return n, true
@@ -130,8 +130,8 @@ func (p *pool) waitForRoom(ctx context.Context, key laneKey) (n int, ok bool) {
 // maxOversized is how many requests of a lane that need more slots than there are may be held beside others.
 const maxOversized = 16
 
-// dispatch starts jobs until stop closes, then waits for those under way and gives the others back.
-func (p *pool) dispatch(stop <-chan struct{}) {
+// Dispatch starts jobs until stop closes, then waits for those under way and gives the others back.
+func (p *Pool) Dispatch(stop <-chan struct{}) {
 	var workers sync.WaitGroup
 	ticker := time.NewTicker(recheck)
 	defer ticker.Stop()
@@ -155,17 +155,17 @@ func (p *pool) dispatch(stop <-chan struct{}) {
 }
 
 // bid tells other replicas which requests wait for slots here.
-func (p *pool) bid(now time.Time) {
+func (p *Pool) bid(now time.Time) {
 	p.mu.Lock()
 	first := p.stillBlocked()
 	p.mu.Unlock()
 	for model, j := range first {
-		p.turns.wait(model, j.req, j.waits, now)
+		p.turns.wait(model, j.Req, j.waits, now)
 	}
 }
 
 // close waits for the workers and gives back what is left in hand.
-func (p *pool) close(workers *sync.WaitGroup) {
+func (p *Pool) close(workers *sync.WaitGroup) {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -186,7 +186,7 @@ func (p *pool) close(workers *sync.WaitGroup) {
 }
 
 // nextDelay fires when the next delayed job is due or time makes room.
-func (p *pool) nextDelay() *time.Timer {
+func (p *Pool) nextDelay() *time.Timer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	wait := recheck
@@ -194,16 +194,16 @@ func (p *pool) nextDelay() *time.Timer {
 	for _, d := range p.delayed {
 		wait = min(wait, d.at.Sub(now))
 	}
-	if change := p.slots.nextChange(now); !change.IsZero() {
+	if change := p.Slots.nextChange(now); !change.IsZero() {
 		wait = min(wait, change.Sub(now))
 	}
 	return time.NewTimer(max(wait, 0))
 }
 
 // giveBack returns what a job has reserved.
-func (p *pool) giveBack(j *job) {
+func (p *Pool) giveBack(j *Job) {
 	if j.reserved && !j.holds {
-		p.slots.release(j.req.Token, time.Time{})
+		p.Slots.release(j.Req.Token, time.Time{})
 		p.untake(j, false)
 		j.reserved = false
 	}
@@ -211,28 +211,28 @@ func (p *pool) giveBack(j *job) {
 
 // take tells other replicas what a job has reserved. It reports whether the reservation stands: of those that are more
 // than the configured bound, made at the same time, the last is given up.
-func (p *pool) take(j *job) bool {
+func (p *Pool) take(j *Job) bool {
 	if !j.reserved || j.told {
 		return true
 	}
 	j.told = true
-	if p.slots.bounded() {
-		return p.turns.takeBounded(j.req.Token, j.req.Need())
+	if p.Slots.bounded() {
+		return p.turns.takeBounded(j.Req.Token, j.Req.Need())
 	}
-	p.turns.take(j.req.Token, j.req.Need())
+	p.turns.take(j.Req.Token, j.Req.Need())
 	return true
 }
 
 // untake tells other replicas that a job has let go of what it reserved.
-func (p *pool) untake(j *job, refused bool) {
+func (p *Pool) untake(j *Job, refused bool) {
 	if j.told {
-		p.turns.give(j.req.Token, j.req.Need().Model, refused)
+		p.turns.give(j.Req.Token, j.Req.Need().Model, refused)
 	}
 	j.told = false
 }
 
 // run works on one job and files it according to the result.
-func (p *pool) run(j *job) {
+func (p *Pool) run(j *Job) {
 	r := outbid()
 	if p.take(j) {
 		r = j.work()
@@ -252,7 +252,7 @@ func (p *pool) run(j *job) {
 		p.untake(j, true)
 		p.goBack(j, key)
 	case resultOutbid:
-		p.slots.release(j.req.Token, time.Time{})
+		p.Slots.release(j.Req.Token, time.Time{})
 		p.untake(j, false)
 		p.goBack(j, key)
 	case resultPaused:
@@ -268,30 +268,30 @@ func (p *pool) run(j *job) {
 }
 
 // goBack puts a job that has not had its turn in front of its lane again.
-func (p *pool) goBack(j *job, key laneKey) {
+func (p *Pool) goBack(j *Job, key Lane) {
 	j.reserved = false
-	p.passed[j.req.Priority] = j.passed
+	p.passed[j.Req.Priority] = j.passed
 	p.ready[key] = slices.Insert(p.ready[key], 0, j)
 }
 
 // settle lets go of a job that was acked or given back. What its task holds stays held; what was reserved for nothing is given back.
-func (p *pool) settle(j *job, key laneKey) {
+func (p *Pool) settle(j *Job, key Lane) {
 	p.hands.Drop(j)
 	j.span.End()
 	p.count[key]--
 	if j.reserved && !j.taken {
-		p.slots.release(j.req.Token, time.Time{})
+		p.Slots.release(j.Req.Token, time.Time{})
 		p.untake(j, false)
 	}
 	p.signalRoom()
 }
 
 // refused gives a job's slots back after Kling said that there is no capacity, and says what was learned from it.
-func (p *pool) refused(j *job, now time.Time) {
-	of := j.req.Need()
-	pool, model := p.slots.limits(of.Model)
-	p.slots.refused(j.req.Token, of, now)
-	poolNow, modelNow := p.slots.limits(of.Model)
+func (p *Pool) refused(j *Job, now time.Time) {
+	of := j.Req.Need()
+	pool, model := p.Slots.limits(of.Model)
+	p.Slots.refused(j.Req.Token, of, now)
+	poolNow, modelNow := p.Slots.limits(of.Model)
 	if pool != poolNow || model != modelNow {
 		p.log.Info("capacity learned", slog.String("pool", string(p.name)), slog.Int("limit", poolNow),
 			slog.String("model", of.Model), slog.Int("model_limit", modelNow))

@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"log/slog"
@@ -19,7 +19,7 @@ const (
 
 // crowds tells which requests in hand wait for a model that is full, at one moment.
 type crowds struct {
-	pool *pool
+	pool *Pool
 	seen map[request.Need]crowd
 	full bool // there are as many as may be held
 }
@@ -32,7 +32,7 @@ type crowd struct {
 }
 
 // crowds looks at the requests in hand; the caller holds the mutex.
-func (p *pool) crowds() *crowds {
+func (p *Pool) crowds() *crowds {
 	c := &crowds{pool: p, seen: map[request.Need]crowd{}}
 	n, bytes := 0, 0
 	for _, jobs := range p.ready {
@@ -46,46 +46,46 @@ func (p *pool) crowds() *crowds {
 	return c
 }
 
-func (c *crowds) of(j *job) crowd {
-	of := j.req.Need()
+func (c *crowds) of(j *Job) crowd {
+	of := j.Req.Need()
 	known, ok := c.seen[of]
 	if !ok {
-		known = c.pool.slots.crowd(of)
+		known = c.pool.Slots.crowd(of)
 		c.seen[of] = known
 	}
 	return known
 }
 
-func (c *crowds) never(j *job) bool { return c.of(j).never }
+func (c *crowds) never(j *Job) bool { return c.of(j).never }
 
 // aside reports whether requests behind this one need not wait for it.
-func (c *crowds) aside(j *job) bool {
+func (c *crowds) aside(j *Job) bool {
 	known := c.of(j)
 	return known.waits && (known.certain || !c.full)
 }
 
 // crowd tells what is known of slots.
-func (s *slots) crowd(of request.Need) crowd {
+func (s *Slots) crowd(of request.Need) crowd {
 	never := s.never(of)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.model(of.Model)
 	own, certain := s.ownLimit(of.Model)
-	return crowd{waits: own != unknownLimit && m.reserved+m.held+of.N > own, certain: certain, never: never}
+	return crowd{waits: own != UnknownLimit && m.reserved+m.held+of.N > own, certain: certain, never: never}
 }
 
 // sendAway gives a delivered request of a model that is full back to the stream if enough are held; the caller holds the
 // mutex.
-func (p *pool) sendAway(j *job) (away bool) {
-	known := p.slots.crowd(j.req.Need())
-	_, seated := p.slots.need(j.req.Token)
-	if !known.waits || !known.certain || seated || j.invalid != nil || !p.crowds().full {
+func (p *Pool) sendAway(j *Job) (away bool) {
+	known := p.Slots.crowd(j.Req.Need())
+	_, seated := p.Slots.need(j.Req.Token)
+	if !known.waits || !known.certain || seated || j.Invalid != nil || !p.crowds().full {
 		return false
 	}
-	wait := min(crowdedAway*time.Duration(min(max(j.delivered, 1), 16)), maxAway)
+	wait := min(crowdedAway*time.Duration(min(max(j.Delivered, 1), 16)), maxAway)
 	wait = wait/2 + mathrand.N(wait)
-	p.log.Debug("given back while its model is full", slog.String("request_id", j.req.ID), slog.Duration("wait", wait))
+	p.log.Debug("given back while its model is full", slog.String("request_id", j.Req.ID), slog.Duration("wait", wait))
 	j.span.End()
-	_ = j.msg.NakWithDelay(wait) // without it the request comes back after the ack wait
+	_ = j.Msg.NakWithDelay(wait) // without it the request comes back after the ack wait
 	return true
 }

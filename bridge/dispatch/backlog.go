@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// backlogReader tells what waits in the requests stream. It asks at most every backlogFresh, however many collect, and
+// BacklogReader tells what waits in the requests stream. It asks at most every backlogFresh, however many collect, and
 // only if somebody does.
 //
 // Safe for concurrent use.
-type backlogReader struct {
-	bus      *bus.Bus
-	subjects events.Subjects
-	kinds    kling.Kinds
+type BacklogReader struct {
+	Bus      *bus.Bus
+	Subjects events.Subjects
+	Kinds    kling.Kinds
 
 	mu    sync.Mutex
 	asked time.Time
@@ -48,7 +48,7 @@ func (b *backlog) age() float64 {
 	return telemetry.SinceSeconds(b.oldest)
 }
 
-func (r *backlogReader) get(ctx context.Context) (*backlog, bool) {
+func (r *BacklogReader) get(ctx context.Context) (*backlog, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.asked) >= backlogFresh {
@@ -58,22 +58,22 @@ func (r *backlogReader) get(ctx context.Context) (*backlog, bool) {
 	return r.last, r.last != nil
 }
 
-func (r *backlogReader) read(ctx context.Context) *backlog {
+func (r *BacklogReader) read(ctx context.Context) *backlog {
 	ctx, cancel := context.WithTimeout(ctx, backlogTime)
 	defer cancel()
-	state, err := r.bus.StateOf(ctx, r.subjects.RequestsStream(), r.subjects.AllRequests())
+	state, err := r.Bus.StateOf(ctx, r.Subjects.RequestsStream(), r.Subjects.AllRequests())
 	if err != nil {
 		return nil
 	}
 	b := &backlog{waiting: map[poolPriority]int64{}}
-	for _, pool := range r.kinds.Pools() {
+	for _, pool := range r.Kinds.Pools() {
 		for _, priority := range events.Priorities() {
 			b.waiting[poolPriority{pool, priority}] = 0
 		}
 	}
 	for subject, n := range state.Subjects {
-		parsed, ok := r.subjects.Parse(subject)
-		kind, known := r.kinds.Lookup(parsed.Kind)
+		parsed, ok := r.Subjects.Parse(subject)
+		kind, known := r.Kinds.Lookup(parsed.Kind)
 		if ok && known {
 			b.waiting[poolPriority{kind.Pool, parsed.Priority}] += int64(n)
 		}

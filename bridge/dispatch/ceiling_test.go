@@ -1,4 +1,4 @@
-package bridge
+package dispatch
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 
 // countingKling takes tasks up to limits by pool, by model, or both, and has a pool of the bridge send to it.
 type countingKling struct {
-	pool    *pool
+	pool    *Pool
 	limit   int            // of all tasks; zero: none
 	limits  map[string]int // by model; absent: none
 	takes   time.Duration  // a task
@@ -38,43 +38,43 @@ func (k *countingKling) wait(most time.Duration) time.Duration {
 }
 
 // create is the work of the pool.
-func (k *countingKling) create(j *job) result {
+func (k *countingKling) create(j *Job) Result {
 	time.Sleep(k.wait(k.latency) / 2)
 	took := k.take(j)
 	time.Sleep(k.wait(k.latency) / 2)
 	if !took {
-		return noCapacity()
+		return NoCapacity()
 	}
-	j.accepted()
-	return settled()
+	j.Accepted()
+	return Settled()
 }
 
-func (k *countingKling) take(j *job) bool {
+func (k *countingKling) take(j *Job) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	limit, ok := k.limits[j.req.Model]
-	if k.limit > 0 && k.total >= k.limit || ok && k.inFlight[j.req.Model] >= limit {
+	limit, ok := k.limits[j.Req.Model]
+	if k.limit > 0 && k.total >= k.limit || ok && k.inFlight[j.Req.Model] >= limit {
 		k.refused++
 		return false
 	}
 	k.total++
-	k.inFlight[j.req.Model]++
+	k.inFlight[j.Req.Model]++
 	time.AfterFunc(k.takes, func() { k.end(j) })
 	return true
 }
 
-func (k *countingKling) end(j *job) {
+func (k *countingKling) end(j *Job) {
 	lag := k.wait(k.lag)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.total--
-	k.inFlight[j.req.Model]--
+	k.inFlight[j.Req.Model]--
 	if k.left--; k.left == 0 {
 		close(k.done)
 	}
 	time.AfterFunc(lag, func() {
-		j.slots.release(j.req.Token, time.Time{})
-		k.pool.freed()
+		j.slots.release(j.Req.Token, time.Time{})
+		k.pool.Freed()
 	})
 }
 
@@ -87,12 +87,12 @@ func (k *countingKling) run(t *testing.T, seed uint64, models []string) (took ti
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		k.pool.dispatch(stop)
+		k.pool.Dispatch(stop)
 	}()
 	began := time.Now()
 	for i, model := range models {
 		j := testJob(t, fmt.Sprint(i), "text2video", events.PriorityNormal)
-		j.req.Model = model
+		j.Req.Model = model
 		k.pool.add(j)
 	}
 	<-k.done
@@ -190,7 +190,7 @@ func TestLimitsThatChange(t *testing.T) {
 func TestRefusalOfPoolOrModel(t *testing.T) {
 	now := time.Now()
 	tasks := 0
-	begin := func(t *testing.T, s *slots, model string, want bool) (token string) {
+	begin := func(t *testing.T, s *Slots, model string, want bool) (token string) {
 		t.Helper()
 		tasks++
 		token = fmt.Sprint(tasks)
@@ -199,20 +199,20 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 		}
 		return token
 	}
-	took := func(t *testing.T, s *slots, model string) (token string) {
+	took := func(t *testing.T, s *Slots, model string) (token string) {
 		t.Helper()
 		token = begin(t, s, model, true)
 		s.accepted(token)
 		return token
 	}
-	refused := func(t *testing.T, s *slots, model string) {
+	refused := func(t *testing.T, s *Slots, model string) {
 		t.Helper()
 		s.refused(begin(t, s, model, true), request.Need{N: 1, Model: model}, now)
 	}
-	full := func(t *testing.T, s *slots, model string) { t.Helper(); begin(t, s, model, false) }
+	full := func(t *testing.T, s *Slots, model string) { t.Helper(); begin(t, s, model, false) }
 
 	t.Run("another model has room", func(t *testing.T) {
-		s := newSlots(0)
+		s := NewSlots(0)
 		took(t, s, "a")
 		took(t, s, "b")
 		refused(t, s, "a")
@@ -222,7 +222,7 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 		full(t, s, "a")
 	})
 	t.Run("another model is refused too", func(t *testing.T) {
-		s := newSlots(0)
+		s := NewSlots(0)
 		first := took(t, s, "a")
 		took(t, s, "b")
 		refused(t, s, "a")
@@ -237,7 +237,7 @@ func TestRefusalOfPoolOrModel(t *testing.T) {
 	})
 	t.Run("the pool has room again", func(t *testing.T) {
 		for _, room := range []bool{true, false} {
-			s := newSlots(0)
+			s := NewSlots(0)
 			took(t, s, "a")
 			other := took(t, s, "b")
 			refused(t, s, "a")
@@ -270,7 +270,7 @@ func TestTriesOfAFullPool(t *testing.T) {
 		{tryStep, maxProbeWait / 2, true},
 		{0, maxProbeWait, true},
 	} {
-		s := newSlots(0)
+		s := NewSlots(0)
 		s.reserve("long", of, now)
 		s.accepted("long")
 		s.refused("found full", of, now)

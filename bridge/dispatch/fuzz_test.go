@@ -1,0 +1,31 @@
+package dispatch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// FuzzSlotNews lets nobody take slots that make the count wrong for good.
+func FuzzSlotNews(f *testing.F) {
+	f.Add([]byte(`{"replica":"b","token":"x","take":1}`), []byte(`{"replica":"b","token":"x","given":true,"full":true}`))
+	f.Add([]byte(`{"replica":"b","wait":1,"waited":-9223372036854775808}`), []byte(`{"take":9223372036854775807}`))
+	f.Fuzz(func(t *testing.T, one, other []byte) {
+		s, now := NewSlots(0), time.Now()
+		turns := NewPeers(nil, "", "a")
+		for _, data := range [][]byte{one, other, one} {
+			turns.hear(&nats.Msg{Data: data}, s, now)
+		}
+		turns.until("x", "", now)
+		turns.yields(nil, now)
+		if s.reserved < 0 || s.held != 0 || s.reserved > 2*maxTake {
+			t.Errorf("%d reserved, %d held", s.reserved, s.held)
+		}
+		s.beginRecount()
+		s.endRecount(nil, now.Add(2*foreignLife))
+		if s.reserved != 0 {
+			t.Errorf("%d reserved after a recount", s.reserved)
+		}
+	})
+}

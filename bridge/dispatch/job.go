@@ -1,0 +1,109 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/request"
+)
+
+// Job is one delivered request in the hands of this replica, from the stream to its ack. It is what a pool needs to know;
+// what creating its task needs is the attempt's.
+type Job struct {
+	Msg       jetstream.Msg
+	Req       *request.Request
+	size      int        // of the message's body, in bytes
+	Invalid   error      // why the request can't become a task; nil for most
+	Delivered uint64     // how often it was delivered
+	span      trace.Span // of this delivery
+	baggage   baggage.Baggage
+	work      func() Result // one step of it
+
+	slots    *Slots    // of its pool
+	reserved bool      // holds some of them
+	holds    bool      // keeps them while it waits: a send may have made a task
+	told     bool      // to other replicas
+	taken    bool      // as a task at Kling
+	waits    time.Time // for slots, as the first that does; zero: it has not
+	passed   int       // creates of others before its turn, to be restored if the turn comes to nothing
+	cleared  bool      // no pause keeps it from being sent this time
+	probes   int       // sends that found what it waits for still paused
+}
+
+// InProgress implements inHand.
+func (j *Job) InProgress() error { return j.Msg.InProgress() }
+
+// Accepted tells that Kling has made the task: its slots are held until it ends.
+func (j *Job) Accepted() {
+	j.taken = true
+	j.slots.accepted(j.Req.Token)
+}
+
+// Suspect tells that a send may have made the task.
+func (j *Job) Suspect() { j.slots.suspect(j.Req.Token) }
+
+// MaySend reports whether the job may be sent now. Most were let through by their pool. One that holds slots was only let
+// through to be looked up.
+func (j *Job) MaySend(p *Pauses, now time.Time) bool {
+	if !j.cleared {
+		j.cleared = p.allowForeign(j.Req.Kind, now)
+	}
+	return j.cleared
+}
+
+// Context returns ctx in the trace of this delivery.
+func (j *Job) Context(ctx context.Context) context.Context {
+	return baggage.ContextWithBaggage(trace.ContextWithSpan(ctx, j.span), j.baggage)
+}
+
+// Attrs name the job in the log.
+func (j *Job) Attrs() []any {
+	return []any{slog.String("request_id", j.Req.ID), slog.String("kind", j.Req.Kind.Name)}
+}
+
+// Result is what becomes of a job after a step of work. Make it with one of the functions below.
+type Result struct {
+	outcome resultKind
+	after   time.Duration // of tryAgain
+	holds   bool          // the job keeps its slots while it waits
+}
+
+type resultKind int
+
+const (
+	resultSettled resultKind = iota
+	resultFull
+	resultOutbid
+	resultPaused
+	resultLeft
+	resultAgain
+)
+
+// Settled says that it was acked and is done with.
+func Settled() Result { return Result{outcome: resultSettled} }
+
+// NoCapacity says that Kling had none: it waits for a slot.
+func NoCapacity() Result { return Result{outcome: resultFull} }
+
+// outbid says that another replica has the slot: nothing was sent.
+func outbid() Result { return Result{outcome: resultOutbid} }
+
+// Paused says that it waits for the end of a pause, behind the others of its lane.
+func Paused() Result { return Result{outcome: resultPaused} }
+
+// Left says that it was given back, as only a newer version of the bridge knows what to do.
+func Left() Result { return Result{outcome: resultLeft} }
+
+// TryAgain says that it is worked on again after that time.
+func TryAgain(after time.Duration) Result { return Result{outcome: resultAgain, after: after} }
+
+// Holding says whether the job keeps its slots while it waits.
+func (r Result) Holding(slots bool) Result {
+	r.holds = slots
+	return r
+}
