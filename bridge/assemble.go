@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
+	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
@@ -152,7 +153,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	p.inFlight = &dispatch.InFlight{
 		Bus: conn, Store: ledger, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools, Log: b.log,
 	}
-	p.service = newService(b.newAsker(p, conn, o), conn.Conn(), b.public, o.Simulated, b.log)
+	p.service = api.NewService(b.newAsker(p, conn, o), conn.Conn(), b.public, o.Simulated, b.log)
 	live, err := newLiveReceiver(ledger, signer, cache, o)
 	if err != nil {
 		return nil, err
@@ -198,13 +199,13 @@ func newInstruments(o Options) (*instruments, error) {
 	}, m.Err()
 }
 
-func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *asker {
-	a := &asker{
-		bus: conn, ledger: p.creator.ledger, namer: p.creator.namer, waiting: p.waiting, subjects: o.Subjects, kinds: o.Kinds, pools: p.pools,
-		lanes: map[kling.Pool][]dispatch.Lane{}, pauses: b.pauses, readiness: b.admin.reasons, version: o.Version, log: b.log,
+func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *api.API {
+	a := &api.API{
+		Bus: conn, Store: p.creator.ledger, Namer: p.creator.namer, Waiting: p.waiting, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools,
+		Lanes: map[kling.Pool][]dispatch.Lane{}, Pauses: b.pauses, Readiness: b.admin.reasons, Version: o.Version, Log: b.log,
 	}
 	for name := range p.pools {
-		a.lanes[name] = p.intake.Lanes(name)
+		a.Lanes[name] = p.intake.Lanes(name)
 	}
 	return a
 }

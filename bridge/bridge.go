@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
@@ -203,7 +204,7 @@ type parts struct {
 	expirer  *expirer
 	edge     *edgeWatch
 	inFlight *dispatch.InFlight
-	service  *service
+	service  *api.Service
 	backlog  *dispatch.BacklogReader
 
 	reconciler *reconciler
@@ -234,7 +235,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 		return err
 	}
 	defer func() { _ = observed.Unregister() }() // fails only where a provider knows no callbacks
-	stopAnswering, err := p.service.start(hard)
+	stopAnswering, err := p.service.Start(hard)
 	if err != nil {
 		return err
 	}
@@ -292,6 +293,6 @@ func (p *parts) freed() {
 
 // showConsole lets the console answer until ctx ends.
 func (p *parts) showConsole(ctx context.Context, c *console.Console) {
-	a := p.service.asker
-	c.Run(ctx, a, a.bus, a.subjects)
+	a := p.service.Asker
+	c.Run(ctx, a, a.Bus, a.Subjects)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -55,14 +55,14 @@ func (e *examination) findBridges(ctx context.Context) {
 
 func (e *examination) simulated() bool {
 	return len(e.bridges) > 0 && !slices.ContainsFunc(e.bridges, func(b micro.ServiceIdentity) bool {
-		return b.Metadata[bridge.MetadataSimulated] != "true"
+		return b.Metadata[api.MetadataSimulated] != "true"
 	})
 }
 
 // public is BRIDGE_PUBLIC_URL or, unset beside dev, what that takes instead.
 func (e *examination) public() string {
 	if e.Bridge.PublicURL == "" && e.simulated() {
-		return e.bridges[0].Metadata[bridge.MetadataPublicURL]
+		return e.bridges[0].Metadata[api.MetadataPublicURL]
 	}
 	return e.Bridge.PublicURL
 }
@@ -74,7 +74,7 @@ func (e *examination) runningBridges(context.Context) []Finding {
 	}
 	versions := map[string]bool{}
 	for _, b := range e.bridges {
-		versions[cmp.Or(b.Metadata[bridge.MetadataVersion], b.Version)] = true
+		versions[cmp.Or(b.Metadata[api.MetadataVersion], b.Version)] = true
 	}
 	if len(versions) > 1 {
 		return note(fmt.Sprintf("%d replicas run, of versions %s", len(e.bridges), joinSet(versions)), "finish the upgrade")

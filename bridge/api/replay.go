@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -23,11 +23,11 @@ func replayID(id string, n int) string { return fmt.Sprintf("%s-r%d", id, n) }
 // not ended, or has succeeded: asking again after a lost answer does not pay again.
 //
 // Replays that race publish the same request, which is stored once and in any case becomes one task.
-func (a *asker) Replay(ctx context.Context, id string) (events.Replayed, error) {
+func (a *API) Replay(ctx context.Context, id string) (events.Replayed, error) {
 	if err := checkID(id); err != nil {
 		return events.Replayed{}, err
 	}
-	dead, err := a.ledger.Dead.Guarded.Last(ctx, a.subjects.DeadOf(events.Token(id)))
+	dead, err := a.Store.Dead.Guarded.Last(ctx, a.Subjects.DeadOf(events.Token(id)))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return events.Replayed{}, refusef(http.StatusNotFound, "there is no dead letter of a request %q", id)
 	}
@@ -42,14 +42,14 @@ func (a *asker) Replay(ctx context.Context, id string) (events.Replayed, error) 
 	if err != nil {
 		return events.Replayed{}, err
 	}
-	if _, err := a.bus.Publish(ctx, msg); err != nil {
+	if _, err := a.Bus.Publish(ctx, msg); err != nil {
 		return events.Replayed{}, fmt.Errorf("replay request %q: %w", id, err)
 	}
 	return events.Replayed{RequestID: as}, nil
 }
 
 // freeReplay returns the id of the first replay that was not asked for yet, if all before it have ended.
-func (a *asker) freeReplay(ctx context.Context, id string) (string, error) {
+func (a *API) freeReplay(ctx context.Context, id string) (string, error) {
 	for n := 1; ; n++ {
 		as := replayID(id, n)
 		if len(as) > events.MaxRequestID {
@@ -71,16 +71,16 @@ func (a *asker) freeReplay(ctx context.Context, id string) (string, error) {
 }
 
 // replayMsg is the request of a dead letter as it came, but for its id and what was said to and by the server.
-func (a *asker) replayMsg(dead *bus.Message, id, as string) (*nats.Msg, error) {
-	parsed, ok := a.subjects.Parse(dead.Subject)
-	if _, known := a.kinds.Lookup(parsed.Kind); !ok || !known {
+func (a *API) replayMsg(dead *bus.Message, id, as string) (*nats.Msg, error) {
+	parsed, ok := a.Subjects.Parse(dead.Subject)
+	if _, known := a.Kinds.Lookup(parsed.Kind); !ok || !known {
 		return nil, refusef(http.StatusBadRequest, "kind: there is no kind %q any more", parsed.Kind)
 	}
 	priority := events.Priority(dead.Header.Get(events.HeaderErrorPriority))
 	if priority != events.PriorityHigh && priority != events.PriorityLow {
 		priority = events.PriorityNormal
 	}
-	msg := nats.NewMsg(a.subjects.Request(parsed.Kind, priority))
+	msg := nats.NewMsg(a.Subjects.Request(parsed.Kind, priority))
 	msg.Data = dead.Data
 	for name, values := range dead.Header {
 		if !store.ForServer(name) && !strings.HasPrefix(name, events.HeaderErrorPrefix) {

@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 )
 
 // waitingTask describes a request in the stream.
-func (a *asker) waitingTask(r *request.Request) events.Task {
+func (a *API) waitingTask(r *request.Request) events.Task {
 	deadline := events.At(r.Deadline)
 	return events.Task{
 		RequestID: r.ID, Kind: r.Kind.Name, Pool: string(r.Kind.Pool), Status: events.StatusWaiting,
@@ -24,12 +24,12 @@ func (a *asker) waitingTask(r *request.Request) events.Task {
 }
 
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
-func (a *asker) waitsFor(r *request.Request) string {
+func (a *API) waitsFor(r *request.Request) string {
 	kind := r.Kind
-	if reasons := a.pauses.Of(kind); len(reasons) > 0 {
+	if reasons := a.Pauses.Of(kind); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
-	slots, model := a.pools[kind.Pool].Slots, r.Need().Model
+	slots, model := a.Pools[kind.Pool].Slots, r.Need().Model
 	if used, own := slots.MeasureModel(model); own != dispatch.UnknownLimit && used >= own {
 		return fmt.Sprintf("a slot of model %s (%d of %d taken)", model, used, own)
 	}
@@ -45,7 +45,7 @@ func (a *asker) waitsFor(r *request.Request) string {
 }
 
 // recordTask describes a request in hand or in flight.
-func (a *asker) recordTask(rec *store.Record, processing bool) events.Task {
+func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 	task := events.Task{
 		RequestID: rec.RequestID, Kind: rec.Kind, Pool: a.pool(rec.Kind), Status: events.StatusCreating,
 		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, RequestedAt: events.At(rec.RequestedAt),
@@ -68,9 +68,9 @@ func (a *asker) recordTask(rec *store.Record, processing bool) events.Task {
 }
 
 // endedTask describes a request by its completion, or by its late event: their keys are those of a task.
-func (a *asker) endedTask(end *bus.Message) (events.Task, error) {
+func (a *API) endedTask(end *bus.Message) (events.Task, error) {
 	var task events.Task
-	if a.ledger.Guarded().Foreign(end) {
+	if a.Store.Guarded().Foreign(end) {
 		return task, fmt.Errorf("event on %s: no bridge has published it", end.Subject)
 	}
 	if err := json.Unmarshal(end.Data, &task); err != nil {
@@ -81,15 +81,15 @@ func (a *asker) endedTask(end *bus.Message) (events.Task, error) {
 }
 
 // listedEnded leaves the result out: a page has up to a thousand entries.
-func (a *asker) listedEnded(completion *bus.Message) (events.Task, error) {
+func (a *API) listedEnded(completion *bus.Message) (events.Task, error) {
 	task, err := a.endedTask(completion)
 	task.Result = nil
 	return task, err
 }
 
 // pool is empty for a kind that is no longer in the table.
-func (a *asker) pool(kind string) string {
-	k, _ := a.kinds.Lookup(kind)
+func (a *API) pool(kind string) string {
+	k, _ := a.Kinds.Lookup(kind)
 	return string(k.Pool)
 }
 

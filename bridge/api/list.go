@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -28,8 +28,8 @@ const (
 )
 
 // List returns one page of requests. 400: a query that makes no sense.
-func (a *asker) List(ctx context.Context, q events.TaskQuery) (events.TaskList, error) {
-	filter, err := newTaskFilter(q, a.kinds)
+func (a *API) List(ctx context.Context, q events.TaskQuery) (events.TaskList, error) {
+	filter, err := newTaskFilter(q, a.Kinds)
 	if err != nil {
 		return events.TaskList{}, err
 	}
@@ -48,12 +48,12 @@ func (a *asker) List(ctx context.Context, q events.TaskQuery) (events.TaskList, 
 	if err := a.finishListed(ctx, p.entries); err != nil {
 		return events.TaskList{}, fmt.Errorf("list tasks: %w", err)
 	}
-	tasks, cursor, err := p.close(!p.full(), a.bus.MaxPayload())
+	tasks, cursor, err := p.close(!p.full(), a.Bus.MaxPayload())
 	return events.TaskList{Tasks: tasks, Cursor: cursor}, err
 }
 
 // listSection adds what is asked for of the section at which the page stands, and stops when the page is full.
-func (a *asker) listSection(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+func (a *API) listSection(ctx context.Context, f taskFilter, p *page[events.Task]) error {
 	if !f.wantsSection(p.at.Section) {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (a *asker) listSection(ctx context.Context, f taskFilter, p *page[events.Ta
 
 // finishListed adds what Kling deducted after the deadline to requests that have ended before, and takes out what only an
 // answer about a single one has.
-func (a *asker) finishListed(ctx context.Context, tasks []events.Task) error {
+func (a *API) finishListed(ctx context.Context, tasks []events.Task) error {
 	return parallel(len(tasks), func(i int) error {
 		err := a.addLate(ctx, events.Token(tasks[i].RequestID), &tasks[i])
 		tasks[i].Result, tasks[i].WaitsFor = nil, ""
@@ -85,15 +85,15 @@ func orAny(token string) string {
 }
 
 // listWaiting adds requests that are in the stream: those that wait, and those whose create call is under way.
-func (a *asker) listWaiting(ctx context.Context, f taskFilter, p *page[events.Task]) error {
-	subject := a.subjects.Request(orAny(f.kind), events.Priorities()[p.at.Section])
+func (a *API) listWaiting(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+	subject := a.Subjects.Request(orAny(f.kind), events.Priorities()[p.at.Section])
 	for !p.full() {
 		batch := min(p.wants(), maxExamined-p.examined)
 		var held []*request.Request
-		err := a.bus.Scan(ctx, a.subjects.RequestsStream(), subject, p.at.Seq+1, batch, func(m *bus.Message) bool {
+		err := a.Bus.Scan(ctx, a.Subjects.RequestsStream(), subject, p.at.Seq+1, batch, func(m *bus.Message) bool {
 			p.at.Seq = m.Seq
 			p.examined++
-			if r := a.waiting.Parse(m); r != nil {
+			if r := a.Waiting.Parse(m); r != nil {
 				r.Req.Body = request.Object{} // may be large
 				held = append(held, r.Req)
 			}
@@ -112,7 +112,7 @@ func (a *asker) listWaiting(ctx context.Context, f taskFilter, p *page[events.Ta
 	return nil
 }
 
-func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request.Request) error {
+func (a *API) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request.Request) error {
 	tasks := make([]*events.Task, len(held))
 	err := parallel(len(held), func(i int) (err error) {
 		tasks[i], err = a.listedWaiting(ctx, held[i])
@@ -128,8 +128,8 @@ func (a *asker) addWaiting(ctx context.Context, f taskFilter, p *page[events.Tas
 
 // listedWaiting is nil for a request whose task exists, that has ended, or that repeats another: all of them will be
 // acked soon.
-func (a *asker) listedWaiting(ctx context.Context, r *request.Request) (*events.Task, error) {
-	newest, err := a.ledger.Guarded().Last(ctx, a.subjects.AnythingOf(r.Token))
+func (a *API) listedWaiting(ctx context.Context, r *request.Request) (*events.Task, error) {
+	newest, err := a.Store.Guarded().Last(ctx, a.Subjects.AnythingOf(r.Token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		task := a.waitingTask(r)
 		return &task, nil
@@ -137,7 +137,7 @@ func (a *asker) listedWaiting(ctx context.Context, r *request.Request) (*events.
 	if err != nil {
 		return nil, err
 	}
-	if p, _ := a.subjects.Parse(newest.Subject); p.Type != "pending" && p.Type != "due" {
+	if p, _ := a.Subjects.Parse(newest.Subject); p.Type != "pending" && p.Type != "due" {
 		return nil, nil
 	}
 	rec, err := store.Decode(newest.Data)
@@ -149,7 +149,7 @@ func (a *asker) listedWaiting(ctx context.Context, r *request.Request) (*events.
 }
 
 // listInFlight adds requests that a record is kept of.
-func (a *asker) listInFlight(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+func (a *API) listInFlight(ctx context.Context, f taskFilter, p *page[events.Task]) error {
 	keys, err := a.recordKeys(ctx, orAny(f.kind), p.at.Key)
 	if err != nil {
 		return err
@@ -178,10 +178,10 @@ func (a *asker) listInFlight(ctx context.Context, f taskFilter, p *page[events.T
 
 // recordKeys lists the records of a kind after a key, sorted. A key is the end of a record's subject, whether its timer
 // has fired or not. Both are read in one step: between two a record could move from the one to the other.
-func (a *asker) recordKeys(ctx context.Context, kind, after string) ([]string, error) {
+func (a *API) recordKeys(ctx context.Context, kind, after string) ([]string, error) {
 	var keys []string
-	err := a.bus.Subjects(ctx, a.subjects.EventsStream(), a.subjects.Records(kind), func(subject string) {
-		parsed, ok := a.subjects.Parse(subject)
+	err := a.Bus.Subjects(ctx, a.Subjects.EventsStream(), a.Subjects.Records(kind), func(subject string) {
+		parsed, ok := a.Subjects.Parse(subject)
 		if key := parsed.Kind + "." + parsed.Pool + "." + parsed.Token; ok && key > after {
 			keys = append(keys, key)
 		}
@@ -191,7 +191,7 @@ func (a *asker) recordKeys(ctx context.Context, kind, after string) ([]string, e
 }
 
 // listedInFlight is nil for what is listed elsewhere or not asked for.
-func (a *asker) listedInFlight(ctx context.Context, f taskFilter, key string) (*events.Task, error) {
+func (a *API) listedInFlight(ctx context.Context, f taskFilter, key string) (*events.Task, error) {
 	token := key[strings.LastIndexByte(key, '.')+1:]
 	task, known, err := a.known(ctx, token)
 	if err != nil || !known || task.Status.Terminal() || !f.wants(task.Status) {
@@ -207,15 +207,15 @@ func (a *asker) listedInFlight(ctx context.Context, f taskFilter, key string) (*
 }
 
 // inStream reports whether the request of a record is in the stream, where it is listed.
-func (a *asker) inStream(ctx context.Context, token string) (bool, error) {
-	e, err := a.ledger.Load(ctx, token)
+func (a *API) inStream(ctx context.Context, token string) (bool, error) {
+	e, err := a.Store.Load(ctx, token)
 	if errors.Is(err, bus.ErrNoMessage) { // back in the stream, or ended
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	m, err := a.bus.Next(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), e.Rec.Owner)
+	m, err := a.Bus.Next(ctx, a.Subjects.RequestsStream(), a.Subjects.AllRequests(), e.Rec.Owner)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return false, nil
 	}
@@ -223,9 +223,9 @@ func (a *asker) inStream(ctx context.Context, token string) (bool, error) {
 }
 
 // listEnded adds completions, newest first.
-func (a *asker) listEnded(ctx context.Context, f taskFilter, p *page[events.Task]) error {
-	subject := a.subjects.Completion(orAny(f.kind), f.endStatus(), "*")
-	return addNewest(ctx, a, a.subjects.EventsStream(), subject, f.since, p, func(m *bus.Message) (*events.Task, error) {
+func (a *API) listEnded(ctx context.Context, f taskFilter, p *page[events.Task]) error {
+	subject := a.Subjects.Completion(orAny(f.kind), f.endStatus(), "*")
+	return addNewest(ctx, a, a.Subjects.EventsStream(), subject, f.since, p, func(m *bus.Message) (*events.Task, error) {
 		task, err := a.listedEnded(m)
 		if err != nil || !f.wantsEnd(&task) {
 			return nil, err

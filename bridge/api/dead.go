@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -17,25 +17,25 @@ import (
 const maxShownPayload = 4 << 10
 
 // DeadList returns one page of dead letters, newest first. 400: a query that makes no sense.
-func (a *asker) DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error) {
+func (a *API) DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error) {
 	p, err := newPage[events.DeadLetter](q, sectionDead, sectionDead)
 	if err != nil {
 		return events.DeadList{}, err
 	}
-	err = addNewest(ctx, a, a.subjects.DeadStream(), a.subjects.AllDead(), time.Time{}, p, a.deadLetter)
+	err = addNewest(ctx, a, a.Subjects.DeadStream(), a.Subjects.AllDead(), time.Time{}, p, a.deadLetter)
 	if err == nil {
 		err = a.markReplayed(ctx, p.entries)
 	}
 	if err != nil {
 		return events.DeadList{}, fmt.Errorf("list dead letters: %w", err)
 	}
-	dead, cursor, err := p.close(!p.full(), a.bus.MaxPayload())
+	dead, cursor, err := p.close(!p.full(), a.Bus.MaxPayload())
 	return events.DeadList{Dead: dead, Cursor: cursor}, err
 }
 
-func (a *asker) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
-	parsed, ok := a.subjects.Parse(m.Subject)
-	if !ok || a.ledger.Dead.Guarded.Foreign(m) {
+func (a *API) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
+	parsed, ok := a.Subjects.Parse(m.Subject)
+	if !ok || a.Store.Dead.Guarded.Foreign(m) {
 		return nil, errors.New("not a dead letter")
 	}
 	number := func(header string) int {
@@ -62,10 +62,10 @@ func (a *asker) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 }
 
 // markReplayed notes which dead letters have been replayed: their first replay is known, or in the stream.
-func (a *asker) markReplayed(ctx context.Context, dead []events.DeadLetter) error {
+func (a *API) markReplayed(ctx context.Context, dead []events.DeadLetter) error {
 	err := parallel(len(dead), func(i int) error {
 		token := events.Token(replayID(dead[i].RequestID, 1))
-		_, err := a.ledger.Guarded().Last(ctx, a.subjects.AnythingOf(token))
+		_, err := a.Store.Guarded().Last(ctx, a.Subjects.AnythingOf(token))
 		dead[i].Replayed = err == nil
 		if errors.Is(err, bus.ErrNoMessage) {
 			return nil
@@ -76,7 +76,7 @@ func (a *asker) markReplayed(ctx context.Context, dead []events.DeadLetter) erro
 		return err
 	}
 	waiting := map[string]bool{}
-	err = a.bus.Scan(ctx, a.subjects.RequestsStream(), a.subjects.AllRequests(), 1, request.ScanBatch, func(m *bus.Message) bool {
+	err = a.Bus.Scan(ctx, a.Subjects.RequestsStream(), a.Subjects.AllRequests(), 1, request.ScanBatch, func(m *bus.Message) bool {
 		if m.Header.Get(events.HeaderReplayOf) != "" {
 			waiting[request.GivenID(m.Header)] = true
 		}

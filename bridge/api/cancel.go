@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const cancelPause = 20 * time.Millisecond
 //
 // The completion is stored only if nothing at all is known of the request, and so is the intent that precedes a create
 // call: whichever comes first, the other is refused.
-func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error) {
+func (a *API) Cancel(ctx context.Context, id string) (events.Cancelled, error) {
 	yes := events.Cancelled{Cancelled: true}
 	for tries := 0; ; tries++ {
 		task, held, err := a.find(ctx, id)
@@ -32,10 +32,10 @@ func (a *asker) Cancel(ctx context.Context, id string) (events.Cancelled, error)
 		if held == nil {
 			return events.Cancelled{}, tooLate(task)
 		}
-		first, err := a.ledger.SettleWaiting(ctx, held, store.Cancelled())
+		first, err := a.Store.SettleWaiting(ctx, held, store.Cancelled())
 		if first {
 			if err != nil {
-				a.log.WarnContext(ctx, "a cancelled request stays in the stream until it is delivered",
+				a.Log.WarnContext(ctx, "a cancelled request stays in the stream until it is delivered",
 					slog.String("request_id", id), slog.Any("err", err))
 			}
 			return yes, nil

@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 
 // Status returns what the bridge has to do and what keeps it from doing so. Slots and pauses are as this replica knows
 // them. Where something keeps it from counting too, that is told, and what can't be counted is 0.
-func (a *asker) Status(ctx context.Context) (events.BridgeStatus, error) {
-	status := events.BridgeStatus{Version: a.version, Reasons: []string{}}
-	for _, r := range a.readiness() {
+func (a *API) Status(ctx context.Context) (events.BridgeStatus, error) {
+	status := events.BridgeStatus{Version: a.Version, Reasons: []string{}}
+	for _, r := range a.Readiness() {
 		status.Reasons = append(status.Reasons, r.Component+": "+r.Reason)
 	}
 	status.Ready = len(status.Reasons) == 0
@@ -36,36 +36,36 @@ func (a *asker) Status(ctx context.Context) (events.BridgeStatus, error) {
 const countTime = time.Second
 
 // count fills in the numbers. After an error it asks for no more of them, and fills in what is known without asking.
-func (a *asker) count(ctx context.Context, status *events.BridgeStatus) (err error) {
-	for _, name := range a.kinds.Pools() {
+func (a *API) count(ctx context.Context, status *events.BridgeStatus) (err error) {
+	for _, name := range a.Kinds.Pools() {
 		waiting := map[string]int{}
 		if err == nil {
 			waiting, err = a.waitingIn(ctx, name)
 		}
-		pool, tasks := a.pools[name].Slots.Status()
+		pool, tasks := a.Pools[name].Slots.Status()
 		pool.Pool, pool.Waiting = string(name), waiting
 		pool.Paused = a.pausesOf(name)
 		status.InFlight += tasks
 		status.Pools = append(status.Pools, pool)
 	}
 	for stream, held := range map[string]*int{
-		a.subjects.RequestsStream(): &status.QueueDepth, a.subjects.DeadStream(): &status.Dead,
+		a.Subjects.RequestsStream(): &status.QueueDepth, a.Subjects.DeadStream(): &status.Dead,
 	} {
 		if err != nil {
 			return err
 		}
 		var state jetstream.StreamState
-		state, err = a.bus.State(ctx, stream)
+		state, err = a.Bus.State(ctx, stream)
 		*held = int(state.Msgs)
 	}
 	return err
 }
 
 // waitingIn counts the requests of a pool by priority: those in the stream, whether a replica holds them or not.
-func (a *asker) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int, error) {
+func (a *API) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int, error) {
 	waiting := map[string]int{}
-	for _, lane := range a.lanes[pool] {
-		c, err := a.bus.JetStream().Consumer(ctx, a.subjects.RequestsStream(), lane.Durable())
+	for _, lane := range a.Lanes[pool] {
+		c, err := a.Bus.JetStream().Consumer(ctx, a.Subjects.RequestsStream(), lane.Durable())
 		if errors.Is(err, jetstream.ErrConsumerNotFound) { // it will be made again
 			continue
 		}
@@ -79,13 +79,13 @@ func (a *asker) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int,
 }
 
 // pausesOf lists what of a pool is not sent and why: all of it, or all of a generation, or the kinds that are named.
-func (a *asker) pausesOf(pool kling.Pool) []string {
+func (a *API) pausesOf(pool kling.Pool) []string {
 	reasons := []string{}
-	for _, kind := range a.kinds.All() {
+	for _, kind := range a.Kinds.All() {
 		if kind.Pool != pool {
 			continue
 		}
-		for _, reason := range a.pauses.NamedOf(kind) {
+		for _, reason := range a.Pauses.NamedOf(kind) {
 			if !slices.Contains(reasons, reason) {
 				reasons = append(reasons, reason)
 			}

@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -107,9 +107,9 @@ const minWindow = 100
 // reads windows of about as many messages as the page wants, each forwards, and keeps nothing of them but the entries.
 // decode returns nil for a message that is not wanted.
 func addNewest[E any](
-	ctx context.Context, a *asker, stream, subject string, since time.Time, p *page[E], decode func(*bus.Message) (*E, error),
+	ctx context.Context, a *API, stream, subject string, since time.Time, p *page[E], decode func(*bus.Message) (*E, error),
 ) error {
-	state, err := a.bus.State(ctx, stream)
+	state, err := a.Bus.State(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -117,13 +117,13 @@ func addNewest[E any](
 		p.at.Seq = state.LastSeq + 1
 	}
 	for size := p.wants(); !p.full() && p.at.Seq > 1; size = max(p.wants(), minWindow) {
-		from, err := a.bus.NewestFrom(ctx, stream, subject, p.at.Seq, size)
+		from, err := a.Bus.NewestFrom(ctx, stream, subject, p.at.Seq, size)
 		if err != nil {
 			return err
 		}
 		var window []E
 		var places []place
-		err = a.bus.Scan(ctx, stream, subject, from, size, func(m *bus.Message) bool {
+		err = a.Bus.Scan(ctx, stream, subject, from, size, func(m *bus.Message) bool {
 			if m.Seq >= p.at.Seq {
 				return false
 			}
@@ -134,7 +134,7 @@ func addNewest[E any](
 			}
 			e, err := decode(m)
 			if err != nil {
-				a.log.ErrorContext(ctx, "not what belongs there", slog.String("subject", m.Subject), slog.Any("err", err))
+				a.Log.ErrorContext(ctx, "not what belongs there", slog.String("subject", m.Subject), slog.Any("err", err))
 			}
 			if e != nil && err == nil {
 				window, places = append(window, *e), append(places, place{Section: p.at.Section, Seq: m.Seq})

@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"context"
@@ -18,21 +18,21 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// asker answers what people and programs ask of the bridge, all of it from JetStream: any replica gives the same answer.
+// API answers what people and programs ask of the bridge, all of it from JetStream: any replica gives the same answer.
 // Its methods return a [refusal] for what is the caller's fault. They may be called concurrently.
-type asker struct {
-	bus       *bus.Bus
-	ledger    *store.Store
-	waiting   *request.Stream
-	subjects  events.Subjects
-	namer     request.Namer
-	kinds     kling.Kinds
-	pools     map[kling.Pool]*dispatch.Pool
-	lanes     map[kling.Pool][]dispatch.Lane
-	pauses    *dispatch.Pauses
-	readiness func() []dispatch.Reason
-	version   string
-	log       *slog.Logger
+type API struct {
+	Bus       *bus.Bus
+	Store     *store.Store
+	Waiting   *request.Stream
+	Subjects  events.Subjects
+	Namer     request.Namer
+	Kinds     kling.Kinds
+	Pools     map[kling.Pool]*dispatch.Pool
+	Lanes     map[kling.Pool][]dispatch.Lane
+	Pauses    *dispatch.Pauses
+	Readiness func() []dispatch.Reason
+	Version   string
+	Log       *slog.Logger
 }
 
 // refusal is an answer that is no: its code is one of HTTP's.
@@ -64,13 +64,13 @@ func checkID(id string) error {
 }
 
 // Get returns what is known of one request. 400: no request id; 404: nothing is known of it.
-func (a *asker) Get(ctx context.Context, id string) (events.TaskAnswer, error) {
+func (a *API) Get(ctx context.Context, id string) (events.TaskAnswer, error) {
 	task, _, err := a.find(ctx, id)
 	return events.TaskAnswer{Task: task}, err
 }
 
 // find is Get, and returns the request itself while it waits.
-func (a *asker) find(ctx context.Context, id string) (events.Task, *request.Waiting, error) {
+func (a *API) find(ctx context.Context, id string) (events.Task, *request.Waiting, error) {
 	if err := checkID(id); err != nil {
 		return events.Task{}, nil, err
 	}
@@ -79,7 +79,7 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *request.Wait
 	if known || err != nil {
 		return task, nil, err
 	}
-	held, err := a.waiting.Find(ctx, id)
+	held, err := a.Waiting.Find(ctx, id)
 	if err != nil {
 		return events.Task{}, nil, err
 	}
@@ -98,20 +98,20 @@ func (a *asker) find(ctx context.Context, id string) (events.Task, *request.Wait
 }
 
 // known returns the task of a request that a replica has taken in hand.
-func (a *asker) known(ctx context.Context, token string) (task events.Task, known bool, err error) {
-	newest, err := a.ledger.Guarded().Last(ctx, a.subjects.EventsOf(token))
+func (a *API) known(ctx context.Context, token string) (task events.Task, known bool, err error) {
+	newest, err := a.Store.Guarded().Last(ctx, a.Subjects.EventsOf(token))
 	if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 		return task, false, err
 	}
 	processing := false
 	if newest != nil {
-		p, _ := a.subjects.Parse(newest.Subject)
+		p, _ := a.Subjects.Parse(newest.Subject)
 		if p.Type != events.TypeProgress {
 			return a.ended(ctx, token)
 		}
 		processing = p.Status == events.StatusProcessing
 	}
-	e, err := a.ledger.Load(ctx, token)
+	e, err := a.Store.Load(ctx, token)
 	if errors.Is(err, bus.ErrNoMessage) { // it may have ended between the two reads
 		return a.ended(ctx, token)
 	}
@@ -121,8 +121,8 @@ func (a *asker) known(ctx context.Context, token string) (task events.Task, know
 	return a.recordTask(e.Rec, processing), true, nil
 }
 
-func (a *asker) ended(ctx context.Context, token string) (task events.Task, known bool, err error) {
-	m, err := a.ledger.Guarded().Last(ctx, a.subjects.CompletionOf(token))
+func (a *API) ended(ctx context.Context, token string) (task events.Task, known bool, err error) {
+	m, err := a.Store.Guarded().Last(ctx, a.Subjects.CompletionOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return task, false, nil
 	}
@@ -137,11 +137,11 @@ func (a *asker) ended(ctx context.Context, token string) (task events.Task, know
 }
 
 // addLate adds what Kling delivered after the deadline.
-func (a *asker) addLate(ctx context.Context, token string, task *events.Task) error {
+func (a *API) addLate(ctx context.Context, token string, task *events.Task) error {
 	if task.Status != events.StatusExpired && task.Status != events.StatusCancelled {
 		return nil
 	}
-	m, err := a.ledger.Guarded().Last(ctx, a.subjects.LateOf(token))
+	m, err := a.Store.Guarded().Last(ctx, a.Subjects.LateOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}
@@ -160,8 +160,8 @@ func (a *asker) addLate(ctx context.Context, token string, task *events.Task) er
 }
 
 // TokenOf returns the token of the request that an external task id was derived from, if it can be read from it.
-func (a *asker) TokenOf(externalTaskID string) (token string, ok bool) {
-	return a.namer.Token(externalTaskID)
+func (a *API) TokenOf(externalTaskID string) (token string, ok bool) {
+	return a.Namer.Token(externalTaskID)
 }
 
 // readers bounds the reads of one answer that are under way at a time.

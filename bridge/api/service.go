@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// service answers questions on NATS. Its replicas share the questions by a queue group.
-type service struct {
-	asker    *asker
+// Service answers questions on NATS. Its replicas share the questions by a queue group.
+type Service struct {
+	Asker    *API
 	metadata map[string]string
 	nc       *nats.Conn
 	log      *slog.Logger
@@ -49,25 +49,25 @@ const (
 	MetadataSimulated = "simulated"  // true where Kling is simulated, else false
 )
 
-// newService is for a bridge whose public URL, which may hold a password, is public.
-func newService(a *asker, nc *nats.Conn, public *url.URL, simulated bool, log *slog.Logger) *service {
-	return &service{asker: a, nc: nc, log: log, metadata: map[string]string{
-		MetadataVersion: a.version, MetadataPublicURL: public.Redacted(), MetadataSimulated: strconv.FormatBool(simulated),
+// NewService is for a bridge whose public URL, which may hold a password, is public.
+func NewService(a *API, nc *nats.Conn, public *url.URL, simulated bool, log *slog.Logger) *Service {
+	return &Service{Asker: a, nc: nc, log: log, metadata: map[string]string{
+		MetadataVersion: a.Version, MetadataPublicURL: public.Redacted(), MetadataSimulated: strconv.FormatBool(simulated),
 	}}
 }
 
-// start takes questions until stop is called, which waits for the answers under way. hard ends those at once.
-func (s *service) start(hard context.Context) (stop func(), err error) {
+// Start takes questions until stop is called, which waits for the answers under way. hard ends those at once.
+func (s *Service) Start(hard context.Context) (stop func(), err error) {
 	svc, err := micro.AddService(s.nc, micro.Config{
 		Name:        serviceName,
-		Version:     semanticVersion(s.asker.version),
+		Version:     semanticVersion(s.Asker.Version),
 		Description: "A bridge between NATS JetStream and the Kling AI video API",
 		Metadata:    s.metadata,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("NATS service %s: %w", serviceName, err)
 	}
-	a := s.asker
+	a := s.Asker
 	// Those by id may have to read through all that waits; the others are not to wait for them.
 	byID, others := make(chan struct{}, maxAnswers), make(chan struct{}, maxAnswers)
 	for endpoint, answer := range map[events.Endpoint]answerer{
@@ -84,7 +84,7 @@ func (s *service) start(hard context.Context) (stop func(), err error) {
 			places = byID
 		}
 		err := svc.AddEndpoint(strings.ReplaceAll(string(endpoint), ".", "-"), s.handler(hard, places, answer),
-			micro.WithEndpointSubject(a.subjects.API(endpoint)))
+			micro.WithEndpointSubject(a.Subjects.API(endpoint)))
 		if err != nil {
 			s.stop(svc)
 			return nil, fmt.Errorf("NATS service %s: %s: %w", serviceName, endpoint, err)
@@ -93,7 +93,7 @@ func (s *service) start(hard context.Context) (stop func(), err error) {
 	return func() { s.stop(svc) }, nil
 }
 
-func (s *service) stop(svc micro.Service) {
+func (s *Service) stop(svc micro.Service) {
 	if err := svc.Stop(); err != nil {
 		s.log.Debug("stop the NATS service", slog.Any("err", err)) // the connection is closed next
 	}
@@ -141,7 +141,7 @@ func decodeStrictly(data []byte, q any) error {
 
 // handler answers each question in a goroutine of its own: the library calls handlers one after the other. It must not
 // be told of the answer once the handler has returned, so that the answer is published without it.
-func (s *service) handler(hard context.Context, places chan struct{}, answer answerer) micro.Handler {
+func (s *Service) handler(hard context.Context, places chan struct{}, answer answerer) micro.Handler {
 	return micro.HandlerFunc(func(r micro.Request) {
 		if r.Reply() == "" { // nobody to answer
 			return
@@ -163,7 +163,7 @@ func (s *service) handler(hard context.Context, places chan struct{}, answer ans
 	})
 }
 
-func (s *service) publish(ctx context.Context, subject, reply string, msg *nats.Msg) {
+func (s *Service) publish(ctx context.Context, subject, reply string, msg *nats.Msg) {
 	msg.Subject = reply
 	if err := s.nc.PublishMsg(msg); err != nil {
 		s.log.WarnContext(ctx, "answer", slog.String("subject", subject), slog.Any("err", err))
@@ -171,7 +171,7 @@ func (s *service) publish(ctx context.Context, subject, reply string, msg *nats.
 }
 
 // answer is the message that answers a question.
-func (s *service) answer(ctx context.Context, answer answerer, question []byte) *nats.Msg {
+func (s *Service) answer(ctx context.Context, answer answerer, question []byte) *nats.Msg {
 	v, err := answer(ctx, question)
 	msg := &nats.Msg{Header: nats.Header{events.HeaderContentType: {events.ContentTypeJSON}}}
 	if err == nil {
@@ -195,7 +195,7 @@ func readableJSON(v any) ([]byte, error) {
 	return bytes.TrimRight(buf.Bytes(), "\n"), err
 }
 
-func (s *service) errorMsg(ctx context.Context, err error) *nats.Msg {
+func (s *Service) errorMsg(ctx context.Context, err error) *nats.Msg {
 	code := http.StatusInternalServerError
 	if r, ok := errors.AsType[*refusal](err); ok {
 		code = r.code

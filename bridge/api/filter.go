@@ -1,4 +1,4 @@
-package bridge
+package api
 
 import (
 	"net/http"
