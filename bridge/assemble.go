@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
@@ -113,11 +114,11 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	p := &parts{
 		hands: hands,
 		pools: map[kling.Pool]*dispatch.Pool{},
-		creator: &creator{
-			client: o.Kling, ledger: ledger, cache: cache, callbackURL: signer.url, namer: request.NewNamer(o.Namespace),
-			inputs: request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
-			pauses: b.pauses, queries: newQueryTrust(), telemetry: b.telemetry, metrics: b.metrics.create, log: b.log,
-			lookupWindow: o.LookupWindow, firstPoll: o.firstPoll(),
+		creator: &create.Creator{
+			Client: o.Kling, Store: ledger, Cache: cache, CallbackURL: signer.url, Namer: request.NewNamer(o.Namespace),
+			Inputs: request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
+			Pauses: b.pauses, Queries: create.NewQueryTrust(), Telemetry: b.telemetry, Metrics: b.metrics.create, Log: b.log,
+			LookupWindow: o.LookupWindow, FirstPoll: o.firstPoll(),
 		},
 		intake: &dispatch.Intake{
 			Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Telemetry: b.telemetry, Metrics: b.metrics.dispatch, Log: b.log,
@@ -133,14 +134,14 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	}
 	p.backlog = &dispatch.BacklogReader{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds}
 	p.reconciler = &reconciler{
-		bus: conn, client: o.Kling, ledger: ledger, namer: p.creator.namer, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
+		bus: conn, client: o.Kling, ledger: ledger, namer: p.creator.Namer, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
 		interval: o.ReconcileInterval, settled: o.LookupWindow, lookback: min(24*time.Hour, o.EventRetention/2),
 		taskTimeout: o.TaskTimeout,
 	}
 	replica := rand.Text()
 	p.watch = &watch{
 		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: replica,
-		consume: p.ensureConsumers, restored: p.waiting.Reset, suspect: p.creator.suspectBefore,
+		consume: p.ensureConsumers, restored: p.waiting.Reset, suspect: p.creator.SuspectBefore,
 	}
 	for _, name := range o.Kinds.Pools() {
 		turns := dispatch.NewPeers(conn.Conn(), o.Subjects.SlotNews(string(name)), replica)
@@ -149,7 +150,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		p.lanes = append(p.lanes, p.intake.Lanes(name)...)
 	}
 	b.pauses.Listen(p.freed)
-	p.edge = &edgeWatch{client: o.Kling, pauses: b.pauses}
+	p.edge = &create.EdgeWatch{Client: o.Kling, Pauses: b.pauses}
 	p.inFlight = &dispatch.InFlight{
 		Bus: conn, Store: ledger, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools, Log: b.log,
 	}
@@ -178,7 +179,7 @@ type instruments struct {
 	readiness *readinessMetrics
 	store     *store.Metrics
 	dispatch  *dispatch.Metrics
-	create    *createMetrics
+	create    *create.Metrics
 	callback  *callbackMetrics
 	poll      *pollMetrics
 	archive   *archiveMetrics
@@ -192,7 +193,7 @@ func newInstruments(o Options) (*instruments, error) {
 		readiness: newReadinessMetrics(m),
 		store:     store.NewMetrics(m, o.Kinds),
 		dispatch:  dispatch.NewMetrics(m),
-		create:    newCreateMetrics(m),
+		create:    create.NewMetrics(m),
 		callback:  newCallbackMetrics(m),
 		poll:      newPollMetrics(m),
 		archive:   newArchiveMetrics(m),
@@ -201,7 +202,7 @@ func newInstruments(o Options) (*instruments, error) {
 
 func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *api.API {
 	a := &api.API{
-		Bus: conn, Store: p.creator.ledger, Namer: p.creator.namer, Waiting: p.waiting, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools,
+		Bus: conn, Store: p.creator.Store, Namer: p.creator.Namer, Waiting: p.waiting, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools,
 		Lanes: map[kling.Pool][]dispatch.Lane{}, Pauses: b.pauses, Readiness: b.admin.reasons, Version: o.Version, Log: b.log,
 	}
 	for name := range p.pools {

@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
+	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
@@ -198,11 +199,11 @@ type parts struct {
 	lanes    []dispatch.Lane
 	pools    map[kling.Pool]*dispatch.Pool
 	hands    *pull.Holder
-	creator  *creator
+	creator  *create.Creator
 	poller   *poller
 	waiting  *request.Stream
 	expirer  *expirer
-	edge     *edgeWatch
+	edge     *create.EdgeWatch
 	inFlight *dispatch.InFlight
 	service  *api.Service
 	backlog  *dispatch.BacklogReader
@@ -220,7 +221,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, pool := range p.pools {
-		pool.Begin = func(j *dispatch.Job) func() dispatch.Result { return p.creator.begin(hard, j) }
+		pool.Begin = func(j *dispatch.Job) func() dispatch.Result { return p.creator.Begin(hard, j) }
 	}
 	unsubscribe, err := p.inFlight.Subscribe()
 	if err != nil {
@@ -239,7 +240,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	if err != nil {
 		return err
 	}
-	p.creator.suspectBefore(p.watch.bus.Now())
+	p.creator.SuspectBefore(p.watch.bus.Now())
 	var background, dispatching sync.WaitGroup
 	background.Go(func() { p.hands.Signal(hard, b.opts.AckWait/4) })
 	background.Go(func() { p.inFlight.Listen(hard) })
@@ -252,7 +253,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	}
 	pulling.Go(func() { p.poller.run(ctx, hard) })
 	pulling.Go(func() { p.expirer.run(ctx) })
-	pulling.Go(func() { p.edge.run(ctx) })
+	pulling.Go(func() { p.edge.Run(ctx) })
 	pulling.Go(func() { p.inFlight.Run(ctx) })
 	pulling.Go(func() { p.reconciler.run(ctx) })
 	watching := make(chan error, 1)

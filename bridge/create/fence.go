@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"fmt"
@@ -16,9 +16,9 @@ const leastGap = 5 * time.Second
 // between two looks at either clock: one stands still while a machine sleeps, the other may be set. A long upload is no gap,
 // but all of it has to fit into half the window and what the body adds, however large it is: the other half is for Kling.
 // What a busy machine takes ends nothing: below leastGap nothing is told from that.
-func (c *creator) fence(j *attempt) func() error {
+func (c *Creator) fence(j *attempt) func() error {
 	var mu sync.Mutex // the calls come from the goroutines of the connection
-	last, longest := j.claimedAt, max(c.lookupWindow/2, leastGap)
+	last, longest := j.claimedAt, max(c.LookupWindow/2, leastGap)
 	most := longest + j.rec.Upload
 	return func() error {
 		mu.Lock()

@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// edgeWatch finds out how much is affected when something before Kling answers in its place: a firewall, a gateway, a
+// EdgeWatch finds out how much is affected when something before Kling answers in its place: a firewall, a gateway, a
 // retired route. It asks for the account's costs, which no request has anything to do with. Kinds find out for
 // themselves, by their own requests.
-type edgeWatch struct {
-	client *kling.Client
-	pauses *dispatch.Pauses
+type EdgeWatch struct {
+	Client *kling.Client
+	Pauses *dispatch.Pauses
 }
 
 const (
@@ -27,33 +27,33 @@ const (
 	costsTime     = 10 * time.Second
 )
 
-// run asks whenever there is a suspicion, until ctx ends.
-func (w *edgeWatch) run(ctx context.Context) {
+// Run asks whenever there is a suspicion, until ctx ends.
+func (w *EdgeWatch) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.pauses.Suspected:
+		case <-w.Pauses.Suspected:
 		}
 		w.check(ctx)
-		if !clock.Sleep(ctx, max(w.pauses.Interval, costsInterval)) {
+		if !clock.Sleep(ctx, max(w.Pauses.Interval, costsInterval)) {
 			return
 		}
 	}
 }
 
-func (w *edgeWatch) check(ctx context.Context) {
+func (w *EdgeWatch) check(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, costsTime)
 	defer cancel()
 	asked := time.Now()
-	err := w.client.CheckCredentials(ctx)
+	err := w.Client.CheckCredentials(ctx)
 	failure, failed := errors.AsType[*kling.Error](err)
 	switch {
 	case !failed || failure.Code != 0:
-		w.pauses.Reached(asked)
+		w.Pauses.Reached(asked)
 	case failure.Class == kling.ClassCapacity || errors.Is(ctx.Err(), context.Canceled):
 	default: // a page as well, or nothing at all
-		w.pauses.FailedEverywhere(failure, time.Now())
+		w.Pauses.FailedEverywhere(failure, time.Now())
 	}
 }
 
@@ -62,16 +62,16 @@ const maxRefused = 3
 
 // foreign pauses the kind of a request that was not answered by Kling. It returns why the request is rejected, if it is
 // the only one to fare so: a body too large for a gateway, a word that a firewall dislikes.
-func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
+func (c *Creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 	now := time.Now()
-	if !c.pauses.Failed(j.Req.Kind, failure, j.sentAt, now) {
+	if !c.Pauses.Failed(j.Req.Kind, failure, j.sentAt, now) {
 		return nil
 	}
 	if j.foreign == 0 {
 		j.foreignAt = now
 	}
 	j.foreign++
-	if j.foreign < maxRefused || !c.pauses.Passed(j.Req.Kind, j.foreignAt) {
+	if j.foreign < maxRefused || !c.Pauses.Passed(j.Req.Kind, j.foreignAt) {
 		return nil
 	}
 	return &events.Error{
@@ -83,8 +83,8 @@ func (c *creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 
 // rejectForeign rejects a request that something before Kling refuses, if Kling denies that it has a task of it: what
 // refuses may be in the way of the answer only. It is not done while Kling does not say.
-func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v dispatch.Result, done bool, err error) {
-	task, err := c.client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
+func (c *Creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v dispatch.Result, done bool, err error) {
+	task, err := c.Client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		v, err = c.found(ctx, j, task)
 		return v, true, err
@@ -93,12 +93,12 @@ func (c *creator) rejectForeign(ctx context.Context, j *attempt, why *events.Err
 		v, err = c.refuse(ctx, j, why)
 		return v, true, err
 	}
-	c.log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
+	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
 	return dispatch.Result{}, false, nil
 }
 
 // waitPaused is how long a request waits that would be sent again, were its kind not paused.
-func (c *creator) waitPaused(j *attempt, now time.Time) time.Duration {
-	at, _, _ := c.pauses.Probe(j.Req.Kind)
+func (c *Creator) waitPaused(j *attempt, now time.Time) time.Duration {
+	at, _, _ := c.Pauses.Probe(j.Req.Kind)
 	return min(max(at.Sub(now), firstLookupWait), maxLookupWait)
 }

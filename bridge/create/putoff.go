@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // putOff lets a request wait that Kling certainly made no task of.
-func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
+func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
 	if failure.Foreign && failure.Action == kling.ActionPause {
 		if why := c.foreign(j, failure); why != nil {
 			if v, done, err := c.rejectForeign(ctx, j, why); done || err != nil {
@@ -26,7 +26,7 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 		// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
 		seq := j.recSeq
 		j.rec, j.recSeq = nil, 0
-		if err := c.ledger.Withdraw(ctx, seq); err != nil {
+		if err := c.Store.Withdraw(ctx, seq); err != nil {
 			return dispatch.Result{}, err
 		}
 	}
@@ -35,12 +35,12 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 		c.authenticated(j, failure)
 		return dispatch.NoCapacity(), nil
 	case failure.Action == kling.ActionPause && !failure.Foreign:
-		c.pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
+		c.Pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
 	case failure.Action != kling.ActionPause:
 		c.authenticated(j, failure)
 		j.tries++
 		wait := clock.Backoff(j.tries)
-		c.log.WarnContext(ctx, "create call put off", append(j.Attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
+		c.Log.WarnContext(ctx, "create call put off", append(j.Attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
 		return dispatch.TryAgain(wait), nil
 	}
 	if held {
@@ -50,8 +50,8 @@ func (c *creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 }
 
 // authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
-func (c *creator) authenticated(j *attempt, failure *kling.Error) {
+func (c *Creator) authenticated(j *attempt, failure *kling.Error) {
 	if failure.Code != 0 {
-		c.pauses.Authenticated(j.Req.Kind, j.sentAt)
+		c.Pauses.Authenticated(j.Req.Kind, j.sentAt)
 	}
 }

@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// createMetrics count tasks and time how long their requests have waited.
-type createMetrics struct {
+// Metrics count tasks and time how long their requests have waited.
+type Metrics struct {
 	tasks    metric.Int64Counter
 	duration metric.Float64Histogram
 	byKind   *telemetry.Series[string]
@@ -27,10 +27,10 @@ type poolLane struct {
 	priority events.Priority
 }
 
-// newCreateMetrics makes the instruments of creating tasks.
-func newCreateMetrics(m *telemetry.Meter) *createMetrics {
+// NewMetrics makes the instruments of creating tasks.
+func NewMetrics(m *telemetry.Meter) *Metrics {
 	buckets := []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600}
-	return &createMetrics{
+	return &Metrics{
 		tasks:    m.Count("kling.tasks", "{task}", "Tasks created at Kling."),
 		duration: m.Seconds("kling.submit.duration", "From a request being stored to its task being created.", buckets),
 		byKind:   telemetry.NewSeries(telemetry.One[string](telemetry.AttrKind)),
@@ -43,9 +43,9 @@ func newCreateMetrics(m *telemetry.Meter) *createMetrics {
 }
 
 // created notes a task that Kling has taken.
-func (c *creator) created(ctx context.Context, r *request.Request, rec *store.Record) {
-	c.metrics.tasks.Add(ctx, 1, c.metrics.byKind.Of(rec.Kind))
-	c.metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.metrics.byLane.Of(poolLane{r.Kind.Pool, r.Priority}))
-	c.log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
+func (c *Creator) created(ctx context.Context, r *request.Request, rec *store.Record) {
+	c.Metrics.tasks.Add(ctx, 1, c.Metrics.byKind.Of(rec.Kind))
+	c.Metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.Metrics.byLane.Of(poolLane{r.Kind.Pool, r.Priority}))
+	c.Log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.String("pool", string(r.Kind.Pool)))
 }

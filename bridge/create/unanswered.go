@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"context"
@@ -20,7 +20,7 @@ const maxLost = 3
 
 // lost says why a request that Kling has no task of is not sent again; empty: it may be. It is looked up until its
 // deadline then.
-func (c *creator) lost(ctx context.Context, j *attempt) (why string, err error) {
+func (c *Creator) lost(ctx context.Context, j *attempt) (why string, err error) {
 	if sends := j.rec.Attempt - j.certain(); sends >= maxLost {
 		return fmt.Sprintf("%d creates of request %s were not answered, and Kling denies their task: nothing is sent again, look for it in Kling's console",
 			sends, j.Req.ID), nil
@@ -35,11 +35,11 @@ func (c *creator) lost(ctx context.Context, j *attempt) (why string, err error) 
 
 // disproved returns the external id of a task of the kind that Kling has made and now denies: its query by external id
 // does not work, and what it says of others is no proof. Empty: it works as far as is known.
-func (c *creator) disproved(ctx context.Context, j *attempt) (externalID string, err error) {
-	if c.queries.works(j.Req.Kind) {
+func (c *Creator) disproved(ctx context.Context, j *attempt) (externalID string, err error) {
+	if c.Queries.works(j.Req.Kind) {
 		return "", nil
 	}
-	m, err := c.ledger.Guarded().Last(ctx, c.ledger.Subjects.Progress(j.Req.Kind.Name, events.StatusSubmitted, "*"))
+	m, err := c.Store.Guarded().Last(ctx, c.Store.Subjects.Progress(j.Req.Kind.Name, events.StatusSubmitted, "*"))
 	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
 		return "", nil
 	}
@@ -50,14 +50,14 @@ func (c *creator) disproved(ctx context.Context, j *attempt) (externalID string,
 	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == j.Req.ID {
 		return "", nil
 	}
-	_, err = c.client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
+	_, err = c.Client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
 	failure, failed := errors.AsType[*kling.Error](err)
 	switch {
 	case err == nil:
-		c.queries.seen(j.Req.Kind)
+		c.Queries.seen(j.Req.Kind)
 		return "", nil
 	case failed && failure.NotFound:
-		c.log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.Req.Kind.Name),
+		c.Log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.Req.Kind.Name),
 			slog.String("external_task_id", ev.ExternalTaskID), slog.String("task_id", ev.TaskID))
 		return ev.ExternalTaskID, nil
 	default:
@@ -76,8 +76,8 @@ type queryTrust struct {
 	kinds map[string]bool
 }
 
-// newQueryTrust knows of no query yet.
-func newQueryTrust() *queryTrust { return &queryTrust{kinds: map[string]bool{}} }
+// NewQueryTrust knows of no query yet.
+func NewQueryTrust() *queryTrust { return &queryTrust{kinds: map[string]bool{}} }
 
 func (q *queryTrust) seen(k kling.Kind) {
 	q.mu.Lock()

@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ import (
 // body adds as much to the window.
 func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &creator{lookupWindow: 2 * time.Minute}
+		c := &Creator{LookupWindow: 2 * time.Minute}
 		for _, test := range []struct {
 			size int64 // of the body, in MiB
 			gaps []time.Duration
@@ -39,7 +39,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 				t.Errorf("after %v: %v", test.gaps, err)
 			}
 		}
-		busy := (&creator{lookupWindow: time.Second}).fence(&attempt{claimedAt: time.Now().Add(-2 * time.Second), rec: &store.Record{}})
+		busy := (&Creator{LookupWindow: time.Second}).fence(&attempt{claimedAt: time.Now().Add(-2 * time.Second), rec: &store.Record{}})
 		if err := busy(); err != nil {
 			t.Errorf("a busy machine: %v", err)
 		}
@@ -48,7 +48,7 @@ func TestFenceOfAReplicaThatStoodStill(t *testing.T) {
 
 // TestLookupOfALargeBody waits longer for what another replica may be sending still, and no longer for what has been sent.
 func TestLookupOfALargeBody(t *testing.T) {
-	c := &creator{lookupWindow: 2 * time.Minute}
+	c := &Creator{LookupWindow: 2 * time.Minute}
 	claimed := time.Now()
 	j := &attempt{rec: &store.Record{Claim: "a", ClaimedAt: claimed, Upload: kling.UploadTime(50 << 20)}}
 	if got, want := c.lookupEnd(j).Sub(claimed), 2*time.Minute+200*time.Second; got != want {

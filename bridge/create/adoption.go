@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 
 // exists goes on with a request whose external id Kling has seen, though nothing is known here of an earlier send: what was
 // known is lost. The task is looked up and adopted; one that can't be found rejects the request.
-func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
+func (c *Creator) exists(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
 	j.refusal = eventError(failure)
 	if j.rec.Attempt == 1 {
 		j.refusal.Message += "; yet Kling finds no task by it"
@@ -31,22 +31,22 @@ func (c *creator) exists(ctx context.Context, j *attempt, failure *kling.Error) 
 	return c.unknown(ctx, j)
 }
 
-// suspectBefore has every request that was stored before a time looked up before its first send: its task may exist though
+// SuspectBefore has every request that was stored before a time looked up before its first send: its task may exist though
 // nothing is known of it here. So it is after the start and after each reconnection, as a store may have been set back or
 // emptied meanwhile, and where streams have disappeared.
-func (c *creator) suspectBefore(at time.Time) { c.suspectedAt.Store(at.UnixNano()) }
+func (c *Creator) SuspectBefore(at time.Time) { c.suspectedAt.Store(at.UnixNano()) }
 
-func (c *creator) suspects(r *request.Request) bool {
-	if n := c.ledger.Bus.Reconnections(); n != c.reconnections.Swap(n) {
-		c.suspectBefore(c.ledger.Now())
+func (c *Creator) suspects(r *request.Request) bool {
+	if n := c.Store.Bus.Reconnections(); n != c.reconnections.Swap(n) {
+		c.SuspectBefore(c.Store.Now())
 	}
 	return r.RequestedAt.UnixNano() < c.suspectedAt.Load()
 }
 
 // askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which
 // state may be lost: whoever had it then may have sent it.
-func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
-	task, err := c.client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
+func (c *Creator) askFirst(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
+	task, err := c.Client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -56,10 +56,10 @@ func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 	if j.asked {
 		return c.send(ctx, j, body)
 	}
-	c.log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
+	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
 	seq := j.recSeq
 	j.rec, j.recSeq = nil, 0
-	if err := c.ledger.Withdraw(ctx, seq); err != nil {
+	if err := c.Store.Withdraw(ctx, seq); err != nil {
 		return dispatch.Result{}, err
 	}
 	return dispatch.TryAgain(clock.Backoff(j.asks)), nil
@@ -67,12 +67,12 @@ func (c *creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 
 // found adopts the task that Kling has under the external id of a request. One that was there before the request is
 // somebody else's, or of an earlier request with the same id.
-func (c *creator) found(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
+func (c *Creator) found(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
 	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.Req.RequestedAt.Add(-adoptGrace)) {
 		return c.reject(ctx, j, olderTask(j, task))
 	}
-	c.queries.seen(j.Req.Kind)
-	c.log.InfoContext(ctx, "adopted", append(j.Attrs(), slog.String("task_id", task.ID))...)
+	c.Queries.seen(j.Req.Kind)
+	c.Log.InfoContext(ctx, "adopted", append(j.Attrs(), slog.String("task_id", task.ID))...)
 	return c.submitted(ctx, j, task)
 }
 

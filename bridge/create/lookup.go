@@ -1,4 +1,4 @@
-package bridge
+package create
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 )
 
 // unknown begins to look for a task that a send may have made.
-func (c *creator) unknown(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	j.unknownAt, j.lookups = c.ledger.Now(), 0
+func (c *Creator) unknown(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	j.unknownAt, j.lookups = c.Store.Now(), 0
 	return c.lookUp(ctx, j)
 }
 
@@ -23,28 +23,28 @@ func (c *creator) unknown(ctx context.Context, j *attempt) (dispatch.Result, err
 // is the call made again, with the same external id. Only an answer counts: while the query fails nothing is known.
 //
 // Between lookups the job waits in its pool, with its slot, so that it holds up no other.
-func (c *creator) lookUp(ctx context.Context, j *attempt) (dispatch.Result, error) {
+func (c *Creator) lookUp(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	j.Suspect()
 	until := c.lookupEnd(j)
-	task, err := c.client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
+	task, err := c.Client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
 	denied := ok && failure.NotFound
-	now := c.ledger.Now()
+	now := c.Store.Now()
 	switch {
 	case denied && !now.Before(until):
 		return c.absent(ctx, j)
 	case !denied:
-		c.log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
+		c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
 	}
 	return dispatch.TryAgain(j.nextLookup(until.Sub(now))), nil
 }
 
 // lookupEnd is when a job's request may be sent again, if Kling still knows no task of it.
-func (c *creator) lookupEnd(j *attempt) time.Time {
-	until := j.lastSend().Add(c.lookupWindow)
+func (c *Creator) lookupEnd(j *attempt) time.Time {
+	until := j.lastSend().Add(c.LookupWindow)
 	if j.unknownAt.IsZero() { // another replica may be sending still
 		until = until.Add(j.rec.Upload)
 	}
@@ -66,7 +66,7 @@ func (j *attempt) nextLookup(left time.Duration) time.Duration {
 }
 
 // absent goes on with a request that Kling has no task of.
-func (c *creator) absent(ctx context.Context, j *attempt) (dispatch.Result, error) {
+func (c *Creator) absent(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	if j.refusal != nil {
 		return c.reject(ctx, j, j.refusal)
 	}
@@ -77,7 +77,7 @@ func (c *creator) absent(ctx context.Context, j *attempt) (dispatch.Result, erro
 	if why != "" {
 		if !j.lostSends {
 			j.lostSends = true
-			c.pauses.Lost(j.Req.Kind, why, time.Now())
+			c.Pauses.Lost(j.Req.Kind, why, time.Now())
 		}
 		return dispatch.TryAgain(j.nextLookup(0)), nil
 	}
@@ -85,11 +85,11 @@ func (c *creator) absent(ctx context.Context, j *attempt) (dispatch.Result, erro
 }
 
 // resend makes the create call again after claiming the record anew.
-func (c *creator) resend(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	if !j.MaySend(c.pauses, time.Now()) {
+func (c *Creator) resend(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	if !j.MaySend(c.Pauses, time.Now()) {
 		return dispatch.TryAgain(c.waitPaused(j, time.Now())), nil
 	}
-	body, inputErr, err := c.inputs.Resolve(ctx, j.Req)
+	body, inputErr, err := c.Inputs.Resolve(ctx, j.Req)
 	if err != nil || inputErr != nil {
 		return dispatch.Result{}, errors.Join(err, request.InputError(inputErr))
 	}
@@ -98,16 +98,16 @@ func (c *creator) resend(ctx context.Context, j *attempt) (dispatch.Result, erro
 	rec.Certain = j.certain()
 	rec.Attempt++
 	rec.EarlierAt = j.lastSend()
-	rec.Claim, rec.ClaimedAt = rand.Text(), c.ledger.Now()
+	rec.Claim, rec.ClaimedAt = rand.Text(), c.Store.Now()
 	rec.Upload = max(rec.Upload, kling.UploadTime(body.Size()))
-	seq, held, err := c.ledger.Claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
+	seq, held, err := c.Store.Claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
 	if err != nil {
 		return dispatch.Result{}, err
 	}
 	if !held {
 		return c.resume(ctx, j, rec.Claim)
 	}
-	c.log.WarnContext(ctx, "sending again: Kling knows no such task", append(j.Attrs(), slog.Int("attempt", rec.Attempt))...)
+	c.Log.WarnContext(ctx, "sending again: Kling knows no such task", append(j.Attrs(), slog.Int("attempt", rec.Attempt))...)
 	j.rec, j.recSeq = &rec, seq
 	return c.send(ctx, j, body)
 }

@@ -1,0 +1,148 @@
+package create
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Creator turns requests into tasks at Kling, at most one each.
+type Creator struct {
+	Client    *kling.Client
+	Store     *store.Store
+	Cache     *store.Cache
+	Inputs    *request.Attachments
+	Namer     request.Namer
+	Pauses    *dispatch.Pauses
+	Queries   *queryTrust
+	Telemetry *telemetry.Tracer
+	Metrics   *Metrics
+	Log       *slog.Logger
+
+	// CallbackURL is where Kling calls back about a task; empty: nowhere.
+	CallbackURL func(kind, token string) string
+
+	reconnections atomic.Uint64 // to NATS, that suspectedAt knows of
+	suspectedAt   atomic.Int64  // by the server's clock, in Unix nanoseconds: what was stored before may have been sent
+	LookupWindow  time.Duration
+	FirstPoll     time.Duration // from submission
+}
+
+const (
+	// conflictWait lets somebody else finish with a record.
+	conflictWait = time.Second
+
+	firstLookupWait = 500 * time.Millisecond
+	maxLookupWait   = 20 * time.Second
+	lastLookupWait  = 5 * time.Minute // once nothing is sent any more
+)
+
+// Begin returns what works on a job until its request is settled or has to wait, which it leaves to the pool.
+func (c *Creator) Begin(ctx context.Context, j *dispatch.Job) (work func() dispatch.Result) {
+	a := &attempt{Job: j}
+	return func() dispatch.Result { return c.create(ctx, a) }
+}
+
+func (c *Creator) create(ctx context.Context, j *attempt) dispatch.Result {
+	ctx = j.Context(ctx)
+	r, err := c.step(ctx, j)
+	if err != nil {
+		c.Log.WarnContext(ctx, "request put off", append(j.Attrs(), slog.Any("err", err))...)
+		r = dispatch.TryAgain(conflictWait)
+	}
+	return r.Holding(j.rec != nil)
+}
+
+func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	switch {
+	case j.Invalid != nil:
+		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.Invalid.Error()})
+	case !c.Store.Now().Before(j.Req.Deadline):
+		return c.expire(ctx, j)
+	}
+	done, err := c.Inputs.Take(ctx, j.Req)
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	defer done()
+	if j.rec != nil {
+		return c.resume(ctx, j, "")
+	}
+	body, inputErr, err := c.Inputs.Resolve(ctx, j.Req)
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	if inputErr != nil {
+		return c.reject(ctx, j, inputErr)
+	}
+	if c.Namer.DerivedForOther(j.Req.ExternalID, j.Req.Token) {
+		return c.reject(ctx, j, derivedID(j.Req.ExternalID))
+	}
+	if !j.noted {
+		holder, err := c.Store.NoteExternalID(ctx, j.Req)
+		if err != nil {
+			return dispatch.Result{}, err
+		}
+		if holder != "" {
+			return c.reject(ctx, j, heldBy(j.Req.ExternalID, holder))
+		}
+		j.noted = true
+	}
+	if !j.MaySend(c.Pauses, time.Now()) { // it holds slots: let it be looked up
+		return c.resume(ctx, j, "")
+	}
+	j.claimedAt = time.Now()
+	rec := c.newRecord(ctx, j)
+	rec.Upload = kling.UploadTime(body.Size())
+	seq, first, err := c.Store.Intend(ctx, rec, c.creatingFire(rec))
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	if !first {
+		return c.resume(ctx, j, rec.Claim)
+	}
+	j.rec, j.recSeq = rec, seq
+	if !j.asked && (j.Delivered > 1 || c.suspects(j.Req)) {
+		return c.askFirst(ctx, j, body)
+	}
+	return c.send(ctx, j, body)
+}
+
+func (c *Creator) newRecord(ctx context.Context, j *attempt) *store.Record {
+	externalID := j.Req.ExternalID
+	if externalID == "" {
+		externalID = c.Namer.ExternalID(j.Req.Token)
+	}
+	return &store.Record{
+		Version:        store.Version,
+		RequestID:      j.Req.ID,
+		Kind:           j.Req.Kind.Name,
+		State:          store.StateCreating,
+		Owner:          j.Req.Sequence,
+		Claim:          rand.Text(),
+		Attempt:        1,
+		ClaimedAt:      c.Store.Now(),
+		ExternalTaskID: externalID,
+		Slots:          j.Req.Slots,
+		Model:          j.Req.Model,
+		RequestedAt:    j.Req.RequestedAt,
+		Deadline:       j.Req.Deadline,
+		Metadata:       j.Req.Metadata,
+		ReplayOf:       j.Req.ReplayOf,
+		Trace:          c.Telemetry.Carry(ctx),
+	}
+}
+
+func (c *Creator) creatingFire(rec *store.Record) time.Time {
+	return clock.Earlier(c.Store.Now().Add(store.CreatingTimer), rec.Deadline)
+}

@@ -1,0 +1,88 @@
+package create
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// endedBy tells a redelivered request from another one with the same id, whose end it was not.
+func endedBy(end *events.Event, r *request.Request) bool {
+	return end.Kind == r.Kind.Name && end.RequestedAt.Equal(events.At(r.RequestedAt).Time)
+}
+
+func (c *Creator) repeat(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	c.Log.InfoContext(ctx, "request id is already known", j.Attrs()...)
+	return c.ack(ctx, j)
+}
+
+// reject ends a request that can't become a task: completion first, then the dead letter, then the ack.
+func (c *Creator) reject(ctx context.Context, j *attempt, why *events.Error) (dispatch.Result, error) {
+	first, err := c.end(ctx, j, store.Rejected(why))
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	if !first {
+		return c.resumeKnown(ctx, j)
+	}
+	if err := c.Store.Dead.Bury(ctx, j.Req, j.Msg.Headers(), j.Msg.Data(), why); err != nil {
+		return dispatch.Result{}, err
+	}
+	return c.ack(ctx, j)
+}
+
+// expire ends a request whose deadline has passed.
+func (c *Creator) expire(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	first, err := c.end(ctx, j, store.Expired())
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	if !first {
+		return c.resumeKnown(ctx, j)
+	}
+	return c.ack(ctx, j)
+}
+
+// end completes a job's request. One that nothing is stored of must be wholly unknown: another message with the same id
+// may have become a task.
+func (c *Creator) end(ctx context.Context, j *attempt, e store.End) (first bool, err error) {
+	rec := j.rec
+	if rec == nil {
+		rec = c.newRecord(ctx, j)
+		rec.ExternalTaskID = ""
+		e.Untouched = true
+	}
+	return c.Store.Complete(ctx, rec, e)
+}
+
+// leave gives a request back that only a newer version of the bridge knows how to go on with.
+func (c *Creator) leave(ctx context.Context, j *attempt, rec *store.Record) dispatch.Result {
+	wait := pull.Leave(j.Msg)
+	c.Log.WarnContext(ctx, "request left to a newer version",
+		append(j.Attrs(), slog.Int("version", rec.Version), slog.Duration("wait", wait))...)
+	return dispatch.Left()
+}
+
+// ack takes the request off the stream and makes sure of it: one that comes back would be looked up for nothing.
+func (c *Creator) ack(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
+	defer cancel()
+	if err := c.Store.Bus.DoubleAck(ctx, j.Msg); err != nil {
+		return dispatch.Result{}, err
+	}
+	return dispatch.Settled(), nil
+}
+
+// eventError is Kling's refusal as events show it.
+func eventError(e *kling.Error) *events.Error {
+	return &events.Error{
+		Class: events.ErrorClass(e.Class), Code: e.Code, HTTPStatus: e.HTTPStatus, Message: e.Message,
+		Retryable: e.Retryable(),
+	}
+}

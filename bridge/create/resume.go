@@ -1,0 +1,84 @@
+package create
+
+import (
+	"context"
+	"errors"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
+// with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
+func (c *Creator) resume(ctx context.Context, j *attempt, mine string) (dispatch.Result, error) {
+	e, err := c.Store.Load(ctx, j.Req.Token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return c.resumeEnded(ctx, j)
+	}
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	switch {
+	case e.Rec.Newer():
+		return c.leave(ctx, j, e.Rec), nil
+	case e.Rec.Owner != j.Req.Sequence:
+		return c.repeat(ctx, j)
+	case e.Rec.State == store.StateSubmitted:
+		if err := c.Store.Announce(ctx, e.Rec, nil); err != nil {
+			return dispatch.Result{}, err
+		}
+		return c.ack(ctx, j)
+	case e.Due: // the poller is looking at it
+		return dispatch.TryAgain(conflictWait), nil
+	}
+	j.rec, j.recSeq = e.Rec, e.Seq
+	if e.Rec.Claim == mine {
+		body, inputErr, err := c.Inputs.Resolve(ctx, j.Req)
+		if err != nil || inputErr != nil {
+			return dispatch.Result{}, errors.Join(err, request.InputError(inputErr))
+		}
+		return c.send(ctx, j, body)
+	}
+	return c.lookUp(ctx, j)
+}
+
+// resumeEnded settles a request whose record is gone: because it has ended, or was withdrawn a moment ago.
+func (c *Creator) resumeEnded(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	j.rec, j.recSeq = nil, 0
+	_, ended, err := c.Store.Completion(ctx, j.Req.Token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return dispatch.TryAgain(firstLookupWait), nil
+	}
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	if ended.Status == events.StatusRejected && endedBy(ended, j.Req) {
+		// A failure between completion and dead letter may have left the letter out. It is stored once.
+		if err := c.Store.Dead.Bury(ctx, j.Req, j.Msg.Headers(), j.Msg.Data(), ended.Error); err != nil {
+			return dispatch.Result{}, err
+		}
+	}
+	return c.repeat(ctx, j)
+}
+
+// resumeKnown settles a request that could not be ended because something is known of it.
+func (c *Creator) resumeKnown(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	e, err := c.Store.Load(ctx, j.Req.Token)
+	if errors.Is(err, bus.ErrNoMessage) {
+		return c.resumeEnded(ctx, j)
+	}
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	switch {
+	case e.Rec.Newer():
+		return c.leave(ctx, j, e.Rec), nil
+	case e.Rec.Owner != j.Req.Sequence:
+		return c.repeat(ctx, j)
+	}
+	j.rec, j.recSeq = e.Rec, e.Seq // our own, from before a crash: its end removes it
+	return dispatch.TryAgain(0), nil
+}

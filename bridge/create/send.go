@@ -1,0 +1,102 @@
+package create
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// send makes the create call. The claim in the record precedes it.
+func (c *Creator) send(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
+	callback := c.CallbackURL(j.rec.Kind, j.Req.Token)
+	j.sentAt = time.Now()
+	task, err := c.Client.Fenced(c.fence(j)).Create(ctx, j.Req.Kind, j.Req.Model, j.Req.CreateBody(body, j.rec.ExternalTaskID, callback)...)
+	if err == nil {
+		c.Pauses.Succeeded(j.Req.Kind, j.sentAt)
+		return c.submitted(ctx, j, task)
+	}
+	failure, ok := errors.AsType[*kling.Error](err)
+	if !ok {
+		return dispatch.Result{}, err
+	}
+	trace.SpanFromContext(ctx).RecordError(failure)
+	if failure.Code != 0 {
+		c.Pauses.Answered(j.Req.Kind, j.sentAt)
+		j.foreign = 0
+	}
+	switch failure.Action {
+	case kling.ActionReject:
+		c.authenticated(j, failure)
+		if failure.Exists {
+			return c.exists(ctx, j, failure)
+		}
+		if failure.Code != codeBadValue {
+			return c.reject(ctx, j, eventError(failure))
+		}
+		return c.refuse(ctx, j, eventError(failure))
+	case kling.ActionLookup:
+		c.Log.WarnContext(ctx, "outcome of the create call is unknown", append(j.Attrs(), slog.Any("err", failure))...)
+		if failure.Foreign {
+			j.refusal = c.foreign(j, failure)
+		}
+		if failure.Foreign || failure.Code == codeMaintenance {
+			j.answeredClaim = j.rec.Claim
+		}
+		return c.unknown(ctx, j)
+	default:
+		return c.putOff(ctx, j, failure)
+	}
+}
+
+// refuse rejects a request, unless an earlier send may have made the task after all: Kling refuses an external id that it
+// has seen.
+func (c *Creator) refuse(ctx context.Context, j *attempt, why *events.Error) (dispatch.Result, error) {
+	if j.rec.Attempt == 1 {
+		return c.reject(ctx, j, why)
+	}
+	j.refusal = why
+	return c.unknown(ctx, j)
+}
+
+const (
+	// codeBadValue is Kling's code for a bad value, which a reused external task id is.
+	codeBadValue = 1201
+	// codeMaintenance is Kling's code while it is under maintenance (its error code page, 2026-10).
+	codeMaintenance = 5001
+)
+
+// submitted stores the task id, tells the world and acks the request, in this order.
+func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
+	j.Accepted()
+	rec := *j.rec
+	now := c.Store.Now()
+	rec.State, rec.TaskID, rec.SubmittedAt = store.StateSubmitted, task.ID, now
+	rec.NextPollAt = clock.Earlier(now.Add(c.FirstPoll), rec.Deadline)
+	stored, err := c.Store.Arm(ctx, &rec, rec.NextPollAt)
+	if err != nil {
+		return dispatch.Result{}, err
+	}
+	c.created(ctx, j.Req, &rec)
+	if stored { // else a callback has been faster
+		c.Cache.Put(&rec)
+		if err := c.Store.Announce(ctx, &rec, &task); err != nil {
+			return dispatch.Result{}, err
+		}
+	}
+	if task.Status.Terminal() { // an adopted task may have ended long ago
+		if _, err := c.Store.Observe(ctx, &rec, task, events.SourcePoll); err != nil {
+			return dispatch.Result{}, err
+		}
+	}
+	return c.ack(ctx, j)
+}
