@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -40,7 +41,7 @@ func (o Options) withDefaults() Options {
 		o.MeterProvider = otel.GetMeterProvider()
 	}
 	if o.CallbackTrust == "" {
-		o.CallbackTrust = TrustURL
+		o.CallbackTrust = callback.TrustURL
 	}
 	orDefault(&o.Version, "devel")
 	orDefault(&o.StreamReplicas, 1)
@@ -82,8 +83,8 @@ func (o Options) check() error {
 	if o.PollMaxInterval < o.PollMinInterval {
 		errs = append(errs, fmt.Errorf("longest poll interval %s is below the shortest, %s", o.PollMaxInterval, o.PollMinInterval))
 	}
-	if o.CallbackTrust != TrustURL && o.CallbackTrust != TrustQuery {
-		errs = append(errs, fmt.Errorf("callback trust %q: want %s or %s", o.CallbackTrust, TrustURL, TrustQuery))
+	if o.CallbackTrust != callback.TrustURL && o.CallbackTrust != callback.TrustQuery {
+		errs = append(errs, fmt.Errorf("callback trust %q: want %s or %s", o.CallbackTrust, callback.TrustURL, callback.TrustQuery))
 	}
 	if len(o.WebhookSecrets) > 0 {
 		if _, err := kling.NewWebhook(o.WebhookSecrets); err != nil {
@@ -110,12 +111,12 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 	waiting := &request.Stream{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, TaskTimeout: o.TaskTimeout}
 	cache := store.NewCache(store.CacheSize)
 	hands := pull.NewHolder()
-	signer := newSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
+	signer := callback.NewSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
 	p := &parts{
 		hands: hands,
 		pools: map[kling.Pool]*dispatch.Pool{},
 		creator: &create.Creator{
-			Client: o.Kling, Store: ledger, Cache: cache, CallbackURL: signer.url, Namer: request.NewNamer(o.Namespace),
+			Client: o.Kling, Store: ledger, Cache: cache, CallbackURL: signer.URL, Namer: request.NewNamer(o.Namespace),
 			Inputs: request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 			Pauses: b.pauses, Queries: create.NewQueryTrust(), Telemetry: b.telemetry, Metrics: b.metrics.create, Log: b.log,
 			LookupWindow: o.LookupWindow, FirstPoll: o.firstPoll(),
@@ -180,7 +181,7 @@ type instruments struct {
 	store     *store.Metrics
 	dispatch  *dispatch.Metrics
 	create    *create.Metrics
-	callback  *callbackMetrics
+	callback  *callback.Metrics
 	poll      *pollMetrics
 	archive   *archiveMetrics
 }
@@ -194,7 +195,7 @@ func newInstruments(o Options) (*instruments, error) {
 		store:     store.NewMetrics(m, o.Kinds),
 		dispatch:  dispatch.NewMetrics(m),
 		create:    create.NewMetrics(m),
-		callback:  newCallbackMetrics(m),
+		callback:  callback.NewMetrics(m),
 		poll:      newPollMetrics(m),
 		archive:   newArchiveMetrics(m),
 	}, m.Err()
@@ -211,19 +212,19 @@ func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *api.API {
 	return a
 }
 
-func newLiveReceiver(l *store.Store, s signer, cache *store.Cache, o Options) (*liveReceiver, error) {
-	lr := &liveReceiver{
-		ledger: l, signer: s, kinds: o.Kinds, trust: o.CallbackTrust, cache: cache, namer: request.NewNamer(o.Namespace),
-		taskTimeout: o.TaskTimeout,
+func newLiveReceiver(l *store.Store, s callback.Signer, cache *store.Cache, o Options) (*callback.Live, error) {
+	lr := &callback.Live{
+		Store: l, Signer: s, Kinds: o.Kinds, Trust: o.CallbackTrust, Cache: cache, Namer: request.NewNamer(o.Namespace),
+		TaskTimeout: o.TaskTimeout,
 	}
 	if o.Adopt {
-		lr.adopter = newAdopter(o.Kling, request.NewNamer(o.Namespace), o.TaskTimeout)
+		lr.Adopter = callback.NewAdopter(o.Kling, request.NewNamer(o.Namespace), o.TaskTimeout)
 	}
 	if len(o.WebhookSecrets) == 0 {
 		return lr, nil
 	}
 	webhook, err := kling.NewWebhook(o.WebhookSecrets)
-	lr.webhook = webhook
+	lr.Webhook = webhook
 	return lr, err
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/create"
@@ -35,7 +36,7 @@ type Bridge struct {
 	pauses    *dispatch.Pauses
 	public    *url.URL
 	admin     *admin
-	receiver  *receiver
+	receiver  *callback.Receiver
 }
 
 // New checks the options and builds a bridge that does nothing yet. It takes the listeners over.
@@ -70,9 +71,9 @@ func New(o Options) (*Bridge, error) {
 				Session: min(console.DefaultSession, o.EventRetention),
 			}),
 		},
-		receiver: &receiver{
-			pathPrefix: strings.TrimRight(public.EscapedPath(), "/"), log: o.Logger, metrics: m.callback,
-			unproven: make(chan struct{}, maxUnproven),
+		receiver: &callback.Receiver{
+			PathPrefix: strings.TrimRight(public.EscapedPath(), "/"), Log: o.Logger, Metrics: m.callback,
+			Unproven: make(chan struct{}, callback.MaxUnproven),
 		},
 	}, nil
 }
@@ -118,7 +119,7 @@ func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
 	if err != nil {
 		return err
 	}
-	b.receiver.live.Store(parts.live)
+	b.receiver.Live.Store(parts.live)
 	b.log.InfoContext(ctx, "ready", slog.String("nats", conn.URL()), slog.Bool("embedded", b.opts.Bus.Embedded()),
 		slog.String("public_url", b.opts.PublicURL))
 	return parts.run(ctx, b, web)
@@ -194,7 +195,7 @@ func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error)
 
 // parts is everything that runs on a connection.
 type parts struct {
-	live     *liveReceiver
+	live     *callback.Live
 	intake   *dispatch.Intake
 	lanes    []dispatch.Lane
 	pools    map[kling.Pool]*dispatch.Pool

@@ -14,6 +14,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -280,7 +281,7 @@ func TestSignedCallbacksOfTheSimulator(t *testing.T) {
 }
 
 func TestTrustQuery(t *testing.T) {
-	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackTrust: bridge.TrustQuery}})
+	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
 	task := w.task("text2video", "q")
 	if got := w.post(task.CallbackURL, v1Body(task, "succeed")); got != http.StatusOK {
 		t.Fatalf("got %d", got)
@@ -304,7 +305,7 @@ func TestTrustQuery(t *testing.T) {
 // TestTrustQueryWithoutRecord has Kling call back about a task whose record is lost. The replica that has created it still
 // has it in memory, the other one has not.
 func TestTrustQueryWithoutRecord(t *testing.T) {
-	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{CallbackTrust: bridge.TrustQuery}})
+	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
 	task := w.task("text2video", "lost")
 	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
 	for i, r := range w.replicas {

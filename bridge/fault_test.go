@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -179,7 +180,7 @@ func TestConsumerIsMadeAgain(t *testing.T) {
 // TestLateResultByQuery lets Kling report a result after the deadline where callbacks are not trusted.
 func TestLateResultByQuery(t *testing.T) {
 	o := silent()
-	w := start(t, setup{sim: o, bridge: bridge.Options{CallbackTrust: bridge.TrustQuery}})
+	w := start(t, setup{sim: o, bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
 	w.request(events.Request{Kind: "text2video", ID: "late", Timeout: time.Second, Body: body(map[string]any{"prompt": "a"})})
 	if err := w.sim.WaitTasks(w.ctx, 1); err != nil {
 		t.Fatal(err)

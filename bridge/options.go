@@ -13,18 +13,10 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/events"
-)
-
-// Trust says what proves a callback on a task's own signed URL.
-type Trust string
-
-// The ways to trust a callback.
-const (
-	TrustURL   Trust = "url"   // the signed URL is the proof
-	TrustQuery Trust = "query" // a callback only triggers an immediate poll
 )
 
 // Options configures a [Bridge]. Kling and the listeners are required; every other zero value means its default.
@@ -48,7 +40,7 @@ type Options struct {
 	PublicURL        string          // how Kling reaches CallbackListener; empty: poll only
 	CallbackSecrets  []string        // the first signs, all verify; empty: one is generated once, shared by replicas
 	WebhookSecrets   []string        // whsec_…; when set, the Standard Webhooks signature is required
-	CallbackTrust    Trust           // empty: TrustURL
+	CallbackTrust    callback.Trust  // empty: TrustURL
 	Adopt            bool            // take in callbacks of tasks created elsewhere
 
 	TaskTimeout     time.Duration // default deadline of a request from when it was stored; zero: 24h

@@ -7,6 +7,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -20,14 +21,14 @@ func TestSelfTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, proof := bridge.SelfTest(w.replicas[0].callbackURL+"/", secret, "nonce1")
+	url, proof := callback.SelfTest(w.replicas[0].callbackURL+"/", secret, "nonce1")
 	if status, body := get(t, url); status != http.StatusOK || body != proof {
 		t.Errorf("the right question: %d %q, want %q", status, body, proof)
 	}
 	if strings.Contains(url, proof) {
 		t.Error("the URL gives the proof away")
 	}
-	foreign, _ := bridge.SelfTest(w.replicas[0].callbackURL, "another secret", "nonce1")
+	foreign, _ := callback.SelfTest(w.replicas[0].callbackURL, "another secret", "nonce1")
 	for name, wrong := range map[string]string{
 		"another secret":   foreign,
 		"another nonce":    strings.Replace(url, "nonce1", "nonce2", 1),
@@ -51,7 +52,7 @@ func TestSelfTest(t *testing.T) {
 func TestSelfTestWithAReplacedSecret(t *testing.T) {
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackSecrets: []string{"new", "old"}}})
 	for _, secret := range []string{"new", "old"} {
-		url, proof := bridge.SelfTest(w.replicas[0].callbackURL, secret, "n")
+		url, proof := callback.SelfTest(w.replicas[0].callbackURL, secret, "n")
 		if status, body := get(t, url); status != http.StatusOK || body != proof {
 			t.Errorf("%s: %d %q", secret, status, body)
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/listener"
 )
 
@@ -32,7 +33,7 @@ const (
 // startWeb serves both listeners; failed is told when one of them breaks.
 func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 	w := &web{}
-	w.callbacks = b.newServer(w.handling.count(b.receiver), callbackReadTime)
+	w.callbacks = b.newServer(w.handling.count(b.receiver), callback.CallbackReadTime)
 	w.admin = b.newServer(w.handling.count(b.admin.handler()), exchangeTime)
 	w.callbacks.TLSConfig = b.opts.CallbackTLS
 	w.callbacks.Protocols = allProtocols()
@@ -75,7 +76,7 @@ func http2Limits() *http.HTTP2Config {
 	return &http.HTTP2Config{
 		MaxConcurrentStreams:          100,
 		MaxReadFrameSize:              16 << 10, // the least there is
-		MaxReceiveBufferPerConnection: maxCallbackBytes,
+		MaxReceiveBufferPerConnection: callback.MaxCallbackBytes,
 		MaxReceiveBufferPerStream:     64 << 10,
 		WriteByteTimeout:              exchangeTime,
 	}
@@ -128,7 +129,7 @@ type handling struct {
 func (h *handling) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.begin() {
-			answer(w, r, http.StatusServiceUnavailable)
+			callback.Answer(w, r, http.StatusServiceUnavailable)
 			return
 		}
 		defer h.inHand.Done()

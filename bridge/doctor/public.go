@@ -16,6 +16,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 )
 
 const publicTimeout = 10 * time.Second
@@ -44,7 +45,7 @@ func (e *examination) publicURL(ctx context.Context) []Finding {
 	if obstacle != nil {
 		return obstacle
 	}
-	question, proof := bridge.SelfTest(public, secret, rand.Text())
+	question, proof := callback.SelfTest(public, secret, rand.Text())
 	ctx, cancel := context.WithTimeoutCause(ctx, publicTimeout, fmt.Errorf("no answer within %s", publicTimeout))
 	defer cancel()
 	began := time.Now()

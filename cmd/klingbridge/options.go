@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
@@ -35,7 +36,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		PublicURL:       s.PublicURL,
 		CallbackSecrets: s.CallbackSecret.Reveal(),
 		WebhookSecrets:  s.KlingWebhookSecret.Reveal(),
-		CallbackTrust:   bridge.Trust(s.CallbackTrust),
+		CallbackTrust:   callback.Trust(s.CallbackTrust),
 		Adopt:           s.Adopt,
 
 		TaskTimeout:       s.TaskTimeout,

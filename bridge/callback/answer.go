@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import (
 	"net/http"
@@ -7,10 +7,10 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/listener"
 )
 
-// answer says nothing beyond the status: whoever calls without proof learns nothing. A connection of HTTP/1 ends with it for
+// Answer says nothing beyond the status: whoever calls without proof learns nothing. A connection of HTTP/1 ends with it for
 // who is refused, because what is yet to be sent is not read, and for a stranger. In HTTP/2 that would concern other
 // streams too, which a proxy may have on the connection: there a stranger's time runs out.
-func answer(w http.ResponseWriter, r *http.Request, status int) {
+func Answer(w http.ResponseWriter, r *http.Request, status int) {
 	if r.ProtoMajor == 1 && (status != http.StatusOK || !listener.CallerOf(r.Context()).HasProven()) {
 		w.Header().Set("Connection", "close")
 	}

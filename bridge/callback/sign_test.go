@@ -1,14 +1,33 @@
-package bridge
+package callback
 
 import (
 	"strings"
 	"testing"
 )
 
+func BenchmarkCallbackURL(b *testing.B) {
+	s := NewSigner("https://bridge.example.com", "kling", "ns", []string{"a-callback-secret-of-some-length"})
+	b.Run("sign", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s.URL("text2video", "order-000000042")
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		given := s.sign(s.secrets[0], "text2video", "order-000000042")
+		b.ReportAllocs()
+		for b.Loop() {
+			if !s.verify("text2video", "order-000000042", given) {
+				b.Fatal("refused")
+			}
+		}
+	})
+}
+
 func TestSigner(t *testing.T) {
-	old := newSigner("https://b.example/hooks/", "kling", "ns", []string{"old"})
-	both := newSigner("https://b.example/hooks/", "kling", "ns", []string{"new", "old"})
-	url := old.url("text2video", "order-42")
+	old := NewSigner("https://b.example/hooks/", "kling", "ns", []string{"old"})
+	both := NewSigner("https://b.example/hooks/", "kling", "ns", []string{"new", "old"})
+	url := old.URL("text2video", "order-42")
 	prefix := "https://b.example/hooks/callbacks/text2video/order-42/"
 	if !strings.HasPrefix(url, prefix) {
 		t.Fatalf("got %q", url)
@@ -17,7 +36,7 @@ func TestSigner(t *testing.T) {
 	if !both.verify("text2video", "order-42", sig) {
 		t.Error("the old secret no longer verifies")
 	}
-	if both.url("text2video", "order-42") == url {
+	if both.URL("text2video", "order-42") == url {
 		t.Error("the first secret does not sign")
 	}
 	for _, forged := range []string{"", sig[:len(sig)-1], sig + "A", strings.ToUpper(sig), sig[:len(sig)-1] + flip(sig[len(sig)-1])} {
@@ -28,8 +47,8 @@ func TestSigner(t *testing.T) {
 	if both.verify("image2video", "order-42", sig) || both.verify("text2video", "order-43", sig) {
 		t.Error("a signature passes for another task")
 	}
-	for _, other := range []signer{
-		newSigner(old.base, "kling", "staging", []string{"old"}), newSigner(old.base, "staging", "ns", []string{"old"}),
+	for _, other := range []Signer{
+		NewSigner(old.base, "kling", "staging", []string{"old"}), NewSigner(old.base, "staging", "ns", []string{"old"}),
 	} {
 		if other.verify("text2video", "order-42", sig) {
 			t.Errorf("a signature passes at deployment %s, which has the same secret", other.deployment)

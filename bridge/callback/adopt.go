@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import (
 	"context"
@@ -28,12 +28,12 @@ const (
 	askTime = 1500 * time.Millisecond
 )
 
-// newAdopter asks client about tasks that are not signed.
-func newAdopter(client *kling.Client, own request.Namer, taskTimeout time.Duration) *adopter {
+// NewAdopter asks client about tasks that are not signed.
+func NewAdopter(client *kling.Client, own request.Namer, taskTimeout time.Duration) *adopter {
 	return &adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
 
-func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task kling.Task, signed bool) (outcome, error) {
+func (a *adopter) adopt(ctx context.Context, lr *Live, cb callback, task kling.Task, signed bool) (outcome, error) {
 	if task.ID == "" || len(task.ID) > store.MaxTaskID || len(task.ExternalID) > events.MaxRequestID {
 		return outcomeMalformed, errors.New("the body names no task that could be Kling's")
 	}
@@ -49,7 +49,7 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 	if a.own.Derives(task.ExternalID) {
 		return outcomeIgnored, nil // ours: it has a callback URL of its own
 	}
-	noted, err := lr.ledger.NotedExternalID(ctx, task.ExternalID)
+	noted, err := lr.Store.NotedExternalID(ctx, task.ExternalID)
 	if err != nil {
 		return outcomeUnavailable, err
 	}
@@ -61,13 +61,13 @@ func (a *adopter) adopt(ctx context.Context, lr *liveReceiver, cb callback, task
 		id = "task-" + task.ID
 	}
 	cb.token = events.Token(id)
-	rec, err := lr.ledger.Find(ctx, cb.kind.Name, cb.token)
+	rec, err := lr.Store.Find(ctx, cb.kind.Name, cb.token)
 	if err != nil {
 		return outcomeUnavailable, err
 	}
 	if rec.State == store.StateUnheard { // nothing is known of it: this is the first we hear of this task
-		rec = a.record(id, cb.kind.Name, task, lr.ledger.Now())
-		if _, err := lr.ledger.Arm(ctx, rec, rec.NextPollAt); err != nil {
+		rec = a.record(id, cb.kind.Name, task, lr.Store.Now())
+		if _, err := lr.Store.Arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err
 		}
 	}

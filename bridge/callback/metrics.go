@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import (
 	"context"
@@ -15,17 +15,17 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
-// callbackMetrics count callbacks and time those that are stored.
-type callbackMetrics struct {
+// Metrics count callbacks and time those that are stored.
+type Metrics struct {
 	callbacks metric.Int64Counter
 	duration  metric.Float64Histogram
 	byOutcome *telemetry.Series[outcome]
 }
 
-// newCallbackMetrics shows every series from the start: a counter that appears at 1 has not increased.
-func newCallbackMetrics(m *telemetry.Meter) *callbackMetrics {
+// NewMetrics shows every series from the start: a counter that appears at 1 has not increased.
+func NewMetrics(m *telemetry.Meter) *Metrics {
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
-	cm := &callbackMetrics{
+	cm := &Metrics{
 		callbacks: m.Count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
 		duration:  m.Seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", buckets),
 		byOutcome: telemetry.NewSeries(telemetry.One[outcome](telemetry.AttrOutcome)),
@@ -36,7 +36,7 @@ func newCallbackMetrics(m *telemetry.Meter) *callbackMetrics {
 	return cm
 }
 
-func (m *callbackMetrics) answered(ctx context.Context, o outcome, began time.Time) {
+func (m *Metrics) answered(ctx context.Context, o outcome, began time.Time) {
 	m.callbacks.Add(ctx, 1, m.byOutcome.Of(o))
 	if o == outcomeStored {
 		m.duration.Record(ctx, telemetry.SinceSeconds(began))
@@ -45,7 +45,7 @@ func (m *callbackMetrics) answered(ctx context.Context, o outcome, began time.Ti
 
 // span begins the server span of a callback. Its parent is the request's trace, known only once the body was read: what
 // the caller claims in its own headers counts for nothing.
-func (lr *liveReceiver) span(ctx context.Context, rec *store.Record, began time.Time) (context.Context, trace.Span) {
+func (lr *Live) span(ctx context.Context, rec *store.Record, began time.Time) (context.Context, trace.Span) {
 	attrs := func() []attribute.KeyValue {
 		return []attribute.KeyValue{
 			semconv.HTTPRequestMethodKey.String(http.MethodPost),
@@ -54,7 +54,7 @@ func (lr *liveReceiver) span(ctx context.Context, rec *store.Record, began time.
 			telemetry.KeyKind.String(rec.Kind),
 		}
 	}
-	t := lr.ledger.Telemetry
+	t := lr.Store.Telemetry
 	return t.Start(t.Resume(ctx, &rec.Trace), http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
 }
 

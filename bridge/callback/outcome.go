@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import "net/http"
 

@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import (
 	"net/http"
@@ -11,8 +11,8 @@ import (
 
 // FuzzRoute finds no path but the signed one that leads anywhere.
 func FuzzRoute(f *testing.F) {
-	s := newSigner("https://b.example", "kling", "ns", []string{"secret"})
-	good, err := url.Parse(s.url("text2video", "order-1"))
+	s := NewSigner("https://b.example", "kling", "ns", []string{"secret"})
+	good, err := url.Parse(s.URL("text2video", "order-1"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func FuzzRoute(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	live := &liveReceiver{signer: s, kinds: kling.DefaultKinds()}
+	live := &Live{Signer: s, Kinds: kling.DefaultKinds()}
 	f.Fuzz(func(t *testing.T, path string) {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.URL = &url.URL{Path: path}

@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import (
 	"crypto/hmac"
@@ -7,26 +7,26 @@ import (
 	"strings"
 )
 
-// signer makes and checks the callback URL of a task. Whoever knows the URL may report on that task and no other, and at
+// Signer makes and checks the callback URL of a task. Whoever knows the URL may report on that task and no other, and at
 // this deployment and no other: several may share a secret.
-type signer struct {
+type Signer struct {
 	base       string   // public URL without a trailing slash; empty: no callbacks
 	deployment string   // subject prefix and namespace
 	secrets    [][]byte // the first signs, all verify
 }
 
-// newSigner signs with the first of the secrets and takes the signatures of all; publicURL may be empty: there are no
+// NewSigner signs with the first of the secrets and takes the signatures of all; publicURL may be empty: there are no
 // callbacks.
-func newSigner(publicURL, prefix, namespace string, secrets []string) signer {
-	s := signer{base: strings.TrimRight(publicURL, "/"), deployment: prefix + "/" + namespace}
+func NewSigner(publicURL, prefix, namespace string, secrets []string) Signer {
+	s := Signer{base: strings.TrimRight(publicURL, "/"), deployment: prefix + "/" + namespace}
 	for _, secret := range secrets {
 		s.secrets = append(s.secrets, []byte(secret))
 	}
 	return s
 }
 
-// url returns where Kling calls back about a task, or nothing in poll-only mode.
-func (s signer) url(kind, token string) string {
+// URL returns where Kling calls back about a task, or nothing in poll-only mode.
+func (s Signer) URL(kind, token string) string {
 	if s.base == "" {
 		return ""
 	}
@@ -35,7 +35,7 @@ func (s signer) url(kind, token string) string {
 
 // verify compares the signature as it is spelled: decoding it first would let several spellings pass. For tasks that were
 // made before signatures named the deployment, it takes those without it too, for one release.
-func (s signer) verify(kind, token, given string) bool {
+func (s Signer) verify(kind, token, given string) bool {
 	ok := false
 	for _, secret := range s.secrets {
 		for _, want := range [...]string{s.sign(secret, kind, token), signature(secret, kind, token)} {
@@ -48,7 +48,7 @@ func (s signer) verify(kind, token, given string) bool {
 }
 
 // sign covers the deployment, kind and token. The last two contain no slash, so that nothing can stand for something else.
-func (s signer) sign(secret []byte, kind, token string) string {
+func (s Signer) sign(secret []byte, kind, token string) string {
 	return authenticate(secret, "klingbridge callback 2/"+s.deployment+"/"+kind+"/"+token)
 }
 

@@ -1,4 +1,4 @@
-package bridge
+package callback
 
 import (
 	"testing"
@@ -11,7 +11,7 @@ import (
 
 // BenchmarkCallbackMetrics is what counting adds to one callback.
 func BenchmarkCallbackMetrics(b *testing.B) {
-	m := newCallbackMetrics(telemetry.NewMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
+	m := NewMetrics(telemetry.NewMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
 	began := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

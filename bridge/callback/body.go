@@ -1,0 +1,33 @@
+package callback
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+)
+
+const (
+
+	// MaxCallbackBytes bounds the body of a callback.
+	MaxCallbackBytes = 256 << 10
+)
+
+// readCallback reads a body within its limits of size and, by the server's read timeout, of time.
+func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, outcome) {
+	if isCompressed(r) {
+		return nil, outcomeCompressed
+	}
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), usualCallback)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxCallbackBytes))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, outcomeTooLarge
+	}
+	if err != nil {
+		return nil, outcomeTooSlow
+	}
+	return body.Bytes(), outcomeTaken
+}
+
+// usualCallback is what a caller's word for the length of a body is taken for, in bytes.
+const usualCallback = 8 << 10

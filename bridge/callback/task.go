@@ -1,0 +1,138 @@
+package callback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// apply publishes what a callback says about a known request, or has it polled.
+func (lr *Live) apply(ctx context.Context, cb callback, rec *store.Record, task kling.Task) (o outcome, err error) {
+	ctx, span := lr.span(ctx, rec, cb.began)
+	defer func() { endCallback(span, o.status()) }()
+	if lr.Trust == TrustQuery || incomplete(task) {
+		return lr.ask(ctx, rec, task)
+	}
+	return lr.observe(ctx, cb, rec, task, events.SourceCallback)
+}
+
+// incomplete reports whether a callback says too little to be acted on: no status that is known, or a success without
+// any result. Kling may have more to say.
+func incomplete(task kling.Task) bool {
+	return !task.Status.Known() || task.Status == kling.StatusSucceed && !task.HasResult()
+}
+
+// ask has the request polled at once, unless it has ended. What Kling answers then counts, also a success without any
+// result.
+func (lr *Live) ask(ctx context.Context, rec *store.Record, task kling.Task) (outcome, error) {
+	if rec.State == store.StateUnheard {
+		lr.askable(rec, task)
+	}
+	due, err := lr.Store.DueUnlessEnded(ctx, rec)
+	switch {
+	case err != nil:
+		return outcomeUnavailable, err
+	case !due:
+		return outcomeRepeated, nil
+	case task.Status.Known():
+		return outcomePolled, nil
+	default:
+		return outcomeUnintelligible, fmt.Errorf("status %q, odd fields %q; Kling is asked instead", request.Clip(string(task.Status)), task.Odd)
+	}
+}
+
+// askable adds to the record of a request that nothing is known of what it takes to ask for its task: what the request's
+// own record said is derived again. Its task's ids are taken from the callback, if that is trusted: a request may have
+// brought an external id along.
+func (lr *Live) askable(rec *store.Record, task kling.Task) {
+	rec.State = store.StateSubmitted
+	rec.Deadline = lr.Store.Now().Add(lr.TaskTimeout)
+	if lr.Trust == TrustURL {
+		rec.TaskID, rec.ExternalTaskID = task.ID, task.ExternalID
+	}
+	if rec.TaskID == "" && rec.ExternalTaskID == "" {
+		rec.ExternalTaskID = lr.Namer.ExternalID(rec.Token())
+	}
+}
+
+// publish is apply for what Kling itself has confirmed.
+func (lr *Live) publish(ctx context.Context, cb callback, rec *store.Record, task kling.Task, source events.Source) (o outcome, err error) {
+	ctx, span := lr.span(ctx, rec, cb.began)
+	defer func() { endCallback(span, o.status()) }()
+	return lr.observe(ctx, cb, rec, task, source)
+}
+
+func (lr *Live) observe(ctx context.Context, cb callback, rec *store.Record, task kling.Task, source events.Source) (outcome, error) {
+	if task.Status.Terminal() {
+		lr.Cache.Remove(cb.token)
+	}
+	if rec.EndedAs != "" && (!task.Status.Terminal() || !store.MayBeLate(rec.EndedAs)) {
+		return outcomeRepeated, nil
+	}
+	n, err := lr.Store.Observe(ctx, rec, task, source)
+	switch {
+	case err != nil:
+		return outcomeUnavailable, err
+	case n == store.EffectProgress || n == store.EffectEnd:
+		return outcomeStored, nil
+	case n == store.EffectLate:
+		return outcomeLate, nil
+	default:
+		return outcomeRepeated, nil
+	}
+}
+
+// find returns what is known of a request, and refuses a body that contradicts it. A request that has ended is
+// described by its completion.
+func (lr *Live) find(ctx context.Context, cb callback, task kling.Task) (rec *store.Record, o outcome, err error) {
+	rec = lr.Cache.Get(cb.token)
+	if rec == nil {
+		rec, err = lr.Store.Find(ctx, cb.kind.Name, cb.token)
+		if err != nil {
+			return nil, outcomeUnavailable, err
+		}
+	}
+	if err := contradiction(rec, cb, task); err != nil {
+		return nil, outcomeContradicting, err
+	}
+	if rec.State == store.StateUnheard || rec.ExternalTaskID == "" {
+		return lr.unheardOf(ctx, rec, cb, task)
+	}
+	return rec, outcomeTaken, nil
+}
+
+// unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, or it has
+// ended before it was sent as far as is known, and the task has an external id that was neither derived for it nor brought
+// along by it.
+func (lr *Live) unheardOf(ctx context.Context, rec *store.Record, cb callback, task kling.Task) (*store.Record, outcome, error) {
+	if task.ExternalID == "" || task.ExternalID == lr.Namer.ExternalID(cb.token) {
+		return rec, outcomeTaken, nil
+	}
+	noted, err := lr.Store.NotedExternalID(ctx, task.ExternalID)
+	switch {
+	case err != nil:
+		return nil, outcomeUnavailable, err
+	case !noted && events.Token(task.ExternalID) != cb.token:
+		return nil, outcomeContradicting, errors.New("no task is known of the request, and the task's external id is none of its own")
+	default:
+		return rec, outcomeTaken, nil
+	}
+}
+
+func contradiction(rec *store.Record, cb callback, task kling.Task) error {
+	switch {
+	case rec.Kind != cb.kind.Name:
+		return errors.New("the URL names another kind than the request")
+	case store.Mismatch(rec, task) != nil:
+		return store.Mismatch(rec, task)
+	case task.ID != "" && rec.TaskID != "" && task.ID != rec.TaskID:
+		return errors.New("the body names another task id")
+	default:
+		return nil
+	}
+}
