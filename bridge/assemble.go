@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/poll"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
@@ -125,10 +126,10 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 			Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Telemetry: b.telemetry, Metrics: b.metrics.dispatch, Log: b.log,
 			TaskTimeout: o.TaskTimeout, AckWait: o.AckWait,
 		},
-		poller: &poller{
-			bus: conn, client: o.Kling, ledger: ledger, cache: cache, hands: hands, queue: newDueQueue(),
-			subjects: o.Subjects, kinds: o.Kinds, telemetry: b.telemetry, metrics: b.metrics.poll, log: b.log,
-			minInterval: o.PollMinInterval, maxInterval: o.PollMaxInterval, ackWait: o.AckWait,
+		poller: &poll.Poller{
+			Bus: conn, Client: o.Kling, Store: ledger, Cache: cache, Hands: hands, Queue: poll.NewDueQueue(),
+			Subjects: o.Subjects, Kinds: o.Kinds, Telemetry: b.telemetry, Metrics: b.metrics.poll, Log: b.log,
+			MinInterval: o.PollMinInterval, MaxInterval: o.PollMaxInterval, AckWait: o.AckWait,
 		},
 		waiting: waiting,
 		expirer: &expirer{stream: waiting, ledger: ledger, log: b.log},
@@ -182,7 +183,7 @@ type instruments struct {
 	dispatch  *dispatch.Metrics
 	create    *create.Metrics
 	callback  *callback.Metrics
-	poll      *pollMetrics
+	poll      *poll.Metrics
 	archive   *archiveMetrics
 }
 
@@ -196,7 +197,7 @@ func newInstruments(o Options) (*instruments, error) {
 		dispatch:  dispatch.NewMetrics(m),
 		create:    create.NewMetrics(m),
 		callback:  callback.NewMetrics(m),
-		poll:      newPollMetrics(m),
+		poll:      poll.NewMetrics(m),
 		archive:   newArchiveMetrics(m),
 	}, m.Err()
 }
@@ -237,6 +238,6 @@ func (p *parts) ensureConsumers(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := p.poller.consumer(ctx)
+	_, err := p.poller.Consumer(ctx)
 	return err
 }

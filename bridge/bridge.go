@@ -22,6 +22,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/poll"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
@@ -201,7 +202,7 @@ type parts struct {
 	pools    map[kling.Pool]*dispatch.Pool
 	hands    *pull.Holder
 	creator  *create.Creator
-	poller   *poller
+	poller   *poll.Poller
 	waiting  *request.Stream
 	expirer  *expirer
 	edge     *create.EdgeWatch
@@ -252,7 +253,7 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	for _, key := range p.lanes {
 		pulling.Go(func() { p.intake.Pull(ctx, key, p.pools[key.Pool]) })
 	}
-	pulling.Go(func() { p.poller.run(ctx, hard) })
+	pulling.Go(func() { p.poller.Run(ctx, hard) })
 	pulling.Go(func() { p.expirer.run(ctx) })
 	pulling.Go(func() { p.edge.Run(ctx) })
 	pulling.Go(func() { p.inFlight.Run(ctx) })

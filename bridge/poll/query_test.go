@@ -1,4 +1,4 @@
-package bridge
+package poll
 
 import (
 	"fmt"
@@ -58,7 +58,7 @@ func (k *batchKling) pollAll(t *testing.T, n int) map[string]error {
 	}
 	var mu sync.Mutex
 	settled := map[string]error{}
-	p := &poller{client: client, log: slog.New(slog.DiscardHandler)}
+	p := &Poller{Client: client, Log: slog.New(slog.DiscardHandler)}
 	p.pollByIDs(t.Context(), kind, due, func(d *dueTask, task kling.Task, err error) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -1,4 +1,4 @@
-package bridge
+package poll
 
 import (
 	"cmp"
@@ -20,10 +20,10 @@ const (
 
 // pollKind asks about all due tasks of one kind in as few calls as it can, and acts on what is answered beside the
 // asking. ctx ends the asking and hard the work on answers.
-func (p *poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
+func (p *Poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
 	ctx, span := p.querySpan(ctx, kind.Name, len(due))
 	defer span.End()
-	p.metrics.polls.Add(ctx, 1)
+	p.Metrics.polls.Add(ctx, 1)
 	hard = trace.ContextWithSpan(hard, span)
 	settling := newCrew(settleWorkers)
 	defer settling.wait()
@@ -79,7 +79,7 @@ func split(due []*dueTask) (known, nameless []*dueTask) {
 }
 
 // pollSingly asks for each task by itself, a few at a time. Once ctx has ended, the rest is given back.
-func (p *poller) pollSingly(ctx context.Context, due []*dueTask, settle settler) {
+func (p *Poller) pollSingly(ctx context.Context, due []*dueTask, settle settler) {
 	asking := newCrew(pollWorkers)
 	defer asking.wait()
 	for _, d := range due {
@@ -94,15 +94,15 @@ func (p *poller) pollSingly(ctx context.Context, due []*dueTask, settle settler)
 	}
 }
 
-func (p *poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
+func (p *Poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
 	if d.rec.TaskID != "" {
-		return p.client.Find(ctx, d.kind, d.rec.TaskID)
+		return p.Client.Find(ctx, d.kind, d.rec.TaskID)
 	}
-	return p.client.FindExternal(ctx, d.kind, d.rec.ExternalTaskID)
+	return p.Client.FindExternal(ctx, d.kind, d.rec.ExternalTaskID)
 }
 
 // pollByIDs asks by lists of ids, a few at a time. Once ctx has ended, the rest is given back.
-func (p *poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) {
+func (p *Poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) {
 	asking := newCrew(pollWorkers)
 	defer asking.wait()
 	for batch := range slices.Chunk(due, kling.MaxIDs) {
@@ -112,7 +112,7 @@ func (p *poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask,
 
 // pollBatch asks for some tasks in one call. Kling refuses a batch as a whole, and would again: its halves are asked for
 // instead, so that in the end a task that can't be asked for stands alone.
-func (p *poller) pollBatch(ctx context.Context, kind kling.Kind, batch []*dueTask, settle settler) {
+func (p *Poller) pollBatch(ctx context.Context, kind kling.Kind, batch []*dueTask, settle settler) {
 	if ctx.Err() != nil {
 		for _, d := range batch {
 			p.giveBack(d)
@@ -123,7 +123,7 @@ func (p *poller) pollBatch(ctx context.Context, kind kling.Kind, batch []*dueTas
 	for _, d := range batch {
 		ids = append(ids, d.rec.TaskID)
 	}
-	tasks, err := p.client.QueryTasks(ctx, kind.Generation, ids)
+	tasks, err := p.Client.QueryTasks(ctx, kind.Generation, ids)
 	if len(batch) > 1 && batchRefused(err) {
 		half := len(batch) / 2
 		p.pollBatch(ctx, kind, batch[:half], settle)
@@ -155,12 +155,12 @@ func byID(tasks []kling.Task) map[string]kling.Task {
 
 // pollPages reads list pages while they cost less than single queries, and returns the tasks they did not hold. The
 // order of a list is not documented, so pages are read to the last.
-func (p *poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) (left []*dueTask) {
+func (p *Poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) (left []*dueTask) {
 	left = due
 	for page := 1; len(left) >= bulkFrom && page <= max(1, len(due)/2); page++ {
-		tasks, err := p.client.List(ctx, kind, page, kling.MaxPage)
+		tasks, err := p.Client.List(ctx, kind, page, kling.MaxPage)
 		if kling.Refused(err) { // such as a list that has been retired
-			p.log.WarnContext(ctx, "list refused, asking for each task", slog.String("kind", kind.Name), slog.Any("err", err))
+			p.Log.WarnContext(ctx, "list refused, asking for each task", slog.String("kind", kind.Name), slog.Any("err", err))
 			return left
 		}
 		if err != nil { // single queries would fare no better

@@ -1,4 +1,4 @@
-package bridge
+package poll
 
 import (
 	"context"
@@ -19,16 +19,16 @@ const (
 	answerNone    = "none" // Kling did not say, or it could not be stored
 )
 
-// pollMetrics count polls and what Kling said of each task.
-type pollMetrics struct {
+// Metrics count polls and what Kling said of each task.
+type Metrics struct {
 	polls    metric.Int64Counter
 	tasks    metric.Int64Counter
 	byAnswer *telemetry.Series[string]
 }
 
-// newPollMetrics shows every series from the start: a counter that appears at 1 has not increased.
-func newPollMetrics(m *telemetry.Meter) *pollMetrics {
-	pm := &pollMetrics{
+// NewMetrics shows every series from the start: a counter that appears at 1 has not increased.
+func NewMetrics(m *telemetry.Meter) *Metrics {
+	pm := &Metrics{
 		polls:    m.Count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
 		tasks:    m.Count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
 		byAnswer: telemetry.NewSeries(telemetry.One[string](telemetry.AttrOutcome)),
@@ -40,7 +40,7 @@ func newPollMetrics(m *telemetry.Meter) *pollMetrics {
 	return pm
 }
 
-func (m *pollMetrics) asked(ctx context.Context, n store.Effect, err error) {
+func (m *Metrics) asked(ctx context.Context, n store.Effect, err error) {
 	answer := answerRunning
 	switch {
 	case err != nil:
@@ -53,19 +53,19 @@ func (m *pollMetrics) asked(ctx context.Context, n store.Effect, err error) {
 
 // querySpan begins the span of a poll's calls to Kling. One call may serve the tasks of many traces, so it is a trace of
 // its own, and each task's part links to it.
-func (p *poller) querySpan(ctx context.Context, kind string, tasks int) (context.Context, trace.Span) {
+func (p *Poller) querySpan(ctx context.Context, kind string, tasks int) (context.Context, trace.Span) {
 	attrs := func() []attribute.KeyValue {
 		return []attribute.KeyValue{telemetry.KeyKind.String(kind), semconv.MessagingBatchMessageCount(tasks)}
 	}
-	return p.telemetry.Start(ctx, "query", trace.SpanKindInternal, attrs, trace.WithNewRoot())
+	return p.Telemetry.Start(ctx, "query", trace.SpanKindInternal, attrs, trace.WithNewRoot())
 }
 
 // span begins the span of one task's part in a poll, linked to the call that may have served many.
-func (p *poller) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
+func (p *Poller) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
 	link := trace.LinkFromContext(ctx)
-	template := p.subjects.Due("{kind}", "{pool}", "{id}")
+	template := p.Subjects.Due("{kind}", "{pool}", "{id}")
 	attrs := func() []attribute.KeyValue {
 		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)
 	}
-	return p.telemetry.Start(p.telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs, trace.WithLinks(link))
+	return p.Telemetry.Start(p.Telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs, trace.WithLinks(link))
 }

@@ -1,0 +1,155 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/pull"
+	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Poller asks Kling for tasks whose timer has fired. Fired records are ordinary work of one durable consumer, so the
+// replicas share them and one of them polls a task.
+type Poller struct {
+	Bus       *bus.Bus
+	Client    *kling.Client
+	Store     *store.Store
+	Cache     *store.Cache
+	Hands     *pull.Holder
+	Queue     *dueQueue
+	Subjects  events.Subjects
+	Kinds     kling.Kinds
+	Telemetry *telemetry.Tracer
+	Metrics   *Metrics
+	Log       *slog.Logger
+
+	MinInterval time.Duration
+	MaxInterval time.Duration
+	AckWait     time.Duration
+}
+
+const (
+	// maxDue is how many fired records one replica takes at a time.
+	maxDue = 2000
+	// maxDuePending is how many may be unacked over all replicas.
+	maxDuePending = 20_000
+	// linger lets fired records gather, because one call can serve many.
+	linger = 300 * time.Millisecond
+	// pollWorkers bounds the calls under way for one batch and kind.
+	pollWorkers = 8
+	// settleWorkers bounds the answers of one batch and kind that are being acted on: writes to JetStream, which takes
+	// many at a time.
+	settleWorkers = 64
+)
+
+// Consumer makes or checks the durable consumer of fired records.
+func (p *Poller) Consumer(ctx context.Context) (jetstream.Consumer, error) {
+	return p.Bus.EnsureConsumer(ctx, p.Subjects.EventsStream(), jetstream.ConsumerConfig{
+		Durable:       store.PollConsumer,
+		Description:   "klingbridge: tasks whose poll is due",
+		FilterSubject: p.Subjects.AllDue(),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       p.AckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: maxDuePending,
+	})
+}
+
+// Run polls until ctx ends; hard, which lives longer, bounds what is under way then. Each kind is polled beside the
+// others, so that one that Kling is slow to answer for delays no other.
+func (p *Poller) Run(ctx, hard context.Context) {
+	var kinds sync.WaitGroup
+	defer kinds.Wait()
+	for ctx.Err() == nil {
+		due, err := p.gather(ctx)
+		for kind, tasks := range due {
+			if p.Queue.add(kind, tasks) {
+				kinds.Go(func() { p.drain(ctx, hard, kind) })
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			p.Log.DebugContext(ctx, "fetch due records", slog.Any("err", err))
+			clock.Sleep(ctx, pull.RetryPause)
+			pull.Renew(ctx, p.Log, func() (jetstream.Consumer, error) { return p.Consumer(ctx) })
+		}
+	}
+}
+
+// drain polls one kind until nothing of it is queued.
+func (p *Poller) drain(ctx, hard context.Context, kind kling.Kind) {
+	for tasks := p.Queue.take(kind); len(tasks) > 0; tasks = p.Queue.take(kind) {
+		p.pollKind(ctx, hard, kind, tasks)
+	}
+}
+
+// gather waits for one fired record and then a moment for others. What it has got it returns also with an error.
+func (p *Poller) gather(ctx context.Context) (map[kling.Kind][]*dueTask, error) {
+	due := map[kling.Kind][]*dueTask{}
+	if err := p.fetch(ctx, 1, pull.Wait, due); err != nil || len(due) == 0 {
+		return due, err
+	}
+	return due, p.fetch(ctx, maxDue, linger, due)
+}
+
+func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[kling.Kind][]*dueTask) error {
+	return p.Bus.Fetch(ctx, p.Subjects.EventsStream(), store.PollConsumer, n, wait, func(msg jetstream.Msg) {
+		d, err := p.read(msg)
+		switch {
+		case err != nil:
+			p.refuse(ctx, msg, err)
+		case d.rec.Newer():
+			p.leave(ctx, d)
+		default:
+			p.Hands.Take(d)
+			due[d.kind] = append(due[d.kind], d)
+		}
+	})
+}
+
+// leave gives a fired record back that only a newer version of the bridge knows how to go on with.
+func (p *Poller) leave(ctx context.Context, d *dueTask) {
+	wait := pull.Leave(d.msg)
+	p.Log.WarnContext(ctx, "poll left to a newer version", slog.String("request_id", d.rec.RequestID),
+		slog.String("kind", d.rec.Kind), slog.Int("version", d.rec.Version), slog.Duration("wait", wait))
+}
+
+func (p *Poller) read(msg jetstream.Msg) (*dueTask, error) {
+	rec, err := store.Decode(msg.Data())
+	if err != nil {
+		return nil, err
+	}
+	kind, ok := p.Kinds.Lookup(rec.Kind)
+	if !ok {
+		return nil, fmt.Errorf("%w %q", store.ErrUnknownKind, rec.Kind)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	return &dueTask{msg: msg, rec: rec, kind: kind, seq: meta.Sequence.Stream}, nil
+}
+
+// refuse reports a message that is no due record. A foreign one is removed, or it would take one of the places of those
+// that are; any other comes back: a bridge that knows its kind may be running beside this one.
+func (p *Poller) refuse(ctx context.Context, msg jetstream.Msg, why error) {
+	shelf := p.Store.Guarded()
+	meta, err := msg.Metadata()
+	if err == nil && shelf.Foreign(&bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}) {
+		if why = shelf.Remove(ctx, msg.Subject(), meta.Sequence.Stream); why == nil {
+			_ = msg.Ack() // the message is gone
+			return
+		}
+	}
+	p.Log.ErrorContext(ctx, "not a due record", slog.String("subject", msg.Subject()), slog.Any("err", errors.Join(why, err)))
+}
