@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/maintenance"
 	"github.com/klingbridge/klingbridge/bridge/poll"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -132,13 +133,13 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 			MinInterval: o.PollMinInterval, MaxInterval: o.PollMaxInterval, AckWait: o.AckWait,
 		},
 		waiting: waiting,
-		expirer: &expirer{stream: waiting, ledger: ledger, log: b.log},
+		expirer: &maintenance.Expirer{Stream: waiting, Store: ledger, Log: b.log},
 	}
 	p.backlog = &dispatch.BacklogReader{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds}
-	p.reconciler = &reconciler{
-		bus: conn, client: o.Kling, ledger: ledger, namer: p.creator.Namer, subjects: o.Subjects, kinds: o.Kinds, log: b.log,
-		interval: o.ReconcileInterval, settled: o.LookupWindow, lookback: min(24*time.Hour, o.EventRetention/2),
-		taskTimeout: o.TaskTimeout,
+	p.reconciler = &maintenance.Reconciler{
+		Bus: conn, Client: o.Kling, Store: ledger, Namer: p.creator.Namer, Subjects: o.Subjects, Kinds: o.Kinds, Log: b.log,
+		Interval: o.ReconcileInterval, Settled: o.LookupWindow, Lookback: min(24*time.Hour, o.EventRetention/2),
+		TaskTimeout: o.TaskTimeout,
 	}
 	replica := rand.Text()
 	p.watch = &watch{

@@ -22,6 +22,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/maintenance"
 	"github.com/klingbridge/klingbridge/bridge/poll"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -204,13 +205,13 @@ type parts struct {
 	creator  *create.Creator
 	poller   *poll.Poller
 	waiting  *request.Stream
-	expirer  *expirer
+	expirer  *maintenance.Expirer
 	edge     *create.EdgeWatch
 	inFlight *dispatch.InFlight
 	service  *api.Service
 	backlog  *dispatch.BacklogReader
 
-	reconciler *reconciler
+	reconciler *maintenance.Reconciler
 	watch      *watch
 
 	archiver *archiver // nil: results are not archived
@@ -254,10 +255,10 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 		pulling.Go(func() { p.intake.Pull(ctx, key, p.pools[key.Pool]) })
 	}
 	pulling.Go(func() { p.poller.Run(ctx, hard) })
-	pulling.Go(func() { p.expirer.run(ctx) })
+	pulling.Go(func() { p.expirer.Run(ctx) })
 	pulling.Go(func() { p.edge.Run(ctx) })
 	pulling.Go(func() { p.inFlight.Run(ctx) })
-	pulling.Go(func() { p.reconciler.run(ctx) })
+	pulling.Go(func() { p.reconciler.Run(ctx) })
 	watching := make(chan error, 1)
 	pulling.Go(func() { watching <- p.watch.run(ctx) })
 	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })

@@ -1,4 +1,4 @@
-package bridge
+package maintenance
 
 import (
 	"context"
@@ -15,15 +15,15 @@ import (
 // sweepDue looks at fired records that have lain there for a while. One that the consumer of polls will not deliver again
 // (its message was acked by somebody else, or the consumer was made anew beyond it) is put back, and one whose deadline is
 // long past is ended, whatever the consumer does: its request would have no end otherwise.
-func (rc *reconciler) sweepDue(ctx context.Context) error {
+func (rc *Reconciler) sweepDue(ctx context.Context) error {
 	var subjects []string
-	err := rc.bus.Subjects(ctx, rc.subjects.EventsStream(), rc.subjects.AllDue(), func(subject string) {
+	err := rc.Bus.Subjects(ctx, rc.Subjects.EventsStream(), rc.Subjects.AllDue(), func(subject string) {
 		subjects = append(subjects, subject)
 	})
 	if err != nil || len(subjects) == 0 {
 		return err
 	}
-	c, err := rc.bus.JetStream().Consumer(ctx, rc.subjects.EventsStream(), store.PollConsumer)
+	c, err := rc.Bus.JetStream().Consumer(ctx, rc.Subjects.EventsStream(), store.PollConsumer)
 	if err != nil {
 		return fmt.Errorf("consumer %s: %w", store.PollConsumer, err)
 	}
@@ -38,8 +38,8 @@ func (rc *reconciler) sweepDue(ctx context.Context) error {
 }
 
 // rescue sees to one fired record.
-func (rc *reconciler) rescue(ctx context.Context, subject string, polls *jetstream.ConsumerInfo) error {
-	m, err := rc.ledger.Guarded().Last(ctx, subject)
+func (rc *Reconciler) rescue(ctx context.Context, subject string, polls *jetstream.ConsumerInfo) error {
+	m, err := rc.Store.Guarded().Last(ctx, subject)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}
@@ -50,22 +50,22 @@ func (rc *reconciler) rescue(ctx context.Context, subject string, polls *jetstre
 	if err != nil {
 		return err
 	}
-	now := rc.bus.Now()
-	overdue := now.Sub(rec.Deadline) > rc.settled
-	if rec.Newer() || now.Sub(m.Time) < rc.settled || !overdue && !passed(polls, m.Seq) {
+	now := rc.Bus.Now()
+	overdue := now.Sub(rec.Deadline) > rc.Settled
+	if rec.Newer() || now.Sub(m.Time) < rc.Settled || !overdue && !passed(polls, m.Seq) {
 		return nil
 	}
-	rc.log.WarnContext(ctx, "a fired timer was not delivered", slog.String("request_id", rec.RequestID),
+	rc.Log.WarnContext(ctx, "a fired timer was not delivered", slog.String("request_id", rec.RequestID),
 		slog.String("kind", rec.Kind), slog.String("task_id", rec.TaskID), slog.Uint64("sequence", m.Seq), slog.Bool("expired", overdue))
 	if overdue {
-		_, err = rc.ledger.Complete(ctx, rec, store.Expired())
+		_, err = rc.Store.Complete(ctx, rec, store.Expired())
 	} else {
-		_, err = rc.ledger.PutDue(ctx, rec, rc.subjects.CompletionOf(rec.Token()))
+		_, err = rc.Store.PutDue(ctx, rec, rc.Subjects.CompletionOf(rec.Token()))
 	}
 	if err != nil {
 		return err
 	}
-	return rc.bus.Delete(ctx, rc.subjects.EventsStream(), m.Seq)
+	return rc.Bus.Delete(ctx, rc.Subjects.EventsStream(), m.Seq)
 }
 
 // passed reports whether a consumer is done with a message, although it is still there.

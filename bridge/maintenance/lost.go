@@ -1,4 +1,4 @@
-package bridge
+package maintenance
 
 import (
 	"cmp"
@@ -26,7 +26,7 @@ const (
 // search is one search at Kling for tasks of ours that nothing is known of. What Kling does not answer is noted and holds
 // nothing else up; only a store that fails ends it.
 type search struct {
-	*reconciler
+	*Reconciler
 
 	began  time.Time
 	listed map[string]bool // ids of the tasks in lists of their kind
@@ -36,13 +36,13 @@ type search struct {
 
 // sweepKling looks at what Kling lists: each V1 kind by itself, and then what was created lately by any kind, which only
 // an API key may ask for.
-func (rc *reconciler) sweepKling(ctx context.Context) error {
-	s := &search{reconciler: rc, began: rc.bus.Now(), listed: map[string]bool{}}
+func (rc *Reconciler) sweepKling(ctx context.Context) error {
+	s := &search{Reconciler: rc, began: rc.Bus.Now(), listed: map[string]bool{}}
 	return errors.Join(s.run(ctx), errors.Join(s.failed...))
 }
 
 func (s *search) run(ctx context.Context) error {
-	for _, k := range s.kinds.All() {
+	for _, k := range s.Kinds.All() {
 		if k.Generation != kling.V1 {
 			continue
 		}
@@ -50,7 +50,7 @@ func (s *search) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if !s.client.HasAPIKey() {
+	if !s.Client.HasAPIKey() {
 		return nil
 	}
 	if err := s.recent(ctx, kling.V2); err != nil {
@@ -63,7 +63,7 @@ func (s *search) run(ctx context.Context) error {
 func (s *search) list(ctx context.Context, k kling.Kind) error {
 	whole := true
 	for page, misses := 1, 0; page <= maxListPages && misses < maxMisses; page++ {
-		tasks, err := s.client.List(ctx, k, page, kling.MaxPage)
+		tasks, err := s.Client.List(ctx, k, page, kling.MaxPage)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -92,7 +92,7 @@ func (s *search) list(ctx context.Context, k kling.Kind) error {
 func (s *search) recent(ctx context.Context, g kling.Generation) error {
 	cursor := ""
 	for range maxRecentPages {
-		page, err := s.client.ListRecent(ctx, g, s.began.Add(-s.lookback), cursor)
+		page, err := s.Client.ListRecent(ctx, g, s.began.Add(-s.Lookback), cursor)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -119,8 +119,8 @@ func (s *search) recent(ctx context.Context, g kling.Generation) error {
 // adopt hands a task of ours that nothing is known of to the poller. kindOf tells its kind; one without a name puts the
 // task off to the next search.
 func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token string) (kling.Kind, error)) error {
-	token, ours := s.namer.Token(t.ExternalID)
-	if !ours || s.began.Sub(t.CreatedAt) < s.settled || s.began.Sub(t.UpdatedAt) > s.lookback {
+	token, ours := s.Namer.Token(t.ExternalID)
+	if !ours || s.began.Sub(t.CreatedAt) < s.Settled || s.began.Sub(t.UpdatedAt) > s.Lookback {
 		return nil
 	}
 	if lost, err := s.isLost(ctx, token); !lost || err != nil {
@@ -130,19 +130,19 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	if k.Name == "" || err != nil {
 		return err
 	}
-	s.log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
+	s.Log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
 		slog.String("kind", k.Name), slog.String("task_id", t.ID))
-	return s.ledger.DueNow(ctx, &store.Record{
+	return s.Store.DueNow(ctx, &store.Record{
 		Version: store.Version, RequestID: token, Kind: k.Name, State: store.StateSubmitted, TaskID: t.ID,
 		ExternalTaskID: t.ExternalID, Slots: 1, RequestedAt: t.CreatedAt, SubmittedAt: t.CreatedAt,
-		Deadline: s.bus.Now().Add(s.taskTimeout),
+		Deadline: s.Bus.Now().Add(s.TaskTimeout),
 	})
 }
 
 // isLost reports whether there is neither a record nor a completion, readable or not.
-func (rc *reconciler) isLost(ctx context.Context, token string) (bool, error) {
-	for _, filter := range []string{rc.subjects.StateOf(token), rc.subjects.CompletionOf(token)} {
-		if _, err := rc.ledger.Guarded().Last(ctx, filter); !errors.Is(err, bus.ErrNoMessage) {
+func (rc *Reconciler) isLost(ctx context.Context, token string) (bool, error) {
+	for _, filter := range []string{rc.Subjects.StateOf(token), rc.Subjects.CompletionOf(token)} {
+		if _, err := rc.Store.Guarded().Last(ctx, filter); !errors.Is(err, bus.ErrNoMessage) {
 			return false, err
 		}
 	}
@@ -155,13 +155,13 @@ func (rc *reconciler) isLost(ctx context.Context, token string) (bool, error) {
 // least the completion's readers can make use of. Every kind of a query surface is polled alike, so the result is right
 // even where the kind is not.
 func (s *search) kindOf(ctx context.Context, g kling.Generation, token string, t kling.Task) (none kling.Kind, err error) {
-	m, err := s.ledger.Guarded().Last(ctx, s.subjects.EventsOf(token))
+	m, err := s.Store.Guarded().Last(ctx, s.Subjects.EventsOf(token))
 	if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 		return none, err
 	}
 	if err == nil {
-		p, _ := s.subjects.Parse(m.Subject)
-		if k, ok := s.kinds.Lookup(p.Kind); ok {
+		p, _ := s.Subjects.Parse(m.Subject)
+		if k, ok := s.Kinds.Lookup(p.Kind); ok {
 			return k, nil
 		}
 	}
@@ -175,11 +175,11 @@ func (s *search) kindOf(ctx context.Context, g kling.Generation, token string, t
 			return k, nil
 		}
 	}
-	if !t.Status.Terminal() || s.began.Sub(t.UpdatedAt) < s.settled {
+	if !t.Status.Terminal() || s.began.Sub(t.UpdatedAt) < s.Settled {
 		return none, nil
 	}
 	k := s.fitting(g, t)
-	s.log.WarnContext(ctx, "nothing tells the kind of a task of ours: it is taken for one that has such outputs",
+	s.Log.WarnContext(ctx, "nothing tells the kind of a task of ours: it is taken for one that has such outputs",
 		slog.String("request_id", token), slog.String("kind", k.Name), slog.String("task_id", t.ID))
 	return k, nil
 }
@@ -187,7 +187,7 @@ func (s *search) kindOf(ctx context.Context, g kling.Generation, token string, t
 // ask returns the kind whose own query knows a task, of those whose lists are not known, or none.
 func (s *search) ask(ctx context.Context, taskID string) (kling.Kind, error) {
 	for _, k := range s.unread {
-		_, err := s.client.Query(ctx, k, taskID)
+		_, err := s.Client.Query(ctx, k, taskID)
 		if err == nil {
 			return k, nil
 		}
@@ -200,11 +200,11 @@ func (s *search) ask(ctx context.Context, taskID string) (kling.Kind, error) {
 
 // fitting returns the kind of a generation, the first in the table, that has outputs such as the task's.
 func (s *search) fitting(g kling.Generation, t kling.Task) (first kling.Kind) {
-	if k, ok := s.kinds.Lookup(kindOfOutputs(t)); ok && k.Generation == g {
+	if k, ok := s.Kinds.Lookup(kindOfOutputs(t)); ok && k.Generation == g {
 		return k
 	}
 	still := len(t.Images) > 0 && len(t.Videos) == 0
-	for _, k := range s.kinds.All() {
+	for _, k := range s.Kinds.All() {
 		if k.Generation != g {
 			continue
 		}

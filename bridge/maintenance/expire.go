@@ -1,4 +1,4 @@
-package bridge
+package maintenance
 
 import (
 	"context"
@@ -11,12 +11,12 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
-// expirer ends requests whose deadline passes while they are still in the stream, waiting for capacity, where no consumer
+// Expirer ends requests whose deadline passes while they are still in the stream, waiting for capacity, where no consumer
 // sees them. Every replica does so; the completion's guard makes it happen once.
-type expirer struct {
-	stream *request.Stream
-	ledger *store.Store
-	log    *slog.Logger
+type Expirer struct {
+	Stream *request.Stream
+	Store  *store.Store
+	Log    *slog.Logger
 }
 
 const (
@@ -26,39 +26,39 @@ const (
 	patience    = 20 * time.Second
 )
 
-// run sweeps until ctx ends.
-func (x *expirer) run(ctx context.Context) {
+// Run sweeps until ctx ends.
+func (x *Expirer) Run(ctx context.Context) {
 	for clock.Sleep(ctx, expirySweep) {
-		if err := x.sweep(ctx, x.ledger.Now()); err != nil && ctx.Err() == nil {
-			x.log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
+		if err := x.sweep(ctx, x.Store.Now()); err != nil && ctx.Err() == nil {
+			x.Log.WarnContext(ctx, "sweep of waiting requests", slog.Any("err", err))
 		}
 	}
 }
 
-func (x *expirer) sweep(ctx context.Context, now time.Time) error {
-	readErr := errors.Join(x.stream.Read(ctx, now.Add(-patience)), x.stream.Prune(ctx))
+func (x *Expirer) sweep(ctx context.Context, now time.Time) error {
+	readErr := errors.Join(x.Stream.Read(ctx, now.Add(-patience)), x.Stream.Prune(ctx))
 	for {
-		next, ok := x.stream.FirstDeadline()
+		next, ok := x.Stream.FirstDeadline()
 		if !ok || now.Before(next.At) {
 			return readErr
 		}
 		if err := x.expire(ctx, next.Seq); err != nil {
 			return errors.Join(readErr, err)
 		}
-		x.stream.Passed(next)
+		x.Stream.Passed(next)
 	}
 }
 
 // expire ends a request that is still in the stream and that nothing is known of.
-func (x *expirer) expire(ctx context.Context, seq uint64) error {
-	r, err := x.stream.At(ctx, seq)
+func (x *Expirer) expire(ctx context.Context, seq uint64) error {
+	r, err := x.Stream.At(ctx, seq)
 	switch {
 	case err != nil || r == nil:
 		return err
 	case r.Invalid != nil:
-		return x.ledger.RejectWaiting(ctx, r)
+		return x.Store.RejectWaiting(ctx, r)
 	default:
-		_, err = x.ledger.SettleWaiting(ctx, r, store.Expired())
+		_, err = x.Store.SettleWaiting(ctx, r, store.Expired())
 		return err
 	}
 }

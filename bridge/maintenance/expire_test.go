@@ -1,4 +1,4 @@
-package bridge
+package maintenance
 
 import (
 	"fmt"
@@ -64,7 +64,7 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		publish(fmt.Sprintf("long-%d", i), "6h")
 	}
 	stream := &request.Stream{Bus: l.Bus, Subjects: l.Subjects, Kinds: l.Kinds, TaskTimeout: time.Hour}
-	w := &expirer{stream: stream, ledger: l, log: slog.New(slog.DiscardHandler)}
+	w := &Expirer{Stream: stream, Store: l, Log: slog.New(slog.DiscardHandler)}
 	inHand := &store.Record{ // another replica has just begun with this one
 		Version: store.Version, RequestID: "short-7", Kind: "text2video", State: store.StateCreating, RequestedAt: time.Now(),
 		Deadline: time.Now().Add(time.Hour),

@@ -1,4 +1,4 @@
-package bridge
+package maintenance
 
 import (
 	"context"
@@ -19,22 +19,22 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// reconciler is for what should not happen: state that JetStream has lost, by a power failure or a restored backup. Now
+// Reconciler is for what should not happen: state that JetStream has lost, by a power failure or a restored backup. Now
 // and then one replica looks for tasks of ours at Kling that nothing is known of, and for records whose timer is long
 // past, and hands both to the poller. The former is in lost.go.
-type reconciler struct {
-	bus      *bus.Bus
-	client   *kling.Client
-	ledger   *store.Store
-	namer    request.Namer
-	subjects events.Subjects
-	kinds    kling.Kinds
-	log      *slog.Logger
+type Reconciler struct {
+	Bus      *bus.Bus
+	Client   *kling.Client
+	Store    *store.Store
+	Namer    request.Namer
+	Subjects events.Subjects
+	Kinds    kling.Kinds
+	Log      *slog.Logger
 
-	interval    time.Duration // between sweeps of all replicas together
-	settled     time.Duration // what is younger is still in the hands of the flow
-	lookback    time.Duration // what has changed longer ago is not asked about: its completion may have aged out
-	taskTimeout time.Duration
+	Interval    time.Duration // between sweeps of all replicas together
+	Settled     time.Duration // what is younger is still in the hands of the flow
+	Lookback    time.Duration // what has changed longer ago is not asked about: its completion may have aged out
+	TaskTimeout time.Duration
 }
 
 const (
@@ -43,10 +43,10 @@ const (
 	maxRecords = 10_000
 )
 
-// run sweeps until ctx ends.
-func (rc *reconciler) run(ctx context.Context) {
+// Run sweeps until ctx ends.
+func (rc *Reconciler) Run(ctx context.Context) {
 	cursor := ""
-	for clock.Sleep(ctx, rc.interval/2+rand.N(rc.interval/2+1)) {
+	for clock.Sleep(ctx, rc.Interval/2+rand.N(rc.Interval/2+1)) {
 		mine, err := rc.takeTurn(ctx)
 		if err == nil && mine {
 			var recordsErr error
@@ -54,33 +54,33 @@ func (rc *reconciler) run(ctx context.Context) {
 			err = errors.Join(recordsErr, rc.sweepDue(ctx), rc.sweepKling(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
-			rc.log.WarnContext(ctx, "reconciliation", slog.Any("err", err))
+			rc.Log.WarnContext(ctx, "reconciliation", slog.Any("err", err))
 		}
 	}
 }
 
 // takeTurn reports whether this replica is the one to sweep now: the one that notes it first. The stream keeps the first
 // note, so that the last turn's is deleted before; what is no note is deleted, too.
-func (rc *reconciler) takeTurn(ctx context.Context) (bool, error) {
-	subject := rc.subjects.Setting(settingReconciled)
-	last, err := rc.bus.Last(ctx, rc.subjects.SettingsStream(), subject)
+func (rc *Reconciler) takeTurn(ctx context.Context) (bool, error) {
+	subject := rc.Subjects.Setting(settingReconciled)
+	last, err := rc.Bus.Last(ctx, rc.Subjects.SettingsStream(), subject)
 	switch {
 	case errors.Is(err, bus.ErrNoMessage):
 	case err != nil:
 		return false, err
-	case isTurn(last.Data) && rc.bus.Now().Sub(last.Time) < rc.interval:
+	case isTurn(last.Data) && rc.Bus.Now().Sub(last.Time) < rc.Interval:
 		return false, nil
 	default:
-		if err := rc.bus.Delete(ctx, rc.subjects.SettingsStream(), last.Seq); err != nil {
+		if err := rc.Bus.Delete(ctx, rc.Subjects.SettingsStream(), last.Seq); err != nil {
 			return false, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	msg := nats.NewMsg(subject)
-	msg.Data = strconv.AppendInt(nil, rc.bus.Now().UnixMilli(), 10)
+	msg.Data = strconv.AppendInt(nil, rc.Bus.Now().UnixMilli(), 10)
 	bus.GuardSequence(msg, subject, 0)
-	ack, err := rc.bus.Publish(ctx, msg)
+	ack, err := rc.Bus.Publish(ctx, msg)
 	return ack.Stored, err
 }
 
@@ -91,9 +91,9 @@ func isTurn(data []byte) bool {
 }
 
 // sweepRecords looks at pending records after cursor, in the order of their subjects, and returns where to go on.
-func (rc *reconciler) sweepRecords(ctx context.Context, cursor string) (next string, err error) {
+func (rc *Reconciler) sweepRecords(ctx context.Context, cursor string) (next string, err error) {
 	var subjects []string
-	err = rc.bus.Subjects(ctx, rc.subjects.EventsStream(), rc.subjects.AllPending(), func(subject string) {
+	err = rc.Bus.Subjects(ctx, rc.Subjects.EventsStream(), rc.Subjects.AllPending(), func(subject string) {
 		if subject > cursor {
 			subjects = append(subjects, subject)
 		}
@@ -114,8 +114,8 @@ func (rc *reconciler) sweepRecords(ctx context.Context, cursor string) (next str
 }
 
 // rearmOverdue gives a record whose timer should have fired long ago a new one.
-func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
-	m, err := rc.ledger.Guarded().Last(ctx, subject)
+func (rc *Reconciler) rearmOverdue(ctx context.Context, subject string) error {
+	m, err := rc.Store.Guarded().Last(ctx, subject)
 	if errors.Is(err, bus.ErrNoMessage) {
 		return nil
 	}
@@ -124,7 +124,7 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 	}
 	rec, err := store.Decode(m.Data)
 	if err != nil {
-		rc.log.ErrorContext(ctx, "not a record", slog.String("subject", subject), slog.Any("err", err))
+		rc.Log.ErrorContext(ctx, "not a record", slog.String("subject", subject), slog.Any("err", err))
 		return nil
 	}
 	if rec.Newer() {
@@ -134,14 +134,14 @@ func (rc *reconciler) rearmOverdue(ctx context.Context, subject string) error {
 	if due.IsZero() {
 		due = clock.Earlier(rec.ClaimedAt.Add(store.CreatingTimer), rec.Deadline)
 	}
-	if rc.bus.Now().Sub(due) < rc.settled {
+	if rc.Bus.Now().Sub(due) < rc.Settled {
 		return nil
 	}
-	rc.log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
+	rc.Log.WarnContext(ctx, "a timer did not fire", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.Time("due", due))
-	_, _, err = rc.ledger.Claim(ctx, rec, rc.bus.Now(), m.Seq)
+	_, _, err = rc.Store.Claim(ctx, rec, rc.Bus.Now(), m.Seq)
 	if errors.Is(err, store.ErrUnknownKind) { // it may be known again to the next version: others are not to wait for it
-		rc.log.ErrorContext(ctx, "record", slog.String("request_id", rec.RequestID), slog.Any("err", err))
+		rc.Log.ErrorContext(ctx, "record", slog.String("request_id", rec.RequestID), slog.Any("err", err))
 		return nil
 	}
 	return err
