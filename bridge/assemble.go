@@ -12,6 +12,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/archive"
+	"github.com/klingbridge/klingbridge/bridge/archiver"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/create"
@@ -168,9 +169,9 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		if err != nil {
 			return nil, err
 		}
-		p.archiver = &archiver{
-			bus: conn, ledger: ledger, archive: files, hands: hands, unfinished: newCopies(), subjects: o.Subjects,
-			telemetry: b.telemetry, metrics: b.metrics.archive, log: b.log, ackWait: o.AckWait, retention: o.EventRetention,
+		p.archiver = &archiver.Archiver{
+			Bus: conn, Store: ledger, Archive: files, Hands: hands, Unfinished: archiver.NewCopies(), Subjects: o.Subjects,
+			Telemetry: b.telemetry, Metrics: b.metrics.archive, Log: b.log, AckWait: o.AckWait, Retention: o.EventRetention,
 		}
 	}
 	return p, p.ensureConsumers(ctx)
@@ -185,7 +186,7 @@ type instruments struct {
 	create    *create.Metrics
 	callback  *callback.Metrics
 	poll      *poll.Metrics
-	archive   *archiveMetrics
+	archive   *archiver.Metrics
 }
 
 // newInstruments makes all instruments, so that what is collected is complete before NATS is reached.
@@ -199,7 +200,7 @@ func newInstruments(o Options) (*instruments, error) {
 		create:    create.NewMetrics(m),
 		callback:  callback.NewMetrics(m),
 		poll:      poll.NewMetrics(m),
-		archive:   newArchiveMetrics(m),
+		archive:   archiver.NewMetrics(m),
 	}, m.Err()
 }
 
@@ -235,7 +236,7 @@ func (p *parts) ensureConsumers(ctx context.Context) error {
 		return err
 	}
 	if p.archiver != nil {
-		if _, err := p.archiver.consumer(ctx); err != nil {
+		if _, err := p.archiver.Consumer(ctx); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/api"
+	"github.com/klingbridge/klingbridge/bridge/archiver"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/clock"
@@ -214,7 +215,7 @@ type parts struct {
 	reconciler *maintenance.Reconciler
 	watch      *watch
 
-	archiver *archiver // nil: results are not archived
+	archiver *archiver.Archiver // nil: results are not archived
 }
 
 // run starts the parts, and when ctx ends stops them in the order of the flow.
@@ -263,8 +264,8 @@ func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
 	pulling.Go(func() { watching <- p.watch.run(ctx) })
 	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
 	if p.archiver != nil {
-		defer p.archiver.archive.Close()
-		pulling.Go(func() { p.archiver.run(ctx, hard) })
+		defer p.archiver.Archive.Close()
+		pulling.Go(func() { p.archiver.Run(ctx, hard) })
 	}
 	b.admin.watch.Store(p.watch)
 	b.admin.ready.Store(true)

@@ -1,4 +1,4 @@
-package bridge
+package archiver
 
 import (
 	"context"
@@ -22,21 +22,21 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// archiver copies the files of results to the archive, beside the flow: it reads completions as any user could, so that
+// Archiver copies the files of results to the archive, beside the flow: it reads completions as any user could, so that
 // a slow archive delays none. Results are ordinary work of one durable consumer, which the replicas share.
-type archiver struct {
-	bus        *bus.Bus
-	ledger     *store.Store
-	archive    *archive.Archive
-	hands      *pull.Holder
-	unfinished *copies
-	subjects   events.Subjects
-	telemetry  *telemetry.Tracer
-	metrics    *archiveMetrics
-	log        *slog.Logger
+type Archiver struct {
+	Bus        *bus.Bus
+	Store      *store.Store
+	Archive    *archive.Archive
+	Hands      *pull.Holder
+	Unfinished *Copies
+	Subjects   events.Subjects
+	Telemetry  *telemetry.Tracer
+	Metrics    *Metrics
+	Log        *slog.Logger
 
-	ackWait   time.Duration
-	retention time.Duration
+	AckWait   time.Duration
+	Retention time.Duration
 }
 
 const (
@@ -53,25 +53,25 @@ const (
 	lastTries = 5 * time.Minute
 )
 
-// consumer begins, when it is first made, with what succeeds from then on: archiving that is switched on does not copy
+// Consumer begins, when it is first made, with what succeeds from then on: archiving that is switched on does not copy
 // the history. Switched off and on again it catches up.
-func (a *archiver) consumer(ctx context.Context) (jetstream.Consumer, error) {
-	return a.bus.EnsureConsumer(ctx, a.subjects.EventsStream(), jetstream.ConsumerConfig{
+func (a *Archiver) Consumer(ctx context.Context) (jetstream.Consumer, error) {
+	return a.Bus.EnsureConsumer(ctx, a.Subjects.EventsStream(), jetstream.ConsumerConfig{
 		Durable:     archiveConsumer,
 		Description: "klingbridge: results to be archived",
 		FilterSubjects: []string{
-			a.subjects.Completion("*", events.StatusSucceed, "*"), a.subjects.Late("*", events.StatusSucceed, "*"),
+			a.Subjects.Completion("*", events.StatusSucceed, "*"), a.Subjects.Late("*", events.StatusSucceed, "*"),
 		},
 		DeliverPolicy: jetstream.DeliverNewPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       a.ackWait,
+		AckWait:       a.AckWait,
 		MaxDeliver:    -1,
 		MaxAckPending: maxUnarchived,
 	})
 }
 
-// run archives until ctx ends; hard, which lives longer, bounds what is under way then.
-func (a *archiver) run(ctx, hard context.Context) {
+// Run archives until ctx ends; hard, which lives longer, bounds what is under way then.
+func (a *Archiver) Run(ctx, hard context.Context) {
 	var workers sync.WaitGroup
 	for range filesAtATime {
 		workers.Go(func() { a.work(ctx, hard) })
@@ -79,15 +79,15 @@ func (a *archiver) run(ctx, hard context.Context) {
 	workers.Wait()
 }
 
-func (a *archiver) work(ctx, hard context.Context) {
+func (a *Archiver) work(ctx, hard context.Context) {
 	for ctx.Err() == nil {
-		err := a.bus.Fetch(ctx, a.subjects.EventsStream(), archiveConsumer, 1, pull.Wait, func(msg jetstream.Msg) {
+		err := a.Bus.Fetch(ctx, a.Subjects.EventsStream(), archiveConsumer, 1, pull.Wait, func(msg jetstream.Msg) {
 			a.handle(hard, msg)
 		})
 		if err != nil && ctx.Err() == nil {
-			a.log.DebugContext(ctx, "fetch results to archive", slog.Any("err", err))
+			a.Log.DebugContext(ctx, "fetch results to archive", slog.Any("err", err))
 			clock.Sleep(ctx, pull.RetryPause)
-			pull.Renew(ctx, a.log, func() (jetstream.Consumer, error) { return a.consumer(ctx) })
+			pull.Renew(ctx, a.Log, func() (jetstream.Consumer, error) { return a.Consumer(ctx) })
 		}
 	}
 }
@@ -114,17 +114,17 @@ func (r *unarchived) archivedFiles() []events.ArchivedFile {
 }
 
 // handle copies a result's files and acks it, or leaves it for another time.
-func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
+func (a *Archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	r, err := a.read(msg)
 	if err != nil {
-		a.log.ErrorContext(ctx, "not a result", slog.String("subject", msg.Subject()), slog.Any("err", err))
+		a.Log.ErrorContext(ctx, "not a result", slog.String("subject", msg.Subject()), slog.Any("err", err))
 		_ = msg.Term() // without it the message comes back and is met here again
 		return
 	}
-	a.hands.Take(msg)
-	defer a.hands.Drop(msg)
+	a.Hands.Take(msg)
+	defer a.Hands.Drop(msg)
 	ctx, span := a.span(ctx, r.rec)
-	r.copied = a.unfinished.take(r.rec.Token())
+	r.copied = a.Unfinished.take(r.rec.Token())
 	if err = a.settle(ctx, r); err == nil {
 		err = a.ack(ctx, msg)
 	}
@@ -134,21 +134,21 @@ func (a *archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	case ctx.Err() != nil: // another replica goes on, at once
 		_ = msg.Nak() // without it the message comes back after the ack wait
 	default:
-		a.metrics.archived(ctx, archiveAgain)
-		a.unfinished.keep(r.rec.Token(), r.copied)
+		a.Metrics.archived(ctx, archiveAgain)
+		a.Unfinished.keep(r.rec.Token(), r.copied)
 		wait := r.wait(time.Now())
-		a.log.WarnContext(ctx, "archive", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
+		a.Log.WarnContext(ctx, "archive", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
 			slog.Any("err", err), slog.Uint64("tries", r.tries), slog.Duration("wait", wait))
 		_ = msg.NakWithDelay(wait) // likewise
 	}
 }
 
-func (a *archiver) read(msg jetstream.Msg) (*unarchived, error) {
+func (a *Archiver) read(msg jetstream.Msg) (*unarchived, error) {
 	var ev events.Event
 	if err := json.Unmarshal(msg.Data(), &ev); err != nil {
 		return nil, err
 	}
-	parsed, ok := a.subjects.Parse(msg.Subject())
+	parsed, ok := a.Subjects.Parse(msg.Subject())
 	if !ok || ev.RequestID == "" || parsed.Kind != ev.Kind || parsed.Token != events.Token(ev.RequestID) {
 		return nil, errors.New("subject and body disagree")
 	}
@@ -156,19 +156,19 @@ func (a *archiver) read(msg jetstream.Msg) (*unarchived, error) {
 	if err != nil {
 		return nil, err
 	}
-	until := meta.Timestamp.Add(a.retention - min(lastTries, a.retention/100))
+	until := meta.Timestamp.Add(a.Retention - min(lastTries, a.Retention/100))
 	if ev.Result != nil {
 		until = clock.Earlier(until, ev.Result.ExpiresAt.Time)
 	}
 	m := &bus.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}
 	return &unarchived{
-		rec: store.EndedRecord(a.telemetry, m, &ev), files: archive.Files(&ev), tries: meta.NumDelivered, until: until,
+		rec: store.EndedRecord(a.Telemetry, m, &ev), files: archive.Files(&ev), tries: meta.NumDelivered, until: until,
 	}, nil
 }
 
 // settle copies the files and publishes what became of them. An error means that it is worth another try.
-func (a *archiver) settle(ctx context.Context, r *unarchived) error {
-	_, err := a.ledger.Guarded().Last(ctx, a.subjects.ArchivedOf(r.rec.Token()))
+func (a *Archiver) settle(ctx context.Context, r *unarchived) error {
+	_, err := a.Store.Guarded().Last(ctx, a.Subjects.ArchivedOf(r.rec.Token()))
 	if !errors.Is(err, bus.ErrNoMessage) {
 		return err // nil: it is known already, only the ack was lost
 	}
@@ -181,17 +181,17 @@ func (a *archiver) settle(ctx context.Context, r *unarchived) error {
 	if missing != nil {
 		status, body.Error = events.StatusFailed, strings.ReplaceAll(missing.Error(), "\n", "; ")
 	}
-	if err := a.ledger.Archived(ctx, r.rec, status, body); err != nil {
+	if err := a.Store.Archived(ctx, r.rec, status, body); err != nil {
 		return err
 	}
-	a.metrics.archived(ctx, string(status))
-	a.log.InfoContext(ctx, "archived", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
+	a.Metrics.archived(ctx, string(status))
+	a.Log.InfoContext(ctx, "archived", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
 		slog.String("status", string(status)), slog.Int("files", len(body.Files)), slog.String("error", body.Error))
 	return nil
 }
 
 // copyFiles copies what is not copied yet. missing says why some files never will be; err that some may be later.
-func (a *archiver) copyFiles(ctx context.Context, r *unarchived) (missing, err error) {
+func (a *Archiver) copyFiles(ctx context.Context, r *unarchived) (missing, err error) {
 	var refused, failed []error
 	for _, f := range r.files {
 		if _, ok := r.copied[f.Number]; ok {
@@ -201,7 +201,7 @@ func (a *archiver) copyFiles(ctx context.Context, r *unarchived) (missing, err e
 			failed = append(failed, fmt.Errorf("file %d was not copied in time", f.Number))
 			continue
 		}
-		copied, err := a.archive.Copy(ctx, f)
+		copied, err := a.Archive.Copy(ctx, f)
 		switch {
 		case err == nil:
 			r.copied[f.Number] = copied
@@ -230,26 +230,26 @@ func (r *unarchived) wait(now time.Time) time.Duration {
 	return wait
 }
 
-func (a *archiver) ack(ctx context.Context, msg jetstream.Msg) error {
+func (a *Archiver) ack(ctx context.Context, msg jetstream.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
-	return a.bus.DoubleAck(ctx, msg)
+	return a.Bus.DoubleAck(ctx, msg)
 }
 
-// copies remembers what was copied of results that are not complete yet, so that one file that is missing does not have
+// Copies remembers what was copied of results that are not complete yet, so that one file that is missing does not have
 // the others copied over and over. It only ever saves work.
 //
 // Safe for concurrent use.
-type copies struct {
+type Copies struct {
 	mu      sync.Mutex
 	byToken map[string]map[int]events.ArchivedFile
 }
 
-// newCopies remembers nothing yet.
-func newCopies() *copies { return &copies{byToken: map[string]map[int]events.ArchivedFile{}} }
+// NewCopies remembers nothing yet.
+func NewCopies() *Copies { return &Copies{byToken: map[string]map[int]events.ArchivedFile{}} }
 
 // take returns what is known of a result and forgets it.
-func (c *copies) take(token string) map[int]events.ArchivedFile {
+func (c *Copies) take(token string) map[int]events.ArchivedFile {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	files := c.byToken[token]
@@ -261,7 +261,7 @@ func (c *copies) take(token string) map[int]events.ArchivedFile {
 }
 
 // keep forgets everything else when that has become too much.
-func (c *copies) keep(token string, files map[int]events.ArchivedFile) {
+func (c *Copies) keep(token string, files map[int]events.ArchivedFile) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.byToken) >= maxUnarchived {

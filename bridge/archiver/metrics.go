@@ -1,4 +1,4 @@
-package bridge
+package archiver
 
 import (
 	"context"
@@ -19,15 +19,15 @@ const (
 	archiveAgain     = "again"  // it is tried again later
 )
 
-// archiveMetrics count the tries to archive results.
-type archiveMetrics struct {
+// Metrics count the tries to archive results.
+type Metrics struct {
 	tries    metric.Int64Counter
 	byAnswer *telemetry.Series[string]
 }
 
-// newArchiveMetrics shows every series from the start: a counter that appears at 1 has not increased.
-func newArchiveMetrics(m *telemetry.Meter) *archiveMetrics {
-	am := &archiveMetrics{
+// NewMetrics shows every series from the start: a counter that appears at 1 has not increased.
+func NewMetrics(m *telemetry.Meter) *Metrics {
+	am := &Metrics{
 		tries:    m.Count("kling.archive.tries", "{try}", "Tries to archive a result, by what they came to."),
 		byAnswer: telemetry.NewSeries(telemetry.One[string](telemetry.AttrOutcome)),
 	}
@@ -37,15 +37,15 @@ func newArchiveMetrics(m *telemetry.Meter) *archiveMetrics {
 	return am
 }
 
-func (m *archiveMetrics) archived(ctx context.Context, came string) {
+func (m *Metrics) archived(ctx context.Context, came string) {
 	m.tries.Add(ctx, 1, m.byAnswer.Of(came))
 }
 
 // span begins the span of one try to archive a result.
-func (a *archiver) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
-	template := a.subjects.Completion("{kind}", events.StatusSucceed, "{id}")
+func (a *Archiver) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
+	template := a.Subjects.Completion("{kind}", events.StatusSucceed, "{id}")
 	attrs := func() []attribute.KeyValue {
 		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)
 	}
-	return a.telemetry.Start(a.telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs)
+	return a.Telemetry.Start(a.Telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs)
 }
