@@ -124,11 +124,11 @@ type edit struct{ file, old, new string }
 // asNewer are changes that make a newer version of the program, whose records have the version given.
 func asNewer(version int) []edit {
 	return []edit{
-		{"record.go", "const recordVersion = 1\n", fmt.Sprintf("const recordVersion = %d\n", version)},
-		{"record.go", `case "v",`, `case "` + newerNote + `", "v",`},
-		{"record.go", "import (\n", "import (\n\t\"crypto/rand\"\n"},
-		{"record.go", "\tdata, err := json.Marshal(r)\n", "\tr.Note = rand.Text()\n\tdata, err := json.Marshal(r)\n"},
-		{"pending.go", "\tUnknown json.RawMessage", "\tNote string `json:\"" + newerNote + "\"`\n\n\tUnknown json.RawMessage"},
+		{"store/codec.go", "const Version = 1\n", fmt.Sprintf("const Version = %d\n", version)},
+		{"store/codec.go", `case "v",`, `case "` + newerNote + `", "v",`},
+		{"store/codec.go", "import (\n", "import (\n\t\"crypto/rand\"\n"},
+		{"store/codec.go", "\tdata, err := json.Marshal(r)\n", "\tr.Note = rand.Text()\n\tdata, err := json.Marshal(r)\n"},
+		{"store/record.go", "\tUnknown json.RawMessage", "\tNote string `json:\"" + newerNote + "\"`\n\n\tUnknown json.RawMessage"},
 	}
 }
 
@@ -147,7 +147,7 @@ func buildWith(t *testing.T, edits []edit) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sources[path], replaced[path] = string(text), filepath.Join(dir, e.file)
+			sources[path], replaced[path] = string(text), filepath.Join(dir, filepath.Base(e.file))
 		}
 		if n := strings.Count(sources[path], e.old); n != 1 {
 			t.Fatalf("%s has %q %d times, want once", e.file, e.old, n)
