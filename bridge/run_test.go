@@ -51,5 +51,5 @@ func TestNATSGoesAwayDuringTheStart(t *testing.T) {
 // handlesCallback reports whether some goroutine of this process is at work on a callback.
 func handlesCallback() bool {
 	stacks := make([]byte, 4<<20)
-	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "bridge.(*liveReceiver).observe(")
+	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "callback.(*Live).observe(")
 }
