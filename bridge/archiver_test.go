@@ -20,6 +20,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -43,7 +44,7 @@ func (w *world) archiveOptions(s setup) archive.Options {
 // archived waits for the archived event of a request.
 func (w *world) archived(id string) (events.Status, events.Archived) {
 	w.t.Helper()
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	filter := s.ArchivedOf(events.Token(id))
 	w.eventually("the result of "+id+" is archived", func() bool { return w.count(s.EventsStream(), filter) > 0 })
 	msgs := w.stored(s.EventsStream(), filter)
@@ -291,7 +292,7 @@ func TestArchiveIsShared(t *testing.T) {
 	for i := range requests {
 		w.submit(fmt.Sprintf("order-%d", i), "a")
 	}
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	archived := func() uint64 { return w.count(s.EventsStream(), s.Archived("*", "*", "*")) }
 	w.eventually("something is archived", func() bool { return archived() > 0 })
 	w.replicas[0].stop()
@@ -318,7 +319,7 @@ func TestArchiveBeginsWhenSwitchedOn(t *testing.T) {
 	w.await(w.submit("meanwhile", "a"))
 	change(on)
 	w.archived("meanwhile")
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	if n := w.count(s.EventsStream(), s.Archived("*", "*", "*")); n != 2 {
 		t.Errorf("%d archived events, want 2", n)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -40,7 +41,7 @@ func TestUnusableRequestIDs(t *testing.T) {
 			t.Errorf("%s: %d messages about 4 unusable ids, one of them sent twice", stream, len(stored))
 		}
 		for _, m := range stored {
-			if p, _ := events.DefaultSubjects().Parse(m.Subject); p.Token != events.Token(m.Header.Get(events.HeaderRequestID)) {
+			if p, _ := subjects.Default().Parse(m.Subject); p.Token != events.Token(m.Header.Get(events.HeaderRequestID)) {
 				t.Errorf("%s speaks of %q", m.Subject, m.Header.Get(events.HeaderRequestID))
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -220,7 +221,7 @@ func TestLostCallbackEndsByPoll(t *testing.T) {
 	}
 	w.settledDown()
 	for _, m := range w.stored("KLING_EVENTS", "kling.completion.>") {
-		p, _ := events.DefaultSubjects().Parse(m.Subject)
+		p, _ := subjects.Default().Parse(m.Subject)
 		want := fmt.Sprintf("kling.completion.text2video.succeed.%s", p.Token)
 		if m.Subject != want || m.Header.Get("Nats-Msg-Id") != p.Token+".completion" {
 			t.Errorf("subject %s, id %s", m.Subject, m.Header.Get("Nats-Msg-Id"))

@@ -23,6 +23,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 	"github.com/klingbridge/klingbridge/events/eventstest"
 )
@@ -94,7 +95,7 @@ func (w *world) connect() {
 	if w.js, err = jetstream.New(nc); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.client, err = events.NewClient(nc, events.DefaultSubjects()); err != nil {
+	if w.client, err = events.NewClient(nc, events.Subjects{}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -308,7 +309,7 @@ func (w *world) stored(stream, filter string) []*bus.Message {
 			w.t.Fatal(err)
 		}
 		out = append(out, &bus.Message{Subject: msg.Subject(), Seq: meta.Sequence.Stream, Header: msg.Headers(), Data: msg.Data()})
-		if p, ok := events.DefaultSubjects().Parse(msg.Subject()); ok && isEvent(p.Type) {
+		if p, ok := subjects.Default().Parse(msg.Subject()); ok && isEvent(p.Type) {
 			eventstest.Check(w.t, msg.Subject(), msg.Headers(), msg.Data())
 		}
 	}
@@ -336,15 +337,15 @@ func sum(subjects map[string]uint64) (total uint64) {
 	return total
 }
 
-func isEvent(typ string) bool {
-	return typ == "progress" || typ == "completion" || typ == "late" || typ == "archived"
+func isEvent(t events.Type) bool {
+	return t == events.TypeProgress || t == events.TypeCompletion || t == events.TypeLate || t == events.TypeArchived
 }
 
 // events returns the public events of one request, as "type.status source".
 func (w *world) events(id string) []string {
 	w.t.Helper()
 	var out []string
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	for _, m := range w.stored(s.EventsStream(), s.EventsOf(events.Token(id))) {
 		p, _ := s.Parse(m.Subject)
 		out = append(out, fmt.Sprintf("%s.%s %s", p.Type, p.Status, m.Header.Get(events.HeaderSource)))
@@ -355,7 +356,7 @@ func (w *world) events(id string) []string {
 // settledDown waits until no request and no state of the bridge is left.
 func (w *world) settledDown() {
 	w.t.Helper()
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	w.eventually("no request is left", func() bool { return w.count(s.RequestsStream(), s.AllRequests()) == 0 })
 	w.eventually("no pending record is left", func() bool { return w.count(s.EventsStream(), s.Records("*")) == 0 })
 }

@@ -283,7 +283,7 @@ func (s *stage) read(stream string, by map[string][]storedMsg) error {
 			delete(m.Header, hiddenMsgID)
 		}
 		parsed, _ := s.subjects.Parse(m.Subject)
-		by[parsed.Token] = append(by[parsed.Token], storedMsg{m, parsed})
+		by[parsed.Token] = append(by[parsed.Token], storedMsg{m, parsed.Parsed})
 	}
 }
 
@@ -293,10 +293,10 @@ func (s *stage) judgeRequest(token string, asked *asked, stored []storedMsg) {
 	if len(tasks) > 1 {
 		s.blame(paysOnce, "%s has %d tasks", token, len(tasks))
 	}
-	of := map[string][]storedMsg{}
+	of := map[events.Type][]storedMsg{}
 	for _, m := range stored {
 		of[m.Type] = append(of[m.Type], m)
-		if m.Type != "dead" {
+		if m.Type != events.TypeDead {
 			eventstest.Check(&verdicts{TB: s.t, s: s}, m.Subject, m.Header, m.Data)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -50,7 +51,7 @@ func newTheatre(t *testing.T) *theatre {
 type stage struct {
 	*theatre
 	ctx      context.Context
-	subjects events.Subjects
+	subjects subjects.Subjects
 	sim      *klingtest.Server
 	api      *httptest.Server
 	client   *kling.Client
@@ -98,7 +99,7 @@ const callbackHost = "http://bridge.localhost"
 func (th *theatre) newStage(st story) (*stage, error) {
 	th.mu.Lock()
 	th.played++
-	subjects, err := events.NewSubjects(fmt.Sprintf("model%d", th.played))
+	subjects, err := subjects.New(fmt.Sprintf("model%d", th.played))
 	th.mu.Unlock()
 	s := &stage{
 		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),

@@ -16,7 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // Options configures a [Bridge]. Kling and the listeners are required; every other zero value means its default.
@@ -25,11 +25,11 @@ type Options struct {
 	Kling *kling.Client // Kling's API
 	Kinds kling.Kinds   // zero: kling.DefaultKinds
 
-	Subjects       events.Subjects // zero: events.DefaultSubjects
-	Namespace      string          // keeps external task ids of deployments apart; empty: generated once, shared by replicas
-	StreamReplicas int             // of every stream; zero: 1
-	StreamMaxBytes StreamSizes     // of the streams; zero: no bound, unless the account demands one
-	EventRetention time.Duration   // how long completions are kept and guarded; zero: 720h
+	Subjects       subjects.Subjects // zero: those under events.DefaultPrefix
+	Namespace      string            // keeps external task ids of deployments apart; empty: generated once, shared by replicas
+	StreamReplicas int               // of every stream; zero: 1
+	StreamMaxBytes StreamSizes       // of the streams; zero: no bound, unless the account demands one
+	EventRetention time.Duration     // how long completions are kept and guarded; zero: 720h
 
 	CallbackListener net.Listener    // serves nothing but callbacks
 	Connections      listener.Limits // of CallbackListener

@@ -8,7 +8,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/callback"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 func TestSelfTest(t *testing.T) {
@@ -17,7 +17,7 @@ func TestSelfTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := bridge.CallbackSecret(t.Context(), b, events.DefaultSubjects())
+	secret, err := bridge.CallbackSecret(t.Context(), b, subjects.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

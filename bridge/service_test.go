@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 	"github.com/klingbridge/klingbridge/events/eventstest"
 )
@@ -24,7 +25,7 @@ import (
 // ask sends a question as any NATS client would and returns the error code, or "" and the answer.
 func (w *world) ask(e events.Endpoint, question string) (code, answer string) {
 	w.t.Helper()
-	msg, err := w.nc.Request(events.DefaultSubjects().API(e), []byte(question), patience)
+	msg, err := w.nc.Request(subjects.Default().API(e), []byte(question), patience)
 	if err != nil {
 		w.t.Fatalf("%s: %v", e, err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/store"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // Names of shared settings.
@@ -24,7 +24,7 @@ const (
 var errForeignSetting = errors.New("the stored value is none that a bridge has generated")
 
 // sharedSetting returns a value all replicas agree on: the first one to ask generates it, and the stream keeps that.
-func sharedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name string) (string, error) {
+func sharedSetting(ctx context.Context, b *bus.Bus, s subjects.Subjects, name string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	value, err := storedSetting(ctx, b, s, name)
@@ -42,7 +42,7 @@ func sharedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name stri
 }
 
 // storedSetting returns what is stored, or bus.ErrNoMessage.
-func storedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name string) (string, error) {
+func storedSetting(ctx context.Context, b *bus.Bus, s subjects.Subjects, name string) (string, error) {
 	m, err := b.Last(ctx, s.SettingsStream(), s.Setting(name))
 	if err != nil {
 		return "", fmt.Errorf("setting %s: %w", name, err)
@@ -56,7 +56,7 @@ func storedSetting(ctx context.Context, b *bus.Bus, s events.Subjects, name stri
 
 // keepSettings stores again the values that replicas share where they have gone from the stream. Another value in the place
 // of one that this replica works with is an [errForeignSetting]: a restart takes it over.
-func keepSettings(ctx context.Context, b *bus.Bus, s events.Subjects, values map[string]string) error {
+func keepSettings(ctx context.Context, b *bus.Bus, s subjects.Subjects, values map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
 	for name, value := range values {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -28,7 +29,7 @@ func TestFiredTimerThatNobodyDelivers(t *testing.T) {
 	}
 	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 1 })
 	w.replicas[0].stop()
-	due := events.DefaultSubjects().AllDue()
+	due := subjects.Default().AllDue()
 	w.eventually("its timer has fired", func() bool { return w.count("KLING_EVENTS", due) > 0 })
 	polls, err := w.js.Consumer(w.ctx, "KLING_EVENTS", "polls")
 	if err != nil {

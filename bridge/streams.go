@@ -8,7 +8,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // wantedStream is one stream as it should be.
@@ -56,7 +56,7 @@ func provision(ctx context.Context, b *bus.Bus, o Options) (Options, error) {
 // settingsStream keeps what all replicas must agree on. It stands apart from the events stream because it must not age
 // and because readers of events have no business with the callback secret. The first value stays until it is deleted: a
 // later one would be somebody's who made the server send its answer to a publish here.
-func settingsStream(s events.Subjects) jetstream.StreamConfig {
+func settingsStream(s subjects.Subjects) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:                 s.SettingsStream(),
 		Description:          "klingbridge: values generated once and shared by all replicas",

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -68,11 +70,11 @@ func pastAs(i int, status events.Status, source events.Source) *nats.Msg {
 		RequestID: fmt.Sprintf("past-%d", i), Kind: "text2video", Status: status, Source: source,
 		RequestedAt: now, CompletedAt: &now, PublishedAt: now, Metadata: map[string]string{},
 	}
-	data, err := ev.Encode()
+	data, err := json.Marshal(ev)
 	if err != nil {
 		panic(err)
 	}
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	return &nats.Msg{Subject: s.Put(s.Completion(ev.Kind, ev.Status, ev.RequestID)), Data: data}
 }
 

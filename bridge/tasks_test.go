@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -46,11 +48,11 @@ func past(i int) *nats.Msg {
 	} else {
 		ev.Kling = []byte(`{"filler":"` + strings.Repeat("x", 500) + `"}`)
 	}
-	data, err := ev.Encode()
+	data, err := json.Marshal(ev)
 	if err != nil {
 		panic(err)
 	}
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	msg := nats.NewMsg(s.Put(s.Completion(ev.Kind, ev.Status, ev.RequestID)))
 	msg.Data = data
 	return msg

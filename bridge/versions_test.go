@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -28,7 +29,7 @@ func (w *world) putRecord(id string, members map[string]any, fireAt time.Time) {
 	for name, value := range members {
 		rec[name] = value
 	}
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	msg := nats.NewMsg(s.Put(s.Pending("text2video", "video", id)))
 	msg.Data = body(rec)
 	bus.ScheduleAt(msg, fireAt, s.Put(s.Due("text2video", "video", id)))
@@ -40,7 +41,7 @@ func (w *world) putRecord(id string, members map[string]any, fireAt time.Time) {
 // record returns the record of a request and its members, or nil while its timer has fired.
 func (w *world) record(id string) (m *bus.Message, members map[string]any) {
 	w.t.Helper()
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	stream, err := w.js.Stream(w.ctx, s.EventsStream())
 	if err != nil {
 		w.t.Fatal(err)

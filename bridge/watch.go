@@ -16,6 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -26,7 +27,7 @@ type watch struct {
 	bus      *bus.Bus
 	opts     Options
 	settings map[string]string // values that replicas share, by name
-	subjects events.Subjects
+	subjects subjects.Subjects
 	log      *slog.Logger
 	replica  string
 	consume  func(context.Context) error // makes the consumers

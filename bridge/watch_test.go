@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // readiness returns the status and the body of /readyz.
@@ -35,7 +35,7 @@ func (w *world) awaitReasons(r *running, texts ...string) {
 // the secret that it works with, and goes on.
 func TestStreamsDisappear(t *testing.T) {
 	w := start(t, setup{})
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	w.submit("before", "a")
 	w.await("before")
 	setting := func(name string) string {

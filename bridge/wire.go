@@ -24,15 +24,11 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 func (o Options) withDefaults() Options {
 	if len(o.Kinds.All()) == 0 {
 		o.Kinds = kling.DefaultKinds()
-	}
-	if o.Subjects == (events.Subjects{}) {
-		o.Subjects = events.DefaultSubjects()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -1,7 +1,5 @@
 package events
 
-import "fmt"
-
 // Archived is the JSON body of an archived event: where the files of a result were copied to.
 type Archived struct {
 	RequestID string         `json:"request_id"`
@@ -17,13 +15,4 @@ type ArchivedFile struct {
 	Bytes       int64  `json:"bytes"`
 	SHA256      string `json:"sha256"` // in lower-case hex
 	ContentType string `json:"content_type"`
-}
-
-// Encode returns the body as JSON, with the characters &, < and > left as they are.
-func (a *Archived) Encode() ([]byte, error) {
-	data, err := encode(a)
-	if err != nil {
-		return nil, fmt.Errorf("encode archived event of request %s: %w", a.RequestID, err)
-	}
-	return data, nil
 }

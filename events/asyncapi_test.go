@@ -70,7 +70,7 @@ func readAsyncAPI(t *testing.T) asyncAPI {
 
 func TestAsyncAPIHasTheSubjects(t *testing.T) {
 	t.Parallel()
-	s := events.DefaultSubjects()
+	s := events.Subjects{}
 	want := map[string][2]string{ // address, stream
 		"request":             {s.Request("{kind}", events.PriorityNormal), s.RequestsStream()},
 		"requestWithPriority": {s.Request("{kind}", "{priority}"), s.RequestsStream()},
@@ -159,7 +159,7 @@ func TestAsyncAPIHasAnOperationForEachChannel(t *testing.T) {
 		channel := strings.TrimPrefix(op.Channel.Ref, "#/channels/")
 		served = append(served, channel)
 		want := "send"
-		if doc.Channels[channel].Stream == events.DefaultSubjects().RequestsStream() {
+		if doc.Channels[channel].Stream == (events.Subjects{}).RequestsStream() {
 			want = "receive"
 		}
 		if op.Action != want {

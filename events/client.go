@@ -48,9 +48,6 @@ func NewClientFor(js jetstream.JetStream, s Subjects) (*Client, error) {
 	if js == nil {
 		return nil, errors.New("events client: want JetStream")
 	}
-	if s.prefix == "" {
-		return nil, errors.New("events client: want subjects, see DefaultSubjects")
-	}
 	trace := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 	return &Client{nc: js.Conn(), js: js, subjects: s, trace: trace}, nil
 }

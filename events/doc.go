@@ -15,7 +15,7 @@
 //
 // # The client
 //
-//	client, err := events.NewClient(nc, events.DefaultSubjects())
+//	client, err := events.NewClient(nc, events.Subjects{})
 //	…
 //	request, err := events.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn"}.AsRequest()
 //	…

@@ -148,15 +148,6 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Class, e.Message)
 }
 
-// Encode returns the event as JSON, with the characters &, < and > left as they are.
-func (e *Event) Encode() ([]byte, error) {
-	data, err := encode(e)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s event of request %s: %w", e.Status, e.RequestID, err)
-	}
-	return data, nil
-}
-
 // encode is json.Marshal that leaves &, < and > as they are: URLs and prompts stay readable.
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer

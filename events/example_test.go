@@ -13,7 +13,7 @@ import (
 
 func ExampleClient_Do() {
 	nc, stop := exampleBridge() // in your program: nats.Connect(url, nats.MaxReconnects(-1))
-	client, err := events.NewClient(nc, events.DefaultSubjects())
+	client, err := events.NewClient(nc, events.Subjects{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func ExampleClient_Do() {
 // A program that is stopped between the two finds the completion when it runs again.
 func ExampleClient_Await() {
 	nc, stop := exampleBridge()
-	client, err := events.NewClient(nc, events.DefaultSubjects())
+	client, err := events.NewClient(nc, events.Subjects{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func ExampleClient_Await() {
 
 func ExampleClient_Watch() {
 	nc, stop := exampleBridge()
-	client, err := events.NewClient(nc, events.DefaultSubjects())
+	client, err := events.NewClient(nc, events.Subjects{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func ExampleRequest_Msg() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	subjects := events.DefaultSubjects()
+	subjects := events.Subjects{}
 	completions, err := nc.SubscribeSync(subjects.CompletionOf("order-45"))
 	if err != nil {
 		log.Fatal(err)
@@ -124,7 +124,7 @@ func ExampleRequest_Msg() {
 }
 
 func ExampleSubjects() {
-	s := events.DefaultSubjects()
+	s := events.Subjects{}
 	fmt.Println(s.Request("text2video", events.PriorityHigh))
 	fmt.Println(s.AllCompletions())
 	fmt.Println(s.CompletionOf(events.Token("order-42")))
@@ -137,7 +137,7 @@ func ExampleSubjects() {
 }
 
 func ExampleSubjects_Parse() {
-	parsed, ok := events.DefaultSubjects().Parse("kling.completion.text2video.succeed.order-42")
+	parsed, ok := events.Subjects{}.Parse("kling.completion.text2video.succeed.order-42")
 	fmt.Println(parsed.Type, parsed.Kind, parsed.Status, parsed.Token, ok)
 	// Output: completion text2video succeed order-42 true
 }

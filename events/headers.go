@@ -60,39 +60,3 @@ func Metadata(h nats.Header) map[string]string {
 	}
 	return meta
 }
-
-// SetCloudEvent writes the CloudEvents attributes of an event into its headers.
-func SetCloudEvent(h nats.Header, s Subjects, ev *Event, id string) {
-	h.Set(HeaderCESpecVersion, "1.0")
-	h.Set(HeaderCEID, id)
-	h.Set(HeaderCESource, "/klingbridge/"+s.Prefix())
-	h.Set(HeaderCEType, "ai.kling.task."+string(ev.Status))
-	h.Set(HeaderCESubject, percentEncode(ev.RequestID))
-	h.Set(HeaderCETime, ev.PublishedAt.String())
-}
-
-// ceTypeArchived begins the CloudEvents type of an archived event: it is no second completion.
-const ceTypeArchived = "ai.kling.archived."
-
-// SetArchivedCloudEvent is [SetCloudEvent] for an archived event.
-func SetArchivedCloudEvent(h nats.Header, s Subjects, ev *Event, id string) {
-	SetCloudEvent(h, s, ev, id)
-	h.Set(HeaderCEType, ceTypeArchived+string(ev.Status))
-}
-
-// percentEncode follows the CloudEvents bindings: space, ", % and all that is not printable ASCII are encoded.
-func percentEncode(s string) string {
-	const hexDigits = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		c := s[i]
-		if c > ' ' && c < 0x7f && c != '"' && c != '%' {
-			b.WriteByte(c)
-			continue
-		}
-		b.WriteByte('%')
-		b.WriteByte(hexDigits[c>>4])
-		b.WriteByte(hexDigits[c&0xf])
-	}
-	return b.String()
-}

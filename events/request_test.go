@@ -11,7 +11,7 @@ import (
 func TestRequestMsg(t *testing.T) {
 	t.Parallel()
 	r := events.Request{Kind: "text-to-video", ID: "Bestellung Nr. 1", Body: []byte(" {\"n\": 1.0}\n")}
-	msg, err := r.Msg(events.DefaultSubjects())
+	msg, err := r.Msg(events.Subjects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestRequestMsgRefuses(t *testing.T) {
 			t.Parallel()
 			r := textRequest("order-42")
 			tt.spoil(&r)
-			if _, err := r.Msg(events.DefaultSubjects()); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := r.Msg(events.Subjects{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want an error about %q", err, tt.want)
 			}
 		})
@@ -63,7 +63,7 @@ func TestRequestMsgRefuses(t *testing.T) {
 
 func TestRequestMsgTakesTheLongestID(t *testing.T) {
 	t.Parallel()
-	if _, err := textRequest(strings.Repeat("x", events.MaxRequestID)).Msg(events.DefaultSubjects()); err != nil {
+	if _, err := textRequest(strings.Repeat("x", events.MaxRequestID)).Msg(events.Subjects{}); err != nil {
 		t.Error(err)
 	}
 }

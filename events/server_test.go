@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/eventstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -71,7 +72,7 @@ func (s *natsServer) connect(opts ...nats.Option) (*nats.Conn, error) {
 	}, opts...)...)
 }
 
-// createStreams creates the streams as the bridge does.
+// createStreams creates the streams as the bridge does, but that anyone may publish into them.
 func createStreams(ctx context.Context, nc *nats.Conn, s events.Subjects) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -87,12 +88,9 @@ func createStreams(ctx context.Context, nc *nats.Conn, s events.Subjects) error 
 			Retention: jetstream.WorkQueuePolicy,
 		},
 		{
-			Name:              s.EventsStream(),
-			Subjects:          []string{s.Put(">")},
-			SubjectTransform:  &jetstream.SubjectTransformConfig{Source: s.Put(">"), Destination: ">"},
-			RePublish:         &jetstream.RePublish{Source: s.Public(), Destination: s.Public()},
-			AllowMsgSchedules: true,
-			AllowDirect:       true,
+			Name:        s.EventsStream(),
+			Subjects:    []string{s.AllProgress(), s.AllCompletions(), s.Late("*", "*", "*"), s.Archived("*", "*", "*"), "kling-state.>"},
+			AllowDirect: true,
 		},
 	} {
 		if _, err := js.CreateStream(ctx, config); err != nil {
@@ -137,7 +135,7 @@ func newBundle(t *testing.T, s *natsServer, opts ...nats.Option) *bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.stop)
-	b := &bundle{t: t, server: s, subjects: events.DefaultSubjects()}
+	b := &bundle{t: t, server: s, subjects: events.Subjects{}}
 	b.nc, b.js = b.connect(opts...)
 	var err error
 	if b.client, err = events.NewClient(b.nc, b.subjects); err != nil {
@@ -172,33 +170,19 @@ func (b *bundle) restart() {
 }
 
 // store puts an event into the stream as the bridge does.
-func (b *bundle) store(js jetstream.JetStream, eventType string, ev events.Event) {
+func (b *bundle) store(js jetstream.JetStream, eventType events.Type, ev events.Event) {
 	b.t.Helper()
 	if err := storeEvent(b.t.Context(), js, b.subjects, eventType, ev); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func storeEvent(
-	ctx context.Context, js jetstream.JetStream, s events.Subjects, eventType string, ev events.Event,
-) error {
-	token := events.Token(ev.RequestID)
-	subject, id := "", token+"."+eventType
-	switch eventType {
-	case events.TypeProgress:
-		subject, id = s.Progress(ev.Kind, ev.Status, token), token+"."+string(ev.Status)
-	case events.TypeCompletion:
-		subject = s.Completion(ev.Kind, ev.Status, token)
-	case events.TypeLate:
-		subject = s.Late(ev.Kind, ev.Status, token)
-	}
-	msg := nats.NewMsg(s.Put(subject))
-	events.SetCloudEvent(msg.Header, s, &ev, id)
-	var err error
-	if msg.Data, err = ev.Encode(); err != nil {
+func storeEvent(ctx context.Context, js jetstream.JetStream, s events.Subjects, t events.Type, ev events.Event) error {
+	msg, err := eventstest.Message(s, t, &ev)
+	if err != nil {
 		return err
 	}
-	_, err = js.PublishMsg(ctx, msg, jetstream.WithMsgID(id))
+	_, err = js.PublishMsg(ctx, msg)
 	return err
 }
 
@@ -300,7 +284,7 @@ func exampleBridge() (nc *nats.Conn, stop func()) {
 	nc, err = s.connect()
 	must(err)
 
-	ctx, subjects := context.Background(), events.DefaultSubjects()
+	ctx, subjects := context.Background(), events.Subjects{}
 	must(createStreams(ctx, nc, subjects))
 	js, err := jetstream.New(nc)
 	must(err)

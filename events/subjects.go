@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -25,10 +26,10 @@ const (
 // Priorities lists every priority, most urgent first.
 func Priorities() []Priority { return []Priority{PriorityHigh, PriorityNormal, PriorityLow} }
 
-// Subjects builds every subject and stream name. It is the only place that does. The zero value is not usable; see
-// [NewSubjects].
+// Subjects builds every subject and stream name that a user needs. The zero value has [DefaultPrefix], as a bridge
+// without BRIDGE_SUBJECT_PREFIX; see [NewSubjects] for others.
 type Subjects struct {
-	prefix string
+	prefix string // empty: DefaultPrefix, so that equal subjects are equal values
 }
 
 var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
@@ -36,8 +37,8 @@ var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 // NewSubjects returns the subjects that begin with prefix: one or more tokens of [A-Za-z0-9_-] joined by dots. An
 // empty prefix means [DefaultPrefix].
 func NewSubjects(prefix string) (Subjects, error) {
-	if prefix == "" {
-		prefix = DefaultPrefix
+	if prefix == "" || prefix == DefaultPrefix {
+		return Subjects{}, nil
 	}
 	if !prefixPattern.MatchString(prefix) {
 		return Subjects{}, fmt.Errorf("subject prefix %q: want tokens of letters, digits, _ and - joined by dots", prefix)
@@ -45,18 +46,15 @@ func NewSubjects(prefix string) (Subjects, error) {
 	return Subjects{prefix: prefix}, nil
 }
 
-// DefaultSubjects returns the subjects under [DefaultPrefix].
-func DefaultSubjects() Subjects { return Subjects{prefix: DefaultPrefix} }
-
 // Prefix returns the leading tokens of every subject.
-func (s Subjects) Prefix() string { return s.prefix }
+func (s Subjects) Prefix() string { return cmp.Or(s.prefix, DefaultPrefix) }
 
 // Request is where a request of this kind and priority is published.
 func (s Subjects) Request(kind string, p Priority) string {
 	if p == PriorityNormal {
-		return s.join("request", kind)
+		return s.join(TypeRequest, kind)
 	}
-	return s.join("request", kind, string(p))
+	return s.join(TypeRequest, kind, string(p))
 }
 
 // Progress is the subject of a non-terminal event.
@@ -90,11 +88,11 @@ func (s Subjects) ArchivedOf(token string) string { return s.join(TypeArchived, 
 
 // Dead is the subject of a dead letter: the original request and the reason it became no task.
 func (s Subjects) Dead(kind string, status Status, token string) string {
-	return s.join("dead", kind, string(status), token)
+	return s.join(TypeDead, kind, string(status), token)
 }
 
 // DeadOf matches the dead letter of one request.
-func (s Subjects) DeadOf(token string) string { return s.join("dead", "*", "*", token) }
+func (s Subjects) DeadOf(token string) string { return s.join(TypeDead, "*", "*", token) }
 
 // API is where the bridge answers a question.
 func (s Subjects) API(e Endpoint) string { return s.join("api", string(e)) }
@@ -103,7 +101,7 @@ func (s Subjects) API(e Endpoint) string { return s.join("api", string(e)) }
 func (s Subjects) EventsOf(token string) string { return s.join("*", "*", "*", token) }
 
 // AllRequests matches every request.
-func (s Subjects) AllRequests() string { return s.join("request", ">") }
+func (s Subjects) AllRequests() string { return s.join(TypeRequest, ">") }
 
 // AllProgress matches every progress event.
 func (s Subjects) AllProgress() string { return s.join(TypeProgress, ">") }
@@ -112,132 +110,60 @@ func (s Subjects) AllProgress() string { return s.join(TypeProgress, ">") }
 func (s Subjects) AllCompletions() string { return s.join(TypeCompletion, ">") }
 
 // AllDead matches every dead letter.
-func (s Subjects) AllDead() string { return s.join("dead", ">") }
-
-// Public matches everything that users may read: the stream's republish source.
-func (s Subjects) Public() string { return s.join(">") }
-
-// Pending is private to the bridge: the record of a task that has not ended, which is also its poll timer.
-func (s Subjects) Pending(kind, pool, token string) string {
-	return s.state("pending", kind, pool, token)
-}
-
-// Due is private to the bridge: where a pending record arrives when its timer fires.
-func (s Subjects) Due(kind, pool, token string) string { return s.state("due", kind, pool, token) }
-
-// StateOf matches the bridge's own records of one request.
-func (s Subjects) StateOf(token string) string { return s.state("*", "*", "*", token) }
-
-// Records matches the records of every request of a kind, or with * of all, whether their timer has fired or not.
-func (s Subjects) Records(kind string) string { return s.state("*", kind, "*", "*") }
-
-// AllPending matches every pending record.
-func (s Subjects) AllPending() string { return s.state("pending", ">") }
-
-// AllDue matches every record whose timer has fired.
-func (s Subjects) AllDue() string { return s.state("due", ">") }
-
-// SlotNews is private to the bridge, and in no stream: what replicas tell each other about a pool's slots.
-func (s Subjects) SlotNews(pool string) string { return s.state("slots", pool) }
-
-// Probe is the private subject on which a replica now and then stores a message and removes it again.
-func (s Subjects) Probe(replica string) string { return s.state("probe", replica) }
-
-// Setting is private to the bridge: a value generated once and shared by all replicas.
-func (s Subjects) Setting(name string) string { return s.state("setting", name) }
-
-// External is private to the bridge: the note that a request brought an external task id of its own, by the token of that.
-func (s Subjects) External(token string) string { return s.state("external", token) }
-
-// Logout is private to the bridge: the note that somebody has ended a session of the console.
-func (s Subjects) Logout(session string) string { return s.state("logout", session) }
-
-// AnythingOf matches every message about one request in the events stream: no message there means that nothing is
-// known of the request.
-func (s Subjects) AnythingOf(token string) string {
-	wild := strings.Repeat("*.", strings.Count(s.prefix, ".")+1)
-	return wild + "*.*.*." + token
-}
-
-// Put is the way into the events stream: a message for subject is published on Put(subject) and stored as subject.
-func (s Subjects) Put(subject string) string { return s.prefix + "-put." + subject }
+func (s Subjects) AllDead() string { return s.join(TypeDead, ">") }
 
 // RequestsStream names the stream of requests. Stream names are the prefix in upper case, dots as _, and a word.
 func (s Subjects) RequestsStream() string { return s.stream("REQUESTS") }
 
-// EventsStream names the stream of progress, completions and the bridge's own state.
+// EventsStream names the stream of progress, completions, late and archived events.
 func (s Subjects) EventsStream() string { return s.stream("EVENTS") }
 
 // DeadStream names the stream of dead letters.
 func (s Subjects) DeadStream() string { return s.stream("DEAD") }
 
-// SettingsStream names the stream of values that all replicas share.
-func (s Subjects) SettingsStream() string { return s.stream("SETTINGS") }
-
-func (s Subjects) join(tokens ...string) string { return s.prefix + "." + strings.Join(tokens, ".") }
-
-func (s Subjects) state(tokens ...string) string {
-	return s.prefix + "-state." + strings.Join(tokens, ".")
+func (s Subjects) join(t Type, tokens ...string) string {
+	return s.Prefix() + "." + string(t) + "." + strings.Join(tokens, ".")
 }
 
 func (s Subjects) stream(name string) string {
-	return strings.ToUpper(strings.ReplaceAll(s.prefix, ".", "_")) + "_" + name
+	return strings.ToUpper(strings.ReplaceAll(s.Prefix(), ".", "_")) + "_" + name
 }
 
-// Parsed is a subject taken apart. Of a request, Priority is set; of an event or dead letter, Status and Token; of a
-// pending or due record, Pool and Token; of what replicas tell each other about slots, Pool; of a note of an external task
-// id, Token; of one of a logout, the session as Token.
+// Parsed is a subject taken apart. Of a request, Priority is set; of an event or dead letter, Status and Token.
 type Parsed struct {
-	Type     string // request, progress, completion, late, archived, dead; pending, due, slots, external, logout
+	Type     Type
 	Kind     string
 	Priority Priority
 	Status   Status
-	Pool     string
 	Token    string
 }
 
 // Parse takes apart a subject under this prefix and reports whether it is one.
 func (s Subjects) Parse(subject string) (Parsed, bool) {
-	if rest, ok := strings.CutPrefix(subject, s.prefix+"-state."); ok {
-		return parseState(strings.Split(rest, "."))
-	}
-	rest, ok := strings.CutPrefix(subject, s.prefix+".")
+	rest, ok := strings.CutPrefix(subject, s.Prefix()+".")
 	if !ok {
 		return Parsed{}, false
 	}
 	t := strings.Split(rest, ".")
-	if t[0] == "request" {
+	if Type(t[0]) == TypeRequest {
 		return parseRequest(t)
 	}
 	if len(t) != 4 || !allTokens(t) {
 		return Parsed{}, false
 	}
-	switch t[0] {
-	case TypeProgress, TypeCompletion, TypeLate, TypeArchived, "dead":
-		return Parsed{Type: t[0], Kind: t[1], Status: Status(t[2]), Token: t[3]}, true
+	switch typ := Type(t[0]); typ {
+	case TypeProgress, TypeCompletion, TypeLate, TypeArchived, TypeDead:
+		return Parsed{Type: typ, Kind: t[1], Status: Status(t[2]), Token: t[3]}, true
 	default:
 		return Parsed{}, false
 	}
-}
-
-func parseState(t []string) (Parsed, bool) {
-	if len(t) == 2 && t[0] == "slots" && IsToken(t[1]) {
-		return Parsed{Type: t[0], Pool: t[1]}, true
-	}
-	if len(t) == 2 && (t[0] == "external" || t[0] == "logout") && IsToken(t[1]) {
-		return Parsed{Type: t[0], Token: t[1]}, true
-	}
-	if len(t) != 4 || !allTokens(t) || (t[0] != "pending" && t[0] != "due") {
-		return Parsed{}, false
-	}
-	return Parsed{Type: t[0], Kind: t[1], Pool: t[2], Token: t[3]}, true
 }
 
 func parseRequest(t []string) (Parsed, bool) {
 	if len(t) < 2 || len(t) > 3 || !allTokens(t) {
 		return Parsed{}, false
 	}
-	p := Parsed{Type: "request", Kind: t[1]}
+	p := Parsed{Type: TypeRequest, Kind: t[1]}
 	if len(t) == 2 {
 		return p, true
 	}

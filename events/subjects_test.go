@@ -56,7 +56,7 @@ func FuzzToken(f *testing.F) {
 
 func TestSubjects(t *testing.T) {
 	t.Parallel()
-	s := events.DefaultSubjects()
+	s := events.Subjects{}
 	p, err := events.NewSubjects("acme.film-2")
 	if err != nil {
 		t.Fatal(err)
@@ -77,25 +77,11 @@ func TestSubjects(t *testing.T) {
 		s.AllProgress():                                           "kling.progress.>",
 		s.AllCompletions():                                        "kling.completion.>",
 		s.AllDead():                                               "kling.dead.>",
-		s.Public():                                                "kling.>",
-		s.Pending("effects", "video", "order-42"):                 "kling-state.pending.effects.video.order-42",
-		s.Due("effects", "video", "order-42"):                     "kling-state.due.effects.video.order-42",
-		s.StateOf("order-42"):                                     "kling-state.*.*.*.order-42",
-		s.AllPending():                                            "kling-state.pending.>",
-		s.AllDue():                                                "kling-state.due.>",
-		s.Setting("namespace"):                                    "kling-state.setting.namespace",
-		s.External("order-42"):                                    "kling-state.external.order-42",
-		s.Logout("1800000000-ABC"):                                "kling-state.logout.1800000000-ABC",
-		s.AnythingOf("order-42"):                                  "*.*.*.*.order-42",
-		s.Put("kling.completion.effects.succeed.x"):               "kling-put.kling.completion.effects.succeed.x",
 		s.RequestsStream():                                        "KLING_REQUESTS",
 		s.EventsStream():                                          "KLING_EVENTS",
 		s.DeadStream():                                            "KLING_DEAD",
-		s.SettingsStream():                                        "KLING_SETTINGS",
+		s.API(events.EndpointTaskGet):                             "kling.api.task.get",
 		p.Request("effects", events.PriorityNormal):               "acme.film-2.request.effects",
-		p.Pending("effects", "video", "order-42"):                 "acme.film-2-state.pending.effects.video.order-42",
-		p.AnythingOf("order-42"):                                  "*.*.*.*.*.order-42",
-		p.Put("acme.film-2.late.effects.failed.order-1"):          "acme.film-2-put.acme.film-2.late.effects.failed.order-1",
 		p.EventsStream():                                          "ACME_FILM-2_EVENTS",
 	} {
 		if got != want {
@@ -106,8 +92,11 @@ func TestSubjects(t *testing.T) {
 
 func TestNewSubjects(t *testing.T) {
 	t.Parallel()
-	if s, err := events.NewSubjects(""); err != nil || s != events.DefaultSubjects() {
+	if s, err := events.NewSubjects(""); err != nil || s != (events.Subjects{}) {
 		t.Errorf("an empty prefix gives %v, %v", s, err)
+	}
+	if s, err := events.NewSubjects("kling"); err != nil || s != (events.Subjects{}) || s.Prefix() != events.DefaultPrefix {
+		t.Errorf("the default prefix gives %v, %v", s, err)
 	}
 	for _, prefix := range []string{".", "a.", ".a", "a..b", "a b", "*", "a.>", "ö", "a\n"} {
 		if _, err := events.NewSubjects(prefix); err == nil {
@@ -127,11 +116,8 @@ func TestParse(t *testing.T) {
 		"kling.archived.effects.succeed.order-42": {
 			Type: "archived", Kind: "effects", Status: events.StatusSucceed, Token: "order-42",
 		},
-		"kling-state.due.effects.video.order-42": {Type: "due", Kind: "effects", Pool: "video", Token: "order-42"},
-		"kling-state.external.order-42":          {Type: "external", Token: "order-42"},
-		"kling-state.logout.1800000000-ABC":      {Type: "logout", Token: "1800000000-ABC"},
 	} {
-		got, ok := events.DefaultSubjects().Parse(subject)
+		got, ok := events.Subjects{}.Parse(subject)
 		if !ok {
 			t.Errorf("%s is no subject", subject)
 		}
@@ -143,10 +129,10 @@ func TestParse(t *testing.T) {
 		"", "kling", "kling.", "kling.request", "kling.request.", "kling.request.effects.urgent", "kling.request.*",
 		"kling.request.effects.high.x", "kling.completion.effects.succeed", "kling.completion.effects.succeed.a.b",
 		"kling.completion.effects..x", "kling.completion.*.*.x", "kling.completion.effects.succeed.>",
-		"kling.finished.effects.succeed.x", "kling-state.pending.effects.video", "kling-state.external.a.b", "kling-state.gone.effects.video.x",
+		"kling.finished.effects.succeed.x", "kling-state.pending.effects.video", "kling-state.pending.effects.video.x", "kling-state.external.a",
 		"kling-put.kling.completion.effects.succeed.x", "other.completion.effects.succeed.x",
 	} {
-		if got, ok := events.DefaultSubjects().Parse(subject); ok {
+		if got, ok := (events.Subjects{}).Parse(subject); ok {
 			t.Errorf("%q is parsed as %+v", subject, got)
 		}
 	}
@@ -161,7 +147,7 @@ func FuzzParseSubject(f *testing.F) {
 	} {
 		f.Add(subject)
 	}
-	s := events.DefaultSubjects()
+	s := events.Subjects{}
 	f.Fuzz(func(t *testing.T, subject string) {
 		p, ok := s.Parse(subject)
 		if !ok {
@@ -175,7 +161,7 @@ func FuzzParseSubject(f *testing.F) {
 
 func build(s events.Subjects, p events.Parsed) string {
 	switch p.Type {
-	case "request":
+	case events.TypeRequest:
 		return s.Request(p.Kind, p.Priority)
 	case events.TypeProgress:
 		return s.Progress(p.Kind, p.Status, p.Token)
@@ -185,19 +171,15 @@ func build(s events.Subjects, p events.Parsed) string {
 		return s.Late(p.Kind, p.Status, p.Token)
 	case events.TypeArchived:
 		return s.Archived(p.Kind, p.Status, p.Token)
-	case "dead":
+	case events.TypeDead:
 		return s.Dead(p.Kind, p.Status, p.Token)
-	case "pending":
-		return s.Pending(p.Kind, p.Pool, p.Token)
-	case "due":
-		return s.Due(p.Kind, p.Pool, p.Token)
 	default:
 		return ""
 	}
 }
 
 func BenchmarkParse(b *testing.B) {
-	s := events.DefaultSubjects()
+	s := events.Subjects{}
 	subject := s.Completion("text2video", events.StatusSucceed, "order-000000042")
 	b.ReportAllocs()
 	for b.Loop() {

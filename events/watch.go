@@ -11,12 +11,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The types of events, as they stand in the subject.
+// Type says what a message is, as it stands in the subject.
+type Type string
+
+// The types of messages. All but requests and dead letters are events.
 const (
-	TypeProgress   = "progress"
-	TypeCompletion = "completion"
-	TypeLate       = "late"
-	TypeArchived   = "archived"
+	TypeRequest    Type = "request"    // published by users
+	TypeProgress   Type = "progress"   // submitted, processing or retrying
+	TypeCompletion Type = "completion" // the one final event of a request
+	TypeLate       Type = "late"       // what Kling reported after the request had expired or was cancelled
+	TypeArchived   Type = "archived"   // where the files of a result were copied to, see Archived
+	TypeDead       Type = "dead"       // a request that never became a task
 )
 
 // Filter picks events. Each field that is set narrows the choice.
@@ -27,13 +32,13 @@ type Filter struct {
 	// Since also picks events stored before the watch begins, from this time on. Zero: only new ones.
 	Since time.Time
 	// Types of events. Empty: progress, completion and late, which have an [Event] as their body.
-	Types []string
+	Types []Type
 }
 
 // Message is an event as it was stored.
 type Message struct {
 	Subject string
-	Type    string // TypeProgress, TypeCompletion, TypeLate or TypeArchived
+	Type    Type // TypeProgress, TypeCompletion, TypeLate or TypeArchived
 	Header  nats.Header
 	Event   Event  // of an archived event only the fields that are also in [Archived]
 	Raw     []byte // the body
@@ -121,11 +126,11 @@ func (f Filter) subjects(s Subjects) ([]string, error) {
 	}
 	types := f.Types
 	if len(types) == 0 {
-		types = []string{TypeProgress, TypeCompletion, TypeLate}
+		types = []Type{TypeProgress, TypeCompletion, TypeLate}
 	}
 	var subjects []string
 	for _, t := range types {
-		if !slices.Contains([]string{TypeProgress, TypeCompletion, TypeLate, TypeArchived}, t) {
+		if !slices.Contains([]Type{TypeProgress, TypeCompletion, TypeLate, TypeArchived}, t) {
 			return nil, fmt.Errorf("filter type %q: want progress, completion, late or archived", t)
 		}
 		subjects = append(subjects, s.join(t, kind, status, token))

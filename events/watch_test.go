@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/eventstest"
 )
 
 var longAgo = time.Unix(1, 0)
@@ -35,16 +36,16 @@ func TestWatchFilters(t *testing.T) {
 		"id": {events.Filter{ID: "order-1"}, []string{
 			"kling.progress.text2video.submitted.order-1", "kling.completion.text2video.succeed.order-1",
 		}},
-		"type": {events.Filter{Types: []string{events.TypeLate, events.TypeLate}}, []string{
+		"type": {events.Filter{Types: []events.Type{events.TypeLate, events.TypeLate}}, []string{
 			"kling.late.text2video.succeed.order-2",
 		}},
 		"all at once": {
 			events.Filter{
-				Kind: "text2video", Status: events.StatusSubmitted, ID: "order-2", Types: []string{events.TypeProgress},
+				Kind: "text2video", Status: events.StatusSubmitted, ID: "order-2", Types: []events.Type{events.TypeProgress},
 			},
 			[]string{"kling.progress.text2video.submitted.order-2"},
 		},
-		"archived": {events.Filter{Types: []string{events.TypeArchived}}, []string{
+		"archived": {events.Filter{Types: []events.Type{events.TypeArchived}}, []string{
 			"kling.archived.text2video.succeed.order-1",
 		}},
 	} {
@@ -69,7 +70,7 @@ func TestWatchFilters(t *testing.T) {
 
 func (b *bundle) put(subject, body string) {
 	b.t.Helper()
-	if _, err := b.js.Publish(b.t.Context(), b.subjects.Put(subject), []byte(body)); err != nil {
+	if _, err := b.js.Publish(b.t.Context(), subject, []byte(body)); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -111,11 +112,11 @@ func TestWatchYieldsWhatWasStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := want.Encode()
+		stored, err := eventstest.Message(b.subjects, events.TypeCompletion, &want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Type != events.TypeCompletion || m.Header.Get("ce-id") != "order-1.completion" || string(m.Raw) != string(raw) {
+		if m.Type != events.TypeCompletion || m.Header.Get("ce-id") != "order-1.completion" || string(m.Raw) != string(stored.Data) {
 			t.Errorf("got %+v", m)
 		}
 		if diff := cmp.Diff(want, m.Event); diff != "" {
@@ -131,7 +132,7 @@ func TestWatchYieldsWhatWasStored(t *testing.T) {
 func TestWatchRefusesWhatIsNoFilter(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	for _, f := range []events.Filter{{Kind: "a.b"}, {Status: ">"}, {Types: []string{"request"}}} {
+	for _, f := range []events.Filter{{Kind: "a.b"}, {Status: ">"}, {Types: []events.Type{"request"}}} {
 		for _, err := range b.client.Watch(t.Context(), f) {
 			if err == nil {
 				t.Errorf("%+v is no error", f)

@@ -15,6 +15,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,7 +25,7 @@ type API struct {
 	Bus       *bus.Bus
 	Store     *store.Store
 	Waiting   *request.Stream
-	Subjects  events.Subjects
+	Subjects  subjects.Subjects
 	Namer     request.Namer
 	Kinds     kling.Kinds
 	Pools     map[kling.Pool]*dispatch.Pool

@@ -10,6 +10,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -137,7 +138,7 @@ func (a *API) listedWaiting(ctx context.Context, r *request.Request) (*events.Ta
 	if err != nil {
 		return nil, err
 	}
-	if p, _ := a.Subjects.Parse(newest.Subject); p.Type != "pending" && p.Type != "due" {
+	if p, _ := a.Subjects.Parse(newest.Subject); p.Type != subjects.TypePending && p.Type != subjects.TypeDue {
 		return nil, nil
 	}
 	rec, err := store.Decode(newest.Data)

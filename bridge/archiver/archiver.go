@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -30,7 +31,7 @@ type Archiver struct {
 	Archive    *archive.Archive
 	Hands      *pull.Holder
 	Unfinished *Copies
-	Subjects   events.Subjects
+	Subjects   subjects.Subjects
 	Telemetry  *telemetry.Tracer
 	Metrics    *Metrics
 	Log        *slog.Logger

@@ -153,7 +153,7 @@ func (w *world) stored(stream string) (all []message, err error) {
 			continue // of a replica that was killed before it removed it
 		}
 		parsed, _ := w.subjects.Parse(m.Subject)
-		all = append(all, message{m, parsed})
+		all = append(all, message{m, parsed.Parsed})
 	}
 }
 
@@ -161,7 +161,7 @@ func (a *audit) fault(token, format string, args ...any) {
 	a.wrong[token] = append(a.wrong[token], fmt.Sprintf(format, args...))
 }
 
-func (a *audit) ofType(token, typ string) []message {
+func (a *audit) ofType(token string, typ events.Type) []message {
 	var found []message
 	for _, m := range a.stored[token] {
 		if m.parsed.Type == typ {

@@ -115,7 +115,7 @@ func (w *world) newRequest(f fate) asked {
 // one that is already there.
 func (w *world) publish(r events.Request, ownID string) {
 	w.t.Helper()
-	msg, err := r.Msg(w.subjects)
+	msg, err := r.Msg(w.subjects.Subjects)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 const apiKey = "chaos-key"
@@ -48,7 +48,7 @@ type world struct {
 	ctx      context.Context
 	began    time.Time
 	seed     uint64
-	subjects events.Subjects
+	subjects subjects.Subjects
 	bus      *bus.Bus
 	nc       *nats.Conn
 	js       jetstream.JetStream
@@ -83,7 +83,7 @@ type world struct {
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{
-		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: events.DefaultSubjects(), recorded: s.recorded,
+		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: subjects.Default(), recorded: s.recorded,
 		asked: map[string]asked{}, killed: map[point]int{},
 		fired: map[uint64]bool{}, seen: map[string]int{}, ends: map[string]ending{},
 	}

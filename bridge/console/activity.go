@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -28,7 +29,7 @@ const (
 // activity is what happened in the last hour. Its memory is bounded whatever the traffic. It is for one goroutine.
 type activity struct {
 	bus      *bus.Bus
-	subjects events.Subjects
+	subjects subjects.Subjects
 
 	began   bool   // last is where to go on
 	last    uint64 // sequence of the last event read
@@ -45,7 +46,7 @@ type minute struct {
 	kinds, tenants         units
 }
 
-func newActivity(b *bus.Bus, s events.Subjects) *activity {
+func newActivity(b *bus.Bus, s subjects.Subjects) *activity {
 	return &activity{bus: b, subjects: s, minutes: map[int64]*minute{}}
 }
 
@@ -97,7 +98,7 @@ func (a *activity) add(m *bus.Message, now time.Time) {
 	if !ok {
 		return
 	}
-	a.newest = append(a.newest, describe(m, parsed))
+	a.newest = append(a.newest, describe(m, parsed.Parsed))
 	if len(a.newest) >= 2*newestEvents {
 		a.newest = slices.Clone(a.newest[len(a.newest)-newestEvents:])
 	}
@@ -110,7 +111,7 @@ func (a *activity) add(m *bus.Message, now time.Time) {
 		slot = &minute{kinds: units{}, tenants: units{}}
 		a.minutes[at] = slot
 	}
-	slot.add(m, parsed)
+	slot.add(m, parsed.Parsed)
 }
 
 func (s *minute) add(m *bus.Message, p events.Parsed) {
@@ -168,7 +169,7 @@ func describe(m *bus.Message, p events.Parsed) eventView {
 		id = p.Token
 	}
 	return eventView{
-		Seq: m.Seq, At: events.At(m.Time), Type: p.Type, Kind: p.Kind, Status: p.Status,
+		Seq: m.Seq, At: events.At(m.Time), Type: string(p.Type), Kind: p.Kind, Status: p.Status,
 		Source: m.Header.Get(events.HeaderSource), RequestID: id, Tenant: clip(m.Header.Get(tenantHeader)),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -80,7 +81,7 @@ const refreshInterval = 500 * time.Millisecond
 
 // Run answers from source and reads events from b until ctx ends. When it returns nothing of it is running, and b may be
 // closed.
-func (c *Console) Run(ctx context.Context, source Source, b *bus.Bus, subjects events.Subjects) {
+func (c *Console) Run(ctx context.Context, source Source, b *bus.Bus, subjects subjects.Subjects) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := newSession(ctx, source, b, subjects, c.opts)

@@ -20,6 +20,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/console"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-var subjects = events.DefaultSubjects()
+var names = subjects.Default()
 
 // source knows the requests it is told of.
 type source struct {
@@ -95,9 +96,9 @@ func open(t *testing.T, o console.Options) *site {
 	}
 	t.Cleanup(b.Close)
 	_, err = b.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{
-		Name:             subjects.EventsStream(),
-		Subjects:         []string{subjects.Put(">")},
-		SubjectTransform: &jetstream.SubjectTransformConfig{Source: subjects.Put(">"), Destination: ">"},
+		Name:             names.EventsStream(),
+		Subjects:         []string{names.Put(">")},
+		SubjectTransform: &jetstream.SubjectTransformConfig{Source: names.Put(">"), Destination: ">"},
 		AllowDirect:      true,
 	})
 	if err != nil {
@@ -117,7 +118,7 @@ func (s *site) replica(o console.Options) *site {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.Run(ctx, another.source, another.bus, subjects)
+		c.Run(ctx, another.source, another.bus, names)
 	}()
 	another.stop = func() {
 		cancel()
@@ -155,7 +156,7 @@ func (s *site) untilRun(token string) {
 // headersOnly is a completion as far as a search reads it.
 func headersOnly(id, taskID, externalID string) *nats.Msg {
 	return &nats.Msg{
-		Subject: subjects.Put(subjects.Completion("text2video", events.StatusSucceed, events.Token(id))),
+		Subject: names.Put(names.Completion("text2video", events.StatusSucceed, events.Token(id))),
 		Header: nats.Header{
 			events.HeaderRequestID: {id}, events.HeaderTaskID: {taskID}, events.HeaderExternalTaskID: {externalID},
 		},
@@ -177,7 +178,7 @@ func completion(id, taskID, externalID string, metadata map[string]string) *nats
 	for name, value := range metadata {
 		msg.Header.Set(events.HeaderMetaPrefix+name, value)
 	}
-	msg.Data, _ = ev.Encode() // it has no part that could fail
+	msg.Data, _ = json.Marshal(ev) // it has no part that could fail
 	return msg
 }
 

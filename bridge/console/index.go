@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -16,7 +17,7 @@ import (
 // each id, is read from the headers of events while a page is open or when somebody searches, and reads on from there.
 type index struct {
 	bus      *bus.Bus
-	subjects events.Subjects
+	subjects subjects.Subjects
 	seed     maphash.Seed
 
 	mu     sync.Mutex
@@ -26,7 +27,7 @@ type index struct {
 	usedAt time.Time
 }
 
-func newIndex(b *bus.Bus, s events.Subjects) *index {
+func newIndex(b *bus.Bus, s subjects.Subjects) *index {
 	return &index{bus: b, subjects: s, seed: maphash.MakeSeed(), seqs: map[uint64]uint64{}}
 }
 

@@ -95,7 +95,7 @@ func TestSearchForgottenEvents(t *testing.T) {
 	s := open(t, console.Options{})
 	s.store(completion("old", "871000000000000001", "", nil), completion("kept", "871000000000000002", "", nil))
 	s.search("871000000000000001")
-	stream, err := s.js.Stream(t.Context(), subjects.EventsStream())
+	stream, err := s.js.Stream(t.Context(), names.EventsStream())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func heap() uint64 {
 // noConsumers checks that nothing was left on the stream.
 func (s *site) noConsumers() {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.t.Context(), subjects.EventsStream())
+	stream, err := s.js.Stream(s.t.Context(), names.EventsStream())
 	if err != nil {
 		s.t.Fatal(err)
 	}

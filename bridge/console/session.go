@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -17,7 +18,7 @@ type session struct {
 	ctx      context.Context // ends when the session does
 	source   Source
 	bus      *bus.Bus
-	subjects events.Subjects
+	subjects subjects.Subjects
 	log      *slog.Logger
 	idle     time.Duration
 
@@ -34,7 +35,7 @@ type session struct {
 	closed   bool
 }
 
-func newSession(ctx context.Context, source Source, b *bus.Bus, subjects events.Subjects, o Options) *session {
+func newSession(ctx context.Context, source Source, b *bus.Bus, subjects subjects.Subjects, o Options) *session {
 	return &session{
 		ctx: ctx, source: source, bus: b, subjects: subjects, log: o.Logger, idle: o.Idle,
 		feed: newFeed(), index: newIndex(b, subjects),

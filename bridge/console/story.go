@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -75,13 +76,13 @@ func (s *session) story(ctx context.Context, id string) (*story, error) {
 	return told, nil
 }
 
-func (t *story) add(s events.Subjects, m *bus.Message) error {
+func (t *story) add(s subjects.Subjects, m *bus.Message) error {
 	p, ok := s.Parse(m.Subject)
 	if !ok {
 		return nil
 	}
 	line := step{
-		Type: p.Type, Status: p.Status, At: events.At(m.Time), Source: m.Header.Get(events.HeaderSource), Seq: m.Seq,
+		Type: string(p.Type), Status: p.Status, At: events.At(m.Time), Source: m.Header.Get(events.HeaderSource), Seq: m.Seq,
 	}
 	if t.TraceID == "" {
 		t.TraceID = traceID(events.HeaderCarrier(m.Header).Get("traceparent"))
@@ -98,7 +99,7 @@ func (t *story) add(s events.Subjects, m *bus.Message) error {
 			return err
 		}
 		line.Message, line.Error = ev.Message, ev.Error
-		t.learn(p, &ev)
+		t.learn(p.Parsed, &ev)
 	}
 	t.Steps = append(t.Steps, line)
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -17,7 +18,7 @@ import (
 // Safe for concurrent use.
 type BacklogReader struct {
 	Bus      *bus.Bus
-	Subjects events.Subjects
+	Subjects subjects.Subjects
 	Kinds    kling.Kinds
 
 	mu    sync.Mutex

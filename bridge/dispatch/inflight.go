@@ -12,6 +12,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -21,7 +22,7 @@ import (
 type InFlight struct {
 	Bus      *bus.Bus
 	Store    *store.Store
-	Subjects events.Subjects
+	Subjects subjects.Subjects
 	Kinds    kling.Kinds
 	Pools    map[kling.Pool]*Pool
 	Log      *slog.Logger
@@ -77,7 +78,7 @@ func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	if !ok {
 		return
 	}
-	if parsed.Type == "slots" {
+	if parsed.Type == subjects.TypeSlots {
 		if p := f.Pools[kling.Pool(parsed.Pool)]; p != nil {
 			p.turns.hear(msg, p.Slots, now)
 			p.Freed()
@@ -89,7 +90,7 @@ func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 		return
 	}
 	p := f.Pools[kind.Pool]
-	if parsed.Type == "completion" {
+	if parsed.Type == events.TypeCompletion {
 		of, _ := p.Slots.need(parsed.Token)
 		p.Slots.release(parsed.Token, p.turns.until(parsed.Token, of.Model, now))
 		p.Freed()

@@ -13,8 +13,8 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 // Intake takes requests off the stream. There is a durable consumer for each pool, API generation and priority, so that
@@ -22,7 +22,7 @@ import (
 // that wait for capacity stay in the stream; a replica holds only as many as it could start soon.
 type Intake struct {
 	Bus       *bus.Bus
-	Subjects  events.Subjects
+	Subjects  subjects.Subjects
 	Kinds     kling.Kinds
 	Telemetry *telemetry.Tracer
 	Metrics   *Metrics

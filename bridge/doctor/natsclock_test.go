@@ -12,7 +12,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/doctor"
 	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // TestNATSClock looks at machines whose clocks are off. Recorded: a bridge 20 s behind the server polled 165 times
@@ -21,7 +21,7 @@ func TestNATSClock(t *testing.T) {
 	srv := bustest.Start(t)
 	look := func(ahead time.Duration) (found doctor.Finding) {
 		o := doctor.Options{
-			Bridge:    bridge.Options{Kinds: kling.DefaultKinds(), Subjects: events.DefaultSubjects()},
+			Bridge:    bridge.Options{Kinds: kling.DefaultKinds(), Subjects: subjects.Default()},
 			NATS:      bus.Options{URL: srv.URL(), Now: func() time.Time { return time.Now().Add(ahead) }},
 			NoAccount: true,
 			AdminURL:  "http://127.0.0.1:1",

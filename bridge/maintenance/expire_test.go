@@ -16,6 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -29,7 +30,7 @@ func ledgerWithRequests(t *testing.T, url string) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	s, kinds, meter := events.DefaultSubjects(), kling.DefaultKinds(), telemetry.NewMeter(noopmetric.NewMeterProvider())
+	s, kinds, meter := subjects.Default(), kling.DefaultKinds(), telemetry.NewMeter(noopmetric.NewMeterProvider())
 	for _, config := range []jetstream.StreamConfig{
 		request.StreamConfig(s, kinds, conn.MaxPayload()), store.EventsStream(s, time.Hour), store.DeadStream(s, time.Hour),
 	} {

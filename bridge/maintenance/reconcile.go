@@ -16,7 +16,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // Reconciler is for what should not happen: state that JetStream has lost, by a power failure or a restored backup. Now
@@ -27,7 +27,7 @@ type Reconciler struct {
 	Client   *kling.Client
 	Store    *store.Store
 	Namer    request.Namer
-	Subjects events.Subjects
+	Subjects subjects.Subjects
 	Kinds    kling.Kinds
 	Log      *slog.Logger
 

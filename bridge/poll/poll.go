@@ -15,8 +15,8 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/store"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 // Poller asks Kling for tasks whose timer has fired. Fired records are ordinary work of one durable consumer, so the
@@ -28,7 +28,7 @@ type Poller struct {
 	Cache     *store.Cache
 	Hands     *pull.Holder
 	Queue     *dueQueue
-	Subjects  events.Subjects
+	Subjects  subjects.Subjects
 	Kinds     kling.Kinds
 	Telemetry *telemetry.Tracer
 	Metrics   *Metrics

@@ -13,6 +13,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -24,7 +25,7 @@ import (
 // Safe for concurrent use.
 type Stream struct {
 	Bus         *bus.Bus
-	Subjects    events.Subjects
+	Subjects    subjects.Subjects
 	Kinds       kling.Kinds
 	TaskTimeout time.Duration
 
@@ -240,7 +241,7 @@ const Room = 8 << 10
 
 // StreamConfig takes requests of the known kinds only, and none so large that it could not become a dead letter, so
 // that what can't be handled fails at its publisher.
-func StreamConfig(s events.Subjects, kinds kling.Kinds, maxPayload int64) jetstream.StreamConfig {
+func StreamConfig(s subjects.Subjects, kinds kling.Kinds, maxPayload int64) jetstream.StreamConfig {
 	var subjects []string
 	for _, k := range kinds.All() {
 		for _, p := range events.Priorities() {

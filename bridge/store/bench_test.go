@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -38,14 +39,14 @@ func BenchmarkEncodeCompletion(b *testing.B) {
 	end := End{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := l.event(rec, end, rec.SubmittedAt).Encode(); err != nil {
+		if _, err := encodeBody(l.event(rec, end, rec.SubmittedAt), rec.RequestID); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkRecord(b *testing.B) {
-	l, rec := &Store{Kinds: kling.DefaultKinds(), Subjects: events.DefaultSubjects(), Retention: time.Hour}, hotRecord()
+	l, rec := &Store{Kinds: kling.DefaultKinds(), Subjects: subjects.Default(), Retention: time.Hour}, hotRecord()
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -13,18 +13,19 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // deadLetters keeps requests that never became a task, as they came, with the reason in their headers.
 type deadLetters struct {
 	Guarded  Guarded
-	subjects events.Subjects
+	subjects subjects.Subjects
 	metrics  *Metrics
 }
 
 // NewDeadLetters keeps them in the stream of dead letters.
-func NewDeadLetters(b *bus.Bus, s events.Subjects, m *Metrics, log *slog.Logger) *deadLetters {
+func NewDeadLetters(b *bus.Bus, s subjects.Subjects, m *Metrics, log *slog.Logger) *deadLetters {
 	return &deadLetters{Guarded: Guarded{bus: b, stream: s.DeadStream(), subjects: s, log: log}, subjects: s, metrics: m}
 }
 

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -72,7 +73,7 @@ func (s *Store) Load(ctx context.Context, token string) (entry, error) {
 		return entry{}, fmt.Errorf("record on %s: %w", m.Subject, err)
 	}
 	parsed, _ := s.Subjects.Parse(m.Subject)
-	return entry{Rec: rec, Seq: m.Seq, Due: parsed.Type == "due"}, nil
+	return entry{Rec: rec, Seq: m.Seq, Due: parsed.Type == subjects.TypeDue}, nil
 }
 
 // Completion returns the stored completion of a request, or bus.ErrNoMessage.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -26,7 +27,7 @@ import (
 type Guarded struct {
 	bus      *bus.Bus
 	stream   string
-	subjects events.Subjects
+	subjects subjects.Subjects
 	log      *slog.Logger
 }
 
@@ -61,9 +62,9 @@ func (s Guarded) Foreign(m *bus.Message) bool {
 		Kind      string `json:"kind"`
 	}
 	switch id := m.Header.Get(jetstream.MsgIDHeader); {
-	case known && (id == p.Token+"."+p.Type || id == p.Token+"."+string(p.Status)):
+	case known && (id == p.Token+"."+string(p.Type) || id == p.Token+"."+string(p.Status)):
 		return false
-	case known && strings.HasPrefix(id, p.Token+"."+p.Type+"."): // of several that follow each other
+	case known && strings.HasPrefix(id, p.Token+"."+string(p.Type)+"."): // of several that follow each other
 		return false
 	case m.Garbled || events.Token(m.Header.Get(events.HeaderRequestID)) == p.Token:
 		return false

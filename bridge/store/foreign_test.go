@@ -7,13 +7,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // TestForeign tells messages of the bridge's, of this version and of a newer one, from those of others.
 func TestForeign(t *testing.T) {
 	const receipt = `{"stream":"KLING_REQUESTS","seq":17}`
-	s := Guarded{subjects: events.DefaultSubjects()}
+	s := Guarded{subjects: subjects.Default()}
 	for name, c := range map[string]struct {
 		subject, id, body string
 		header            string // Kling-Request-Id

@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -34,7 +35,7 @@ func newLedger(t *testing.T, url string, replicas int) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	s := events.DefaultSubjects()
+	s := subjects.Default()
 	config := EventsStream(s, time.Hour)
 	config.Replicas, config.Storage, config.Duplicates = replicas, jetstream.FileStorage, shortWindow
 	if err := conn.EnsureStream(t.Context(), config, ""); err != nil {
@@ -193,7 +194,7 @@ func watchCompletions(t *testing.T, nc *nats.Conn) *seenEvents {
 	sub, err := nc.Subscribe("kling.completion.>", func(msg *nats.Msg) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		p, _ := events.DefaultSubjects().Parse(msg.Subject)
+		p, _ := subjects.Default().Parse(msg.Subject)
 		s.byID[p.Token]++
 		s.total++
 		select {

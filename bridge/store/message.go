@@ -40,9 +40,9 @@ func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status,
 	defer func() { telemetry.EndSpan(span, err) }()
 	ev := s.event(rec, End{status: status, source: events.SourceBridge}, s.Now())
 	msg := s.headMsg(ctx, ev, subject, msgID)
-	events.SetArchivedCloudEvent(msg.Header, s.Subjects, ev, msgID)
+	msg.Header.Set(events.HeaderCEType, ceTypeArchived+string(status))
 	bus.GuardSequence(msg, s.Subjects.ArchivedOf(token), 0)
-	if msg.Data, err = body.Encode(); err != nil {
+	if msg.Data, err = encodeBody(body, body.RequestID); err != nil {
 		return err
 	}
 	_, _, err = s.put(ctx, msg)
@@ -52,14 +52,14 @@ func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status,
 // eventMsg builds the message of an event, leaving Kling's object out where it would not fit.
 func (s *Store) eventMsg(ctx context.Context, ev *events.Event, subject, msgID string) (msg *nats.Msg, err error) {
 	msg = s.headMsg(ctx, ev, subject, msgID)
-	if msg.Data, err = ev.Encode(); err != nil {
+	if msg.Data, err = encodeBody(ev, ev.RequestID); err != nil {
 		return nil, err
 	}
 	if s.fits(msg) {
 		return msg, nil
 	}
 	ev.Kling, ev.KlingOmitted = nil, true
-	msg.Data, err = ev.Encode()
+	msg.Data, err = encodeBody(ev, ev.RequestID)
 	return msg, err
 }
 
@@ -80,7 +80,7 @@ func (s *Store) headMsg(ctx context.Context, ev *events.Event, subject, msgID st
 	for name, value := range ev.Metadata {
 		h.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))
 	}
-	events.SetCloudEvent(h, s.Subjects, ev, msgID)
+	setCloudEvent(h, s.Subjects, ev, msgID)
 	s.Telemetry.Inject(ctx, h)
 	return &nats.Msg{Subject: s.Subjects.Put(subject), Header: h}
 }

@@ -147,7 +147,7 @@ func eventAttrs(ev *events.Event) []slog.Attr {
 // sendSpan begins the span of publishing an event.
 func (s *Store) sendSpan(ctx context.Context, subject string, rec *Record, msgID string) (context.Context, trace.Span) {
 	p, _ := s.Subjects.Parse(subject)
-	template := s.Subjects.Prefix() + "." + p.Type + ".{kind}.{status}.{id}"
+	template := s.Subjects.Prefix() + "." + string(p.Type) + ".{kind}.{status}.{id}"
 	return s.Telemetry.Start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {
 		return append(telemetry.Messaging(semconv.MessagingOperationTypeSend, "send", template),
 			semconv.MessagingDestinationName(subject),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -18,7 +19,7 @@ import (
 // Store reads and writes what is known of requests. It is the only one that does.
 type Store struct {
 	Bus       *bus.Bus
-	Subjects  events.Subjects
+	Subjects  subjects.Subjects
 	Kinds     kling.Kinds
 	Retention time.Duration
 	Telemetry *telemetry.Tracer

@@ -61,7 +61,7 @@ func (s *Store) progress(
 			return EffectNone, err
 		default:
 			p, _ := s.Subjects.Parse(known.Subject)
-			if p.Type != "progress" {
+			if p.Type != events.TypeProgress {
 				return EffectRepeated, nil
 			}
 			if progressRank(p.Status) >= progressRank(status) {

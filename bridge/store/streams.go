@@ -6,13 +6,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/request"
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // EventsStream has one way in: a message for a subject is published below the put prefix, the transform takes the
 // prefix off, and what was stored is republished to plain subscribers. So nobody without permission on the put prefix
 // can place a completion, and plain subscribers see no refused repeat.
-func EventsStream(s events.Subjects, retention time.Duration) jetstream.StreamConfig {
+func EventsStream(s subjects.Subjects, retention time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              s.EventsStream(),
 		Description:       "klingbridge: progress, completions and the bridge's own state",
@@ -27,7 +27,7 @@ func EventsStream(s events.Subjects, retention time.Duration) jetstream.StreamCo
 }
 
 // DeadStream keeps requests that never became a task.
-func DeadStream(s events.Subjects, retention time.Duration) jetstream.StreamConfig {
+func DeadStream(s subjects.Subjects, retention time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        s.DeadStream(),
 		Description: "klingbridge: requests that never became a task, with the reason",

@@ -154,7 +154,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 func (r *realm) client(user string) *events.Client {
 	r.t.Helper()
-	client, err := events.NewClient(r.connect(user), events.DefaultSubjects())
+	client, err := events.NewClient(r.connect(user), events.Subjects{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestAccountsLetOperatorsAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = service.Stop() }() // the connection is closed next
-	subject := events.DefaultSubjects().API("test")
+	subject := events.Subjects{}.API("test")
 	echo := micro.HandlerFunc(func(req micro.Request) { _ = req.Respond(req.Data()) })
 	if err := service.AddEndpoint("test", echo, micro.WithEndpointSubject(subject)); err != nil {
 		t.Fatal(err)

@@ -169,7 +169,7 @@ func (p *program) demoSettings(ctx context.Context) (settings, listeners, error)
 
 // play publishes the requests, follows their events, and says at the end whether each had one completion.
 func (d *demonstration) play(ctx context.Context, story *story) error {
-	client, err := d.nc.client(events.DefaultSubjects())
+	client, err := d.nc.client(events.Subjects{})
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (d *demonstration) follow(
 			return nil, err
 		}
 		story.say("bridge", "%-10s %s  by %s", msg.Type, msg.Subject, msg.Event.Source)
-		if msg.Type == "completion" {
+		if msg.Type == events.TypeCompletion {
 			completions[msg.Event.RequestID] = append(completions[msg.Event.RequestID], msg.Event)
 		}
 		if len(completions) == want {

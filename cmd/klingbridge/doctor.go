@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/doctor"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/config"
 )
 
@@ -150,7 +151,7 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 	o := doctor.Options{
 		Bridge: bridge.Options{
 			Kinds:           s.kinds,
-			Subjects:        s.subjects,
+			Subjects:        subjects.Subjects{Subjects: s.subjects},
 			StreamReplicas:  s.StreamReplicas,
 			StreamMaxBytes:  streamSizes(s),
 			Archive:         s.archive,

@@ -353,7 +353,7 @@ func TestDoctorAsksTheBridge(t *testing.T) {
 		}
 		defer func() { _ = service.Stop() }()
 		answer := micro.HandlerFunc(func(r micro.Request) { _ = r.RespondJSON(status.Load()) })
-		subject := events.DefaultSubjects().API(events.EndpointStatus)
+		subject := events.Subjects{}.API(events.EndpointStatus)
 		if err := service.AddEndpoint("status", answer, micro.WithEndpointSubject(subject)); err != nil {
 			t.Fatal(err)
 		}

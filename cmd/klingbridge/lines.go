@@ -143,7 +143,7 @@ func (p *program) awaitAll(ctx context.Context, client *events.Client, ids []str
 
 // followAll returns when all have ended. With ids of one's own some may have ended long ago.
 func (p *program) followAll(ctx context.Context, client *events.Client, t *tally, line *live, s submission) error {
-	filter := events.Filter{Types: []string{events.TypeCompletion}, Since: line.began.Add(-time.Minute)}
+	filter := events.Filter{Types: []events.Type{events.TypeCompletion}, Since: line.began.Add(-time.Minute)}
 	if s.id != "" {
 		filter.Since = time.Unix(1, 0)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // bridgeOptions maps the environment onto the bridge. What is left to the caller are the listeners, which have to be
@@ -24,7 +25,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		Kling: client,
 		Kinds: s.kinds,
 
-		Subjects:       s.subjects,
+		Subjects:       subjects.Subjects{Subjects: s.subjects},
 		Namespace:      s.Namespace,
 		StreamReplicas: s.StreamReplicas,
 		StreamMaxBytes: streamSizes(s),

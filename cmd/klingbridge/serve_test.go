@@ -214,13 +214,13 @@ func TestDevArchives(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	client, err := events.NewClient(nc, events.DefaultSubjects())
+	client, err := events.NewClient(nc, events.Subjects{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	filter := events.Filter{ID: "order-1", Types: []string{events.TypeArchived}, Since: time.Unix(1, 0)}
+	filter := events.Filter{ID: "order-1", Types: []events.Type{events.TypeArchived}, Since: time.Unix(1, 0)}
 	for m, err := range client.Watch(ctx, filter) {
 		var archived events.Archived
 		if err == nil {

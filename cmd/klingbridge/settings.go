@@ -49,7 +49,6 @@ func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 	s := settings{Config: c}
 	if s.subjects, err = events.NewSubjects(c.SubjectPrefix); err != nil {
 		faults = append(faults, config.Fault{Variable: "BRIDGE_SUBJECT_PREFIX", Problem: err.Error()})
-		s.subjects = events.DefaultSubjects()
 	}
 	if s.kinds, err = kling.DefaultKinds().With(c.ExtraKinds); err != nil {
 		faults = append(faults, config.Fault{Variable: "BRIDGE_EXTRA_KINDS", Problem: err.Error()})

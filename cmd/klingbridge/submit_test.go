@@ -49,7 +49,7 @@ func startFakeBridge(t *testing.T) *fakeBridge {
 			t.Fatal(err)
 		}
 	}
-	return &fakeBridge{t: t, url: server.URL(), js: js, subjects: events.DefaultSubjects()}
+	return &fakeBridge{t: t, url: server.URL(), js: js, subjects: events.Subjects{}}
 }
 
 func (b *fakeBridge) environ() map[string]string { return map[string]string{"NATS_URL": b.url} }
@@ -82,7 +82,7 @@ func (b *fakeBridge) request() *jetstream.RawStreamMsg {
 
 func (b *fakeBridge) publish(subject string, e events.Event) {
 	b.t.Helper()
-	body, err := e.Encode()
+	body, err := json.Marshal(e)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestSubmitWaitPrintsTheEventItself(t *testing.T) {
 	e := success("w2", "https://cdn.example/a.mp4")
 	b.complete(e) // a request that was sent before: its completion is already there
 	got := execute(t.Context(), b.environ(), "", "submit", "text2video", "--prompt", "x", "--id", "w2", "--wait", "--json")
-	want, err := e.Encode()
+	want, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
 	}

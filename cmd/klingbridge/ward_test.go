@@ -22,6 +22,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/doctor"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -114,7 +115,7 @@ func (w *ward) klingAt(off time.Duration) {
 // completions stores some as a bridge would.
 func (w *ward) completions(source events.Source, n int) {
 	w.t.Helper()
-	js, s := w.jetStream(), events.DefaultSubjects()
+	js, s := w.jetStream(), subjects.Default()
 	for i := range n {
 		msg := nats.NewMsg(s.Put(s.Completion("text2video", events.StatusSucceed, fmt.Sprintf("%s-%d", source, i))))
 		msg.Header.Set(events.HeaderSource, string(source))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -114,7 +115,7 @@ func TestWatchFilters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := watchUntil(t, b, `"b2"`, append(args, "--json", "--since", "2020-01-01T00:00:00Z")...)
-			want, err := last.Encode()
+			want, err := json.Marshal(last)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -79,7 +79,7 @@ func parse(subject string) (events.Subjects, events.Parsed, bool) {
 		return events.Subjects{}, events.Parsed{}, false
 	}
 	parsed, ok := subjects.Parse(subject)
-	return subjects, parsed, ok && parsed.Type != "dead"
+	return subjects, parsed, ok && parsed.Type != events.TypeDead
 }
 
 // check is one message under test.
@@ -111,7 +111,7 @@ func (c check) event(subjects events.Subjects, data []byte) {
 	c.equal("status", string(ev.Status), string(c.parsed.Status))
 	c.checkType(ev.Status)
 
-	id := c.messageID()
+	id := messageID(c.parsed.Type, c.parsed.Status, c.parsed.Token)
 	c.equal(jetstream.MsgIDHeader, c.header.Get(jetstream.MsgIDHeader), id)
 	c.equal(events.HeaderRequestID, c.header.Get(events.HeaderRequestID), ev.RequestID)
 	c.equal(events.HeaderTaskID, c.header.Get(events.HeaderTaskID), ev.TaskID)
@@ -119,10 +119,9 @@ func (c check) event(subjects events.Subjects, data []byte) {
 	c.equal(events.HeaderSource, c.header.Get(events.HeaderSource), string(ev.Source))
 	c.checkMetadata(ev.Metadata)
 
-	cloudEvent := nats.Header{}
-	events.SetCloudEvent(cloudEvent, subjects, &ev, id)
-	for name := range cloudEvent {
-		c.equal(name, c.header.Get(name), cloudEvent.Get(name))
+	attributes := cloudEvent(subjects, &ev, id)
+	for name := range attributes {
+		c.equal(name, c.header.Get(name), attributes.Get(name))
 	}
 }
 
@@ -139,13 +138,6 @@ func (c check) checkType(status events.Status) {
 	if !want {
 		c.Errorf("%s: status %q on a %s event", c.subject, status, c.parsed.Type)
 	}
-}
-
-func (c check) messageID() string {
-	if c.parsed.Type == events.TypeProgress {
-		return c.parsed.Token + "." + string(c.parsed.Status)
-	}
-	return c.parsed.Token + "." + c.parsed.Type
 }
 
 func (c check) checkMetadata(body map[string]string) {

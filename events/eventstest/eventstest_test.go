@@ -32,7 +32,7 @@ type published struct {
 	data    []byte
 }
 
-func publish(t *testing.T, prefix, eventType string, status events.Status) published {
+func publish(t *testing.T, prefix string, eventType events.Type, status events.Status) published {
 	t.Helper()
 	s, err := events.NewSubjects(prefix)
 	if err != nil {
@@ -43,32 +43,17 @@ func publish(t *testing.T, prefix, eventType string, status events.Status) publi
 		RequestID: "Bestellung Nr. 1", Kind: "text2video", Status: status, Source: events.SourcePoll, TaskID: "871",
 		RequestedAt: at, PublishedAt: at, Metadata: map[string]string{"Tenant": "acme"},
 	}
-	token := events.Token(ev.RequestID)
-	p := published{subject: s.Progress(ev.Kind, status, token), header: nats.Header{}}
-	id := token + "." + string(status)
-	switch eventType {
-	case events.TypeCompletion:
-		p.subject, id = s.Completion(ev.Kind, status, token), token+".completion"
-	case events.TypeLate:
-		p.subject, id = s.Late(ev.Kind, status, token), token+".late"
-	}
 	if status.Terminal() {
 		ev.CompletedAt = &at
 		ev.Error = &events.Error{Class: events.ErrorKling, Message: "no"}
 	}
-	events.SetCloudEvent(p.header, s, &ev, id)
-	for name, value := range map[string]string{
-		"Nats-Msg-Id": id, "Content-Type": "application/json", "Kling-Request-Id": ev.RequestID, "Kling-Task-Id": ev.TaskID,
-		"Kling-Status": string(status), "Kling-Source": "poll", "Kling-Meta-Tenant": "acme",
-		"traceparent":   "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		"Nats-Sequence": "7", // as republished
-	} {
-		p.header.Set(name, value)
-	}
-	if p.data, err = ev.Encode(); err != nil {
+	msg, err := eventstest.Message(s, eventType, &ev)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	msg.Header.Set("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	msg.Header.Set("Nats-Sequence", "7") // as republished
+	return published{subject: msg.Subject, header: msg.Header, data: msg.Data}
 }
 
 func TestCheckPassesWhatIsRight(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -32,7 +33,7 @@ type setup struct {
 // bridge is the program as a process.
 type bridge struct {
 	*child
-	subjects events.Subjects
+	subjects subjects.Subjects
 	callback string // host:port
 	natsURL  string
 	ready    time.Duration // from its start until it said so
@@ -40,7 +41,7 @@ type bridge struct {
 
 // startBridge runs the program as an operator would, and returns when it is ready.
 func (b *bench) startBridge(ctx context.Context, s setup) (*bridge, error) {
-	subjects, err := events.NewSubjects(s.prefix)
+	subjects, err := subjects.New(s.prefix)
 	if err != nil {
 		return nil, err
 	}

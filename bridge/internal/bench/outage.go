@@ -14,6 +14,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -71,7 +72,7 @@ type outage struct {
 	sim      *klingtest.Server
 	api      *httptest.Server
 	setup    setup
-	subjects events.Subjects
+	subjects subjects.Subjects
 	stencils []overdue
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -64,7 +65,7 @@ func (b *bench) fillSlots(ctx context.Context, srv *natsServer, prefix string, r
 	api := httptest.NewServer(sim)
 	defer api.Close()
 	defer sim.Close() // first: it lets go of calls
-	var subjects events.Subjects
+	var subjects subjects.Subjects
 	for range replicas {
 		p, err := b.startBridge(ctx, setup{natsURL: srv.url, prefix: prefix, kling: api.URL})
 		if err != nil {

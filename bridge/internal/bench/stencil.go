@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 )
 
 // stencilID is the request whose messages are copied.
@@ -17,7 +17,7 @@ const stencilID = "stencil-0"
 // stencil is a message that the program has stored about one request. Copies of it, for requests that there never were,
 // fill a store in seconds that real requests would fill in hours.
 type stencil struct {
-	subjects events.Subjects
+	subjects subjects.Subjects
 	subject  string
 	header   nats.Header
 	data     []byte
@@ -26,7 +26,7 @@ type stencil struct {
 
 // cut takes the last message on a subject as a stencil. What the server is told by headers is left out: the copies
 // replace nothing, guard nothing, and their ids are not remembered.
-func (c *natsClient) cut(ctx context.Context, s events.Subjects, subject, taskID string) (stencil, error) {
+func (c *natsClient) cut(ctx context.Context, s subjects.Subjects, subject, taskID string) (stencil, error) {
 	stream, err := c.js.Stream(ctx, s.EventsStream())
 	if err != nil {
 		return stencil{}, err

@@ -1,0 +1,139 @@
+// Package subjects adds to the public subjects those that only the bridge uses: its own records, the way into the events
+// stream, and what replicas tell each other.
+//
+// It owns the spelling of P-state.> and P-put.>, and the name of the settings stream, where P is the prefix. No other
+// package builds these. It must not publish or read anything, and it imports nothing of the bridge.
+package subjects
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Subjects builds every subject and stream name that the bridge uses. The zero value has [events.DefaultPrefix].
+type Subjects struct {
+	events.Subjects
+}
+
+// Default returns the subjects under [events.DefaultPrefix].
+func Default() Subjects { return Subjects{} }
+
+// New returns the subjects that begin with prefix, which is checked as by [events.NewSubjects].
+func New(prefix string) (Subjects, error) {
+	s, err := events.NewSubjects(prefix)
+	return Subjects{s}, err
+}
+
+// Public matches everything that users may read: the stream's republish source.
+func (s Subjects) Public() string { return s.Prefix() + ".>" }
+
+// Pending is the record of a task that has not ended, which is also its poll timer.
+func (s Subjects) Pending(kind, pool, token string) string {
+	return s.state(TypePending, kind, pool, token)
+}
+
+// Due is where a pending record arrives when its timer fires.
+func (s Subjects) Due(kind, pool, token string) string { return s.state(TypeDue, kind, pool, token) }
+
+// StateOf matches the bridge's own records of one request.
+func (s Subjects) StateOf(token string) string { return s.state("*", "*", "*", token) }
+
+// Records matches the records of every request of a kind, or with * of all, whether their timer has fired or not.
+func (s Subjects) Records(kind string) string { return s.state("*", kind, "*", "*") }
+
+// AllPending matches every pending record.
+func (s Subjects) AllPending() string { return s.state(TypePending, ">") }
+
+// AllDue matches every record whose timer has fired.
+func (s Subjects) AllDue() string { return s.state(TypeDue, ">") }
+
+// SlotNews is in no stream: what replicas tell each other about a pool's slots.
+func (s Subjects) SlotNews(pool string) string { return s.state(TypeSlots, pool) }
+
+// Probe is where a replica now and then stores a message and removes it again.
+func (s Subjects) Probe(replica string) string { return s.state("probe", replica) }
+
+// Setting is a value that is generated once and shared by all replicas.
+func (s Subjects) Setting(name string) string { return s.state("setting", name) }
+
+// External is the note that a request brought an external task id of its own, by the token of that.
+func (s Subjects) External(token string) string { return s.state(TypeExternal, token) }
+
+// Logout is the note that somebody has ended a session of the console.
+func (s Subjects) Logout(session string) string { return s.state(TypeLogout, session) }
+
+// AnythingOf matches every message about one request in the events stream: no message there means that nothing is
+// known of the request.
+func (s Subjects) AnythingOf(token string) string {
+	wild := strings.Repeat("*.", strings.Count(s.Prefix(), ".")+1)
+	return wild + "*.*.*." + token
+}
+
+// Put is the way into the events stream: a message for subject is published on Put(subject) and stored as subject.
+func (s Subjects) Put(subject string) string { return s.Prefix() + "-put." + subject }
+
+// SettingsStream names the stream of values that all replicas share.
+func (s Subjects) SettingsStream() string {
+	return strings.TrimSuffix(s.EventsStream(), "EVENTS") + "SETTINGS"
+}
+
+func (s Subjects) state(t events.Type, tokens ...string) string {
+	return s.statePrefix() + string(t) + "." + strings.Join(tokens, ".")
+}
+
+func (s Subjects) statePrefix() string { return s.Prefix() + "-state." }
+
+// The types of the bridge's own messages, as they stand in the subject.
+const (
+	TypePending  events.Type = "pending"  // a record that waits for its timer
+	TypeDue      events.Type = "due"      // a record whose timer has fired
+	TypeSlots    events.Type = "slots"    // what replicas tell each other about slots
+	TypeExternal events.Type = "external" // a note of an external task id
+	TypeLogout   events.Type = "logout"   // a note of an ended session
+)
+
+// Parsed is a subject taken apart. Of a public one, see [events.Parsed]; of a pending or due record, Type, Kind, Pool and
+// Token are set; of what replicas tell each other about slots, Pool; of a note of an external task id, Token; of one of a
+// logout, the session as Token.
+type Parsed struct {
+	events.Parsed
+	Pool string
+}
+
+// Parse takes apart a subject under this prefix and reports whether it is one.
+func (s Subjects) Parse(subject string) (Parsed, bool) {
+	if rest, ok := strings.CutPrefix(subject, s.statePrefix()); ok {
+		return parseState(strings.Split(rest, "."))
+	}
+	p, ok := s.Subjects.Parse(subject)
+	return Parsed{Parsed: p}, ok
+}
+
+func parseState(t []string) (Parsed, bool) {
+	if slices.ContainsFunc(t, func(token string) bool { return !events.IsToken(token) }) {
+		return Parsed{}, false
+	}
+	p := Parsed{Parsed: events.Parsed{Type: events.Type(t[0])}}
+	switch p.Type {
+	case TypePending, TypeDue:
+		if len(t) != 4 {
+			return Parsed{}, false
+		}
+		p.Kind, p.Pool, p.Token = t[1], t[2], t[3]
+		return p, true
+	case TypeSlots, TypeExternal, TypeLogout:
+		if len(t) != 2 {
+			return Parsed{}, false
+		}
+		if p.Type == TypeSlots {
+			p.Pool = t[1]
+		} else {
+			p.Token = t[1]
+		}
+		return p, true
+	default:
+		return Parsed{}, false
+	}
+}
