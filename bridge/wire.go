@@ -107,7 +107,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Retention: o.EventRetention, Telemetry: b.telemetry,
 		Metrics: b.metrics.store, Dead: store.NewDeadLetters(conn, o.Subjects, b.metrics.store, b.log), Log: b.log,
 	}
-	waiting := &request.Stream{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, TaskTimeout: o.TaskTimeout}
+	waiting := request.NewStream(conn, o.Subjects, o.Kinds, o.TaskTimeout)
 	cache := store.NewCache(store.CacheSize)
 	hands := pull.NewHolder()
 	signer := callback.NewSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets)
@@ -155,7 +155,7 @@ func (b *Bridge) newParts(ctx context.Context, conn *bus.Bus, o Options, shared 
 		Bus: conn, Store: ledger, Subjects: o.Subjects, Kinds: o.Kinds, Pools: p.pools, Log: b.log,
 	}
 	p.service = api.NewService(b.newAsker(p, conn, o), conn.Conn(), b.public, o.Simulated, b.log)
-	live, err := newLiveReceiver(ledger, signer, cache, o)
+	live, err := newLiveReceiver(ledger, waiting, signer, cache, o)
 	if err != nil {
 		return nil, err
 	}
@@ -211,10 +211,12 @@ func (b *Bridge) newAsker(p *parts, conn *bus.Bus, o Options) *api.API {
 	return a
 }
 
-func newLiveReceiver(l *store.Store, s callback.Signer, cache *store.Cache, o Options) (*callback.Live, error) {
+func newLiveReceiver(
+	l *store.Store, waiting *request.Stream, s callback.Signer, cache *store.Cache, o Options,
+) (*callback.Live, error) {
 	lr := &callback.Live{
-		Store: l, Signer: s, Kinds: o.Kinds, Trust: o.CallbackTrust, Cache: cache, Namer: request.NewNamer(o.Namespace),
-		TaskTimeout: o.TaskTimeout,
+		Store: l, Waiting: waiting, Signer: s, Kinds: o.Kinds, Trust: o.CallbackTrust, Cache: cache,
+		Namer: request.NewNamer(o.Namespace), TaskTimeout: o.TaskTimeout,
 	}
 	if o.Adopt {
 		lr.Adopter = callback.NewAdopter(o.Kling, request.NewNamer(o.Namespace), o.TaskTimeout)

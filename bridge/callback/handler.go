@@ -39,6 +39,7 @@ const MaxUnproven = 32
 // Live is what a receiver needs of the running bridge.
 type Live struct {
 	Store   *store.Store
+	Waiting *request.Stream
 	Signer  Signer
 	Kinds   kling.Kinds
 	Webhook *kling.Webhook // nil: signatures are not required

@@ -1,6 +1,7 @@
 package callback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,14 +47,15 @@ func (lr *Live) ask(ctx context.Context, rec *store.Record, task kling.Task) (ou
 	}
 }
 
-// askable adds to the record of a request that nothing is known of what it takes to ask for its task: what the request's
-// own record said is derived again. Its task's ids are taken from the callback, if that is trusted: a request may have
-// brought an external id along.
+// askable adds to the record of a request whose own is lost what it takes to ask for its task: what that one said is derived
+// again. Its task's ids are taken from the callback, if that is trusted: a request may have brought an external id along.
 func (lr *Live) askable(rec *store.Record, task kling.Task) {
 	rec.State = store.StateSubmitted
-	rec.Deadline = lr.Store.Now().Add(lr.TaskTimeout)
+	if rec.Deadline.IsZero() {
+		rec.Deadline = lr.Store.Now().Add(lr.TaskTimeout)
+	}
 	if lr.Trust == TrustURL {
-		rec.TaskID, rec.ExternalTaskID = task.ID, task.ExternalID
+		rec.TaskID, rec.ExternalTaskID = cmp.Or(task.ID, rec.TaskID), cmp.Or(task.ExternalID, rec.ExternalTaskID)
 	}
 	if rec.TaskID == "" && rec.ExternalTaskID == "" {
 		rec.ExternalTaskID = lr.Namer.ExternalID(rec.Token())
@@ -87,23 +89,41 @@ func (lr *Live) observe(ctx context.Context, cb callback, rec *store.Record, tas
 	}
 }
 
-// find returns what is known of a request, and refuses a body that contradicts it. A request that has ended is
-// described by its completion.
+// find returns what is known of a request, and refuses a body that contradicts it.
 func (lr *Live) find(ctx context.Context, cb callback, task kling.Task) (rec *store.Record, o outcome, err error) {
-	rec = lr.Cache.Get(cb.token)
-	if rec == nil {
-		rec, err = lr.Store.Find(ctx, cb.kind.Name, cb.token)
-		if err != nil {
-			return nil, outcomeUnavailable, err
-		}
+	rec, err = lr.known(ctx, cb)
+	if err != nil {
+		return nil, outcomeUnavailable, err
 	}
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
 	}
-	if rec.State == store.StateUnheard || rec.ExternalTaskID == "" {
+	if rec.ExternalTaskID == "" {
 		return lr.unheardOf(ctx, rec, cb, task)
 	}
 	return rec, outcomeTaken, nil
+}
+
+// known returns the record of a request, or one made of what else there is of it: of its end, of its progress, or, where the
+// store was set back, of the request itself, which may still wait to be looked up.
+func (lr *Live) known(ctx context.Context, cb callback) (*store.Record, error) {
+	if rec := lr.Cache.Get(cb.token); rec != nil {
+		return rec, nil
+	}
+	rec, err := lr.Store.Find(ctx, cb.kind.Name, cb.token)
+	if err != nil || rec.State != store.StateUnheard || rec.ExternalTaskID != "" {
+		return rec, err
+	}
+	waiting, err := lr.Waiting.ByToken(ctx, cb.token)
+	if err != nil {
+		return nil, err
+	}
+	if waiting == nil || waiting.Invalid != nil {
+		return lr.Store.Find(ctx, cb.kind.Name, cb.token) // it may have been looked up meanwhile
+	}
+	rec = lr.Store.WaitingRecord(waiting)
+	rec.ExternalTaskID = cmp.Or(waiting.Req.ExternalID, lr.Namer.ExternalID(cb.token))
+	return rec, nil
 }
 
 // unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, or it has

@@ -5,8 +5,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -35,29 +33,10 @@ func (w *world) setBack(slots int) {
 	w.mu.Unlock()
 	program.start()
 	program.waitReady()
-	w.eventually("the tasks are found again", func() bool { return w.known() == len(w.sim.Tasks()) })
 	w.eventually("every request has ended", func() bool {
 		w.finishAll()
 		return w.count(w.subjects.EventsStream(), w.subjects.AllCompletions()) == requests
 	})
-}
-
-// known counts the requests of which there is any event.
-func (w *world) known() int {
-	s, err := w.js.Stream(w.ctx, w.subjects.EventsStream())
-	if err != nil {
-		return -1
-	}
-	info, err := s.Info(w.ctx, jetstream.WithSubjectFilter(w.subjects.Public()))
-	if err != nil {
-		return -1
-	}
-	tokens := map[string]bool{}
-	for subject := range info.State.Subjects {
-		parsed, _ := w.subjects.Parse(subject)
-		tokens[parsed.Token] = true
-	}
-	return len(tokens)
 }
 
 // askForVideo makes a request that nothing befalls.

@@ -5,31 +5,31 @@ import (
 	"slices"
 )
 
-// requestIndex finds the messages of waiting requests by request id. It keeps hashes, about 60 bytes a message, and may name
-// messages that are gone or of another id: whoever finds one looks at it.
+// requestIndex finds the messages of waiting requests by token. It keeps hashes, about 60 bytes a message, and may name
+// messages that are gone or of another token: whoever finds one looks at it.
 type requestIndex struct {
 	seed  maphash.Seed
-	seqs  map[uint64][]uint64 // by hash of the id
+	seqs  map[uint64][]uint64 // by hash of the token
 	order []indexed           // by sequence
 }
 
 type indexed struct{ seq, hash uint64 }
 
-func (x *requestIndex) add(id string, seq uint64) {
+func (x *requestIndex) add(token string, seq uint64) {
 	if x.seqs == nil {
 		x.seed, x.seqs = maphash.MakeSeed(), map[uint64][]uint64{}
 	}
-	hash := maphash.String(x.seed, id)
+	hash := maphash.String(x.seed, token)
 	x.seqs[hash] = append(x.seqs[hash], seq)
 	x.order = append(x.order, indexed{seq, hash})
 }
 
-// find returns the sequences that may be of an id, in order.
-func (x *requestIndex) find(id string) []uint64 {
+// find returns the sequences that may be of a token, in order.
+func (x *requestIndex) find(token string) []uint64 {
 	if x.seqs == nil {
 		return nil
 	}
-	return slices.Clone(x.seqs[maphash.String(x.seed, id)])
+	return slices.Clone(x.seqs[maphash.String(x.seed, token)])
 }
 
 // forget drops everything before a sequence.

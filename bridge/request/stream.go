@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -17,7 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// Stream knows the requests that lie in the stream: by their ids, and by their deadlines.
+// Stream knows the requests that lie in the stream: by their ids, and by their deadlines. Make it with [NewStream].
 //
 // It reads each message once, and, unless somebody asks for a request, only those that have waited for a while, so that it
 // costs nothing without a backlog.
@@ -29,10 +30,17 @@ type Stream struct {
 	Kinds       kling.Kinds
 	TaskTimeout time.Duration
 
+	reading chan struct{} // has room for whoever reads: a read may take long, and others have little time
+
 	mu        sync.Mutex // guards what follows
 	next      uint64     // sequence from which nothing was read yet
 	deadlines deadlineHeap
 	index     requestIndex
+}
+
+// NewStream reads requests of the known kinds. taskTimeout is the deadline of those that name none, from when they were stored.
+func NewStream(b *bus.Bus, s subjects.Subjects, kinds kling.Kinds, taskTimeout time.Duration) *Stream {
+	return &Stream{Bus: b, Subjects: s, Kinds: kinds, TaskTimeout: taskTimeout, reading: make(chan struct{}, 1)}
 }
 
 // deadline is that of one message.
@@ -46,7 +54,7 @@ type Waiting struct {
 	Msg     *bus.Message
 	Req     *Request
 	Invalid error // why it can't become a task; nil for most
-	Before  int   // requests of its pool that came earlier and are no less urgent; only of find
+	Before  int   // requests of its pool that came earlier and are no less urgent; only of Find
 }
 
 // ScanBatch is how many requests are read at a time in search of one.
@@ -71,12 +79,17 @@ func (s *Stream) Passed(d deadline) {
 	}
 }
 
-// Read takes in the messages stored before the given time that it has not read yet.
+// Read takes in the messages stored before the given time that it has not read yet. What it has read when ctx ends is not
+// read again.
 func (s *Stream) Read(ctx context.Context, before time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return fmt.Errorf("somebody else reads the requests that wait: %w", ctx.Err())
+	}
 	stream, all := s.Subjects.RequestsStream(), s.Subjects.AllRequests()
-	first, err := s.Bus.Next(ctx, stream, all, s.next)
+	first, err := s.Bus.Next(ctx, stream, all, s.unread())
 	if errors.Is(err, bus.ErrNoMessage) || err == nil && first.Time.After(before) {
 		return nil
 	}
@@ -92,10 +105,19 @@ func (s *Stream) Read(ctx context.Context, before time.Time) error {
 	})
 }
 
-// takeIn notes the id and the deadline of a message; the caller holds the mutex.
+// unread is the first sequence that was not read yet.
+func (s *Stream) unread() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
+}
+
+// takeIn notes the token and the deadline of a message.
 func (s *Stream) takeIn(m *bus.Message) {
-	s.next = m.Seq + 1
 	r := s.Parse(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = m.Seq + 1
 	if r == nil {
 		return
 	}
@@ -104,7 +126,7 @@ func (s *Stream) takeIn(m *bus.Message) {
 		at = m.Time
 	}
 	heap.Push(&s.deadlines, deadline{At: at, Seq: m.Seq})
-	s.index.add(r.Req.ID, m.Seq)
+	s.index.add(r.Req.Token, m.Seq)
 }
 
 // Parse reads a message of the stream; nil: it is no request of a kind that is known.
@@ -135,26 +157,36 @@ func (s *Stream) At(ctx context.Context, seq uint64) (*Waiting, error) {
 // Find returns the request with an id that lies in the stream; nil: none does. An id may come from a header, the body or the
 // message's place in the stream, so that it takes one look at each message, though no more than one.
 func (s *Stream) Find(ctx context.Context, id string) (*Waiting, error) {
+	r, err := s.ByToken(ctx, events.Token(id))
+	if err != nil || r == nil || r.Req.ID != id {
+		return nil, err
+	}
+	r.Before, err = s.before(ctx, r.Req)
+	return r, err
+}
+
+// ByToken returns the first request with a token that lies in the stream, also one that will be rejected; nil: none does. It
+// does not count those before it.
+func (s *Stream) ByToken(ctx context.Context, token string) (*Waiting, error) {
 	if err := s.Read(ctx, s.Bus.Now().Add(time.Hour)); err != nil {
 		return nil, err
 	}
-	for _, seq := range s.indexed(id) {
+	for _, seq := range s.indexed(token) {
 		r, err := s.At(ctx, seq)
 		if err != nil {
 			return nil, err
 		}
-		if r != nil && r.Req.ID == id { // also one that will be rejected
-			r.Before, err = s.before(ctx, r.Req)
-			return r, err
+		if r != nil && r.Req.Token == token {
+			return r, nil
 		}
 	}
 	return nil, nil
 }
 
-func (s *Stream) indexed(id string) []uint64 {
+func (s *Stream) indexed(token string) []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.index.find(id)
+	return s.index.find(token)
 }
 
 // before counts the requests that lie before one in the stream and are of its pool and no less urgent.
@@ -202,6 +234,8 @@ func (s *Stream) Prune(ctx context.Context) error {
 
 // Reset begins anew with a stream whose sequences may have begun anew.
 func (s *Stream) Reset() {
+	s.reading <- struct{}{} // whoever reads would go on from where the old stream was
+	defer func() { <-s.reading }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next, s.deadlines, s.index = 0, nil, requestIndex{}

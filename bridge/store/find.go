@@ -14,31 +14,53 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// Find returns the record of a request, or one made of its completion, or the little that its URL says: a callback
-// needs no more than that to complete.
+// Find returns the record of a request, or one made of its completion, or of its progress where the record is lost, or of
+// the little that its URL says: a callback needs no more than that to complete.
 func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
 	e, err := s.Load(ctx, token)
 	if err == nil || !errors.Is(err, bus.ErrNoMessage) {
 		return e.Rec, err
 	}
 	m, ev, err := s.Completion(ctx, token)
-	switch {
-	case errors.Is(err, bus.ErrNoMessage):
-		return &Record{Version: Version, RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
-	case err != nil:
+	if errors.Is(err, bus.ErrNoMessage) {
+		return s.unheard(ctx, kind, token)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return EndedRecord(s.Telemetry, m, ev), nil
 }
 
+// unheard makes the record of a request that has neither a record nor an end.
+func (s *Store) unheard(ctx context.Context, kind, token string) (*Record, error) {
+	m, err := s.Guarded().Last(ctx, s.Subjects.Progress("*", "*", token))
+	if errors.Is(err, bus.ErrNoMessage) {
+		return &Record{Version: Version, RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ev events.Event
+	if err := json.Unmarshal(m.Data, &ev); err != nil {
+		return nil, fmt.Errorf("progress on %s: %w", m.Subject, err)
+	}
+	return toldRecord(s.Telemetry, m, &ev), nil
+}
+
 // EndedRecord is what a completion still tells of the record that it ended.
 func EndedRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
+	rec := toldRecord(t, m, ev)
+	rec.State, rec.EndedAs = StateSubmitted, ev.Status
+	return rec
+}
+
+// toldRecord is what an event tells of the record of its request.
+func toldRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
 	rec := &Record{
 		Version:        Version,
 		RequestID:      ev.RequestID,
 		Kind:           ev.Kind,
-		State:          StateSubmitted,
-		EndedAs:        ev.Status,
+		State:          StateUnheard,
 		ExternalTaskID: ev.ExternalTaskID,
 		TaskID:         ev.TaskID,
 		RequestedAt:    ev.RequestedAt.Time,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -42,8 +43,9 @@ func (s *Store) NoteExternalID(ctx context.Context, r *request.Request) (holder 
 		return "", nil
 	}
 	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.External(token)))
-	// Its own for each holder: JetStream would take the next note of the same name for a repeat.
-	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.external.%d", token, seq))
+	// Its own each time: JetStream would take the next note of the same name for a repeat, of another holder's or of one that
+	// is lost.
+	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.external.%s", token, rand.Text()))
 	msg.Header.Set(events.HeaderRequestID, request.HeaderSafe(r.ID))
 	bus.GuardSequence(msg, s.Subjects.External(token), seq)
 	_, stored, err := s.put(ctx, msg)

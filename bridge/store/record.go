@@ -22,7 +22,7 @@ type state string
 
 // The states of a record.
 const (
-	StateUnheard   state = ""          // nothing is stored of the request: its record was made of a URL alone
+	StateUnheard   state = ""          // no record is stored of the request, nor an end: this one was made of what else there is
 	StateCreating  state = "creating"  // the create call may have been sent
 	StateSubmitted state = "submitted" // Kling gave the task an id
 )

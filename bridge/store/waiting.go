@@ -30,10 +30,16 @@ func (s *Store) RejectWaiting(ctx context.Context, r *request.Waiting) error {
 }
 
 func (s *Store) endWaiting(ctx context.Context, r *request.Waiting, e End) (first bool, err error) {
-	rec := &Record{
-		Version: Version, RequestID: r.Req.ID, Kind: r.Req.Kind.Name, Owner: r.Msg.Seq, RequestedAt: r.Req.RequestedAt,
-		Deadline: r.Req.Deadline, Metadata: r.Req.Metadata, ReplayOf: r.Req.ReplayOf, Trace: s.Telemetry.CarryHeaders(r.Msg.Header),
-	}
+	rec := s.WaitingRecord(r)
 	e.Untouched = true
 	return s.Complete(s.Telemetry.Resume(ctx, &rec.Trace), rec, e)
+}
+
+// WaitingRecord is what a request that lies in the stream says of itself. Nothing is known of a task of its.
+func (s *Store) WaitingRecord(r *request.Waiting) *Record {
+	return &Record{
+		Version: Version, RequestID: r.Req.ID, Kind: r.Req.Kind.Name, State: StateUnheard, Owner: r.Msg.Seq,
+		RequestedAt: r.Req.RequestedAt, Deadline: r.Req.Deadline, Metadata: r.Req.Metadata, ReplayOf: r.Req.ReplayOf,
+		Trace: s.Telemetry.CarryHeaders(r.Msg.Header),
+	}
 }
