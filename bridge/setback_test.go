@@ -78,7 +78,7 @@ func waitingRequest(id string) events.Request {
 // requestAgain publishes a request as if the server had never seen it.
 func (w *world) requestAgain(r events.Request) {
 	w.t.Helper()
-	msg, err := r.Msg(events.DefaultSubjects())
+	msg, err := r.Msg(events.Subjects{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
