@@ -78,7 +78,7 @@ func TestAdoptionLeavesOwnTasksAlone(t *testing.T) {
 			"model": "kling-3.0", "prompt": "a", "options": map[string]any{"external_task_id": "order-4"},
 		}},
 	} {
-		w.request(events.Request{Kind: c.kind, ID: c.id, Body: body(c.body)})
+		w.request(testRequest{Kind: c.kind, ID: c.id, Body: body(c.body)})
 		w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted."+c.id) == 1 })
 		tasks := w.sim.Tasks()
 		task := tasks[len(tasks)-1]

@@ -29,7 +29,7 @@ func TestAlertsSeeTheFirst(t *testing.T) {
 		`kling_completions_total{kind="text2video",source="bridge",status="expired"}`:     0,
 		`kling_completions_total{kind="drama-subtitle",source="bridge",status="expired"}`: 0,
 	})
-	w.request(events.Request{Kind: "image-generations", ID: "small", Body: body(map[string]any{"prompt": "a"})})
+	w.request(testRequest{Kind: "image-generations", ID: "small", Body: body(map[string]any{"prompt": "a"})})
 	if status, got := w.archived("small"); status != events.StatusSucceed {
 		t.Errorf("%s, %+v", status, got)
 	}

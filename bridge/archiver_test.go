@@ -99,7 +99,7 @@ func TestArchiveEveryStore(t *testing.T) {
 	for name, p := range places(t) {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, setup{archive: p.url})
-			requests := []events.Request{
+			requests := []testRequest{
 				{Kind: "text2video", ID: "watermarked", Body: body(map[string]any{
 					"prompt": "a", "watermark_info": map[string]any{"enabled": true},
 				})},
@@ -125,7 +125,7 @@ func TestArchiveEveryStore(t *testing.T) {
 }
 
 // checkArchived compares what was archived of a request with what its completion says.
-func (w *world) checkArchived(r events.Request, files int, p place) {
+func (w *world) checkArchived(r testRequest, files int, p place) {
 	w.t.Helper()
 	ev := w.await(r.ID)
 	status, got := w.archived(r.ID)
@@ -211,7 +211,7 @@ func TestArchiveTriesAgain(t *testing.T) {
 	dir := t.TempDir()
 	w := start(t, setup{archive: "file://" + dir, sim: klingtest.Options{PublicURL: f.URL}})
 	f.serve(w.sim)
-	w.request(events.Request{Kind: "image-generations", ID: "order-1", Body: body(map[string]any{"prompt": "a", "n": 3})})
+	w.request(testRequest{Kind: "image-generations", ID: "order-1", Body: body(map[string]any{"prompt": "a", "n": 3})})
 	status, got := w.archived("order-1")
 	if status != events.StatusSucceed || len(got.Files) != 3 {
 		t.Errorf("%s, %+v", status, got)
@@ -250,7 +250,7 @@ func TestArchiveExpired(t *testing.T) {
 			then := func() time.Time { return time.Now().Add(test.left - life) }
 			w := start(t, setup{archive: "file://" + t.TempDir(), sim: klingtest.Options{PublicURL: f.URL, Now: then}})
 			f.serve(w.sim)
-			w.request(events.Request{Kind: "text2video", ID: "order-1", Body: body(map[string]any{
+			w.request(testRequest{Kind: "text2video", ID: "order-1", Body: body(map[string]any{
 				"prompt": "a", "watermark_info": map[string]any{"enabled": true},
 			})})
 			status, got := w.archived("order-1")
@@ -267,7 +267,7 @@ func TestArchiveExpired(t *testing.T) {
 // TestArchiveLate archives what Kling delivers after the deadline: it was paid for.
 func TestArchiveLate(t *testing.T) {
 	w := start(t, setup{archive: "file://" + t.TempDir(), sim: klingtest.Options{Duration: time.Hour}})
-	w.request(events.Request{
+	w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
 	})
 	ev := w.await("late")

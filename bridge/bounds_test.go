@@ -14,6 +14,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/events"
+	eventbody "github.com/klingbridge/klingbridge/events/body"
 )
 
 // edit changes a stream as an operator does.
@@ -173,9 +174,8 @@ func TestFullRequests(t *testing.T) {
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{StreamMaxBytes: bridge.StreamSizes{Requests: 64 << 10}}})
 	w.sim.SetAuthOutage(1002)
 	first := w.submit("first", strings.Repeat("x", 40<<10))
-	_, err := w.client.Submit(w.ctx, events.Request{
-		Kind: "text2video", ID: "second", Body: body(map[string]any{"prompt": strings.Repeat("x", 40<<10)}),
-	})
+	_, err := w.client.Submit(w.ctx, eventbody.Raw("text2video", body(map[string]any{"prompt": strings.Repeat("x", 40<<10)})),
+		events.Options{ID: "second"})
 	if !errors.Is(err, events.ErrFull) {
 		t.Fatalf("got %v, want ErrFull", err)
 	}

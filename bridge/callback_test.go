@@ -31,7 +31,7 @@ func silent() klingtest.Options {
 func (w *world) task(kind, id string) klingtest.TaskView {
 	w.t.Helper()
 	before := len(w.sim.Tasks())
-	w.request(events.Request{Kind: kind, ID: id, Body: body(coreBodies[kind])})
+	w.request(testRequest{Kind: kind, ID: id, Body: body(coreBodies[kind])})
 	if err := w.sim.WaitTasks(w.ctx, before+1); err != nil {
 		w.t.Fatal(err)
 	}

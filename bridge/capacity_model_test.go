@@ -18,7 +18,7 @@ const (
 // submitModel publishes a request for a task of a model.
 func (w *world) submitModel(id, model string) {
 	w.t.Helper()
-	w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": "a", "model_name": model})})
+	w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": "a", "model_name": model})})
 }
 
 // TestCapacityByModelOrPool works off requests of two models, which Kling's text has by model and has always had by pool. With

@@ -59,14 +59,14 @@ func TestFullPool(t *testing.T) {
 			for i := range 12 {
 				w.submit(fmt.Sprintf("normal-%d", i), "a")
 			}
-			w.request(events.Request{Kind: "image-generations", ID: "image", Body: body(map[string]any{"prompt": "a"})})
+			w.request(testRequest{Kind: "image-generations", ID: "image", Body: body(map[string]any{"prompt": "a"})})
 			w.eventually("an image is made", func() bool { return len(w.sim.Tasks()) == 2 })
 			w.eventually("the full pool was tried", func() bool { return w.sim.Calls().Refused[codeNoCapacity] > 0 })
 			told, err := w.nc.SubscribeSync("kling-state.slots.video")
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.request(events.Request{
+			w.request(testRequest{
 				Kind: "text2video", ID: "urgent", Priority: events.PriorityHigh, Body: body(map[string]any{"prompt": "a"}),
 			})
 			w.eventually("the urgent request waits", func() bool { return waitsUrgently(told) })

@@ -68,7 +68,7 @@ func seeLive(b context.Context, t *testing.T, w *world) {
 
 // seeStory looks at one request's life and result.
 func seeStory(b context.Context, t *testing.T, w *world) {
-	w.request(events.Request{
+	w.request(testRequest{
 		Kind: "text2video", ID: "told", Body: body(map[string]any{"prompt": endedByHand}),
 		Metadata: map[string]string{"Tenant": "acme"},
 	})
@@ -109,7 +109,7 @@ func search(b context.Context, t *testing.T, w *world) {
 
 // replay sends a dead letter again, which wants two presses.
 func replay(b context.Context, t *testing.T, w *world) {
-	w.request(events.Request{Kind: "text2video", ID: "dead", Body: body(map[string]any{"prompt": "[policy]"})})
+	w.request(testRequest{Kind: "text2video", ID: "dead", Body: body(map[string]any{"prompt": "[policy]"})})
 	w.await("dead")
 	p := openTab(b, t, w.console()+"#/dead")
 	p.shows("policy")
@@ -125,7 +125,7 @@ func replay(b context.Context, t *testing.T, w *world) {
 // cancelWaiting ends a request that waits for a slot.
 func cancelWaiting(b context.Context, t *testing.T, w *world) {
 	for _, id := range []string{"takes-the-slot", "waits"} {
-		w.request(events.Request{Kind: "image-generations", ID: id, Body: body(map[string]any{"prompt": "a lighthouse"})})
+		w.request(testRequest{Kind: "image-generations", ID: id, Body: body(map[string]any{"prompt": "a lighthouse"})})
 		w.eventually(id+" is known", func() bool {
 			task, err := w.client.Task(w.ctx, id)
 			return err == nil && (id == "waits" || task.Status == events.StatusSubmitted || task.Status == events.StatusProcessing)
@@ -149,7 +149,7 @@ func pickRequests(b context.Context, t *testing.T, w *world) {
 	w.submit("went-well", "a lighthouse")
 	ev := w.await("went-well")
 	for _, id := range []string{"holds-the-slot", "stays"} { // or another one holds it
-		w.request(events.Request{Kind: "image-generations", ID: id, Body: body(map[string]any{"prompt": "a lighthouse"})})
+		w.request(testRequest{Kind: "image-generations", ID: id, Body: body(map[string]any{"prompt": "a lighthouse"})})
 	}
 	w.untilStatus("stays", events.StatusWaiting)
 	w.eventually("the slot is taken", func() bool {
@@ -215,7 +215,7 @@ func useKeyboard(b context.Context, t *testing.T, w *world) {
 // showScriptAsText has HTML in an id, a prompt, a key and metadata, and sees it as text on every page.
 func showScriptAsText(b context.Context, t *testing.T, w *world) {
 	const attack = `<img src=x onerror="window.owned=1">`
-	id := w.request(events.Request{
+	id := w.request(testRequest{
 		Kind: "text2video", ID: attack,
 		Body:     json.RawMessage(`{"prompt":"<img src=x onerror='window.owned=1'><script>window.owned=1</script>","callback_url":"javascript:1"}`),
 		Metadata: map[string]string{"Tenant": attack, "Note": `"><svg onload=window.owned=1>`},

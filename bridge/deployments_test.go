@@ -71,7 +71,7 @@ func TestCallbackBesideTheEnd(t *testing.T) {
 	e.mu.Lock()
 	e.late = true
 	e.mu.Unlock()
-	id := w.request(events.Request{
+	id := w.request(testRequest{
 		Kind: "text2video", ID: "expired", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
 	})
 	if ev := w.await(id); ev.Status != events.StatusExpired || ev.ExternalTaskID != "" {

@@ -127,7 +127,7 @@ func TestRetiredRoute(t *testing.T) {
 	}
 	submit := func(kind string, n int) {
 		for i := range n {
-			w.request(events.Request{Kind: kind, ID: fmt.Sprintf("%s-%d", kind, i), Body: body(bodies[kind])})
+			w.request(testRequest{Kind: kind, ID: fmt.Sprintf("%s-%d", kind, i), Body: body(bodies[kind])})
 		}
 	}
 	submit("multi-image2video", 300)
@@ -188,8 +188,8 @@ func edgeInTheWay(w *world, e *edge, answer page, all bool) {
 	})
 	const n = 10
 	for i := range n {
-		w.request(events.Request{Kind: "text2video", ID: fmt.Sprintf("v1-%d", i), Body: body(coreBodies["text2video"])})
-		w.request(events.Request{Kind: "text-to-video", ID: fmt.Sprintf("v2-%d", i), Body: body(coreBodies["text-to-video"])})
+		w.request(testRequest{Kind: "text2video", ID: fmt.Sprintf("v1-%d", i), Body: body(coreBodies["text2video"])})
+		w.request(testRequest{Kind: "text-to-video", ID: fmt.Sprintf("v2-%d", i), Body: body(coreBodies["text-to-video"])})
 	}
 	component := "kind:text2video"
 	if all {
@@ -289,14 +289,14 @@ func TestAnswerRefusedAlone(t *testing.T) {
 // TestProbesAlternate refuses everything: no request is tried twice before each was tried once.
 func TestProbesAlternate(t *testing.T) {
 	w, e := behindEdge(t, setup{bridge: bridge.Options{ProbeInterval: 100 * time.Millisecond}})
-	w.request(events.Request{
+	w.request(testRequest{
 		Kind: "text2video", ID: "urgent", Priority: events.PriorityHigh, Body: body(map[string]any{"prompt": "urgent"}),
 	})
 	w.await("urgent")
 	e.set(retired("text2video"))
 	const n = 5
 	for i := range n {
-		w.request(events.Request{
+		w.request(testRequest{
 			Kind: "text2video", ID: fmt.Sprint(i), Priority: events.Priorities()[i%3], Body: body(map[string]any{"prompt": fmt.Sprint(i)}),
 		})
 	}

@@ -182,7 +182,7 @@ func TestConsumerIsMadeAgain(t *testing.T) {
 func TestLateResultByQuery(t *testing.T) {
 	o := silent()
 	w := start(t, setup{sim: o, bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
-	w.request(events.Request{Kind: "text2video", ID: "late", Timeout: time.Second, Body: body(map[string]any{"prompt": "a"})})
+	w.request(testRequest{Kind: "text2video", ID: "late", Timeout: time.Second, Body: body(map[string]any{"prompt": "a"})})
 	if err := w.sim.WaitTasks(w.ctx, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestObjectsAreBounded(t *testing.T) {
 		}
 	}
 	submit := func(id, image string) {
-		w.request(events.Request{Kind: "image2video", ID: id, Body: body(map[string]any{"image": image, "prompt": "a"})})
+		w.request(testRequest{Kind: "image2video", ID: id, Body: body(map[string]any{"image": image, "prompt": "a"})})
 	}
 	submit("ok", "nats-object://in/small")
 	submit("large", "nats-object://in/large")
@@ -252,7 +252,7 @@ func TestObjectsAreBounded(t *testing.T) {
 	for i := range many {
 		many[i] = "nats-object://in/small"
 	}
-	w.request(events.Request{Kind: "image2video", ID: "many", Body: body(map[string]any{"image": "x", "element_list": many})})
+	w.request(testRequest{Kind: "image2video", ID: "many", Body: body(map[string]any{"image": "x", "element_list": many})})
 	if ev := w.await("ok"); ev.Status != events.StatusSucceed {
 		t.Errorf("got %+v", ev)
 	}

@@ -39,7 +39,7 @@ var coreBodies = map[string]map[string]any{
 func TestEveryRequestEndsInOneCompletion(t *testing.T) {
 	w := start(t, setup{})
 	for kind, fields := range coreBodies {
-		id := w.request(events.Request{
+		id := w.request(testRequest{
 			Kind: kind, ID: "order-" + kind, Body: body(fields), Metadata: map[string]string{"Tenant": "acme"},
 		})
 		ev := w.await(id)
@@ -117,12 +117,12 @@ func TestFailedTask(t *testing.T) {
 
 func TestRejectedRequestsAreKept(t *testing.T) {
 	w := start(t, setup{})
-	w.request(events.Request{
+	w.request(testRequest{
 		Kind: "text2video", ID: "policy", Body: body(map[string]any{"prompt": "[policy]"}),
 		Metadata: map[string]string{"Tenant": "acme"},
 	})
-	w.request(events.Request{Kind: "text2video", ID: "mode", Body: body(map[string]any{"prompt": "a", "mode": "standard"})})
-	w.request(events.Request{Kind: "text2video", ID: "url", Body: body(map[string]any{"callback_url": "https://evil"})})
+	w.request(testRequest{Kind: "text2video", ID: "mode", Body: body(map[string]any{"prompt": "a", "mode": "standard"})})
+	w.request(testRequest{Kind: "text2video", ID: "url", Body: body(map[string]any{"callback_url": "https://evil"})})
 	raw := nats.NewMsg("kling.request.text2video")
 	raw.Header.Set(events.HeaderRequestID, "rubbish")
 	raw.Data = []byte(`{"prompt"`)
@@ -263,7 +263,7 @@ func TestCallbackBeforeTheCreateReply(t *testing.T) {
 
 func TestPollOnly(t *testing.T) {
 	w := start(t, setup{pollOnly: true, bridge: bridge.Options{PollMinInterval: 100 * time.Millisecond}})
-	v1, v2 := w.submit("v1", "a"), w.request(events.Request{
+	v1, v2 := w.submit("v1", "a"), w.request(testRequest{
 		Kind: "text-to-video", ID: "v2", Body: body(coreBodies["text-to-video"]),
 	})
 	for _, id := range []string{v1, v2} {
@@ -293,7 +293,7 @@ func TestOverdueTasksArePolledInBulk(t *testing.T) {
 				bridge: bridge.Options{PollAfter: 8 * time.Second},
 			})
 			for i := range tasks {
-				w.request(events.Request{Kind: kind, ID: fmt.Sprintf("o-%d", i), Body: body(coreBodies[kind])})
+				w.request(testRequest{Kind: kind, ID: fmt.Sprintf("o-%d", i), Body: body(coreBodies[kind])})
 			}
 			w.eventually("all are completed", func() bool {
 				return w.count("KLING_EVENTS", "kling.completion.>") == tasks
@@ -308,7 +308,7 @@ func TestOverdueTasksArePolledInBulk(t *testing.T) {
 
 func TestExpiryAndLateResult(t *testing.T) {
 	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
-	id := w.request(events.Request{
+	id := w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
 		Metadata: map[string]string{"Tenant": "acme"},
 	})

@@ -256,7 +256,7 @@ func TestForeignDeadLetter(t *testing.T) {
 	w := start(t, setup{sim: silent()})
 	w.trick("kling.dead.text2video.rejected.bad", "kling.dead.text2video.rejected.marker")
 	w.eventually("it is stored", func() bool { return w.count("KLING_DEAD", "kling.dead.*.*.marker") == 1 })
-	w.request(events.Request{Kind: "text2video", ID: "bad", Body: body(map[string]any{"callback_url": "https://example.com"})})
+	w.request(testRequest{Kind: "text2video", ID: "bad", Body: body(map[string]any{"callback_url": "https://example.com"})})
 	if ev := w.await("bad"); ev.Status != events.StatusRejected {
 		t.Errorf("got %+v", ev)
 	}
@@ -274,7 +274,7 @@ func TestForeignDeadLetter(t *testing.T) {
 // TestForeignLateEvent has one stored beside an expired request: a list of tasks is not to fail for it.
 func TestForeignLateEvent(t *testing.T) {
 	w := start(t, setup{sim: silent()})
-	w.await(w.request(events.Request{
+	w.await(w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(coreBodies["text2video"]),
 	}))
 	w.plant("kling.late.text2video.succeed.late")

@@ -15,7 +15,6 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -72,7 +71,7 @@ func TestGoldenRequests(t *testing.T) {
 		Kling: client, Namespace: "golden", PublicURL: "https://bridge.example.com", CallbackSecrets: []string{"golden"},
 	}})
 	for kind, fields := range coreBodies {
-		w.request(events.Request{Kind: kind, ID: "golden-" + kind, Body: body(fields)})
+		w.request(testRequest{Kind: kind, ID: "golden-" + kind, Body: body(fields)})
 		k, _ := kling.DefaultKinds().Lookup(kind)
 		model, _ := fields["model"].(string)
 		var got string

@@ -25,6 +25,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
+	eventbody "github.com/klingbridge/klingbridge/events/body"
 	"github.com/klingbridge/klingbridge/events/eventstest"
 )
 
@@ -239,7 +240,7 @@ func (w *world) eventually(what string, holds func() bool) {
 // submit publishes a text2video request with a body of one prompt and returns its id.
 func (w *world) submit(id, prompt string) string {
 	w.t.Helper()
-	return w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": prompt})})
+	return w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": prompt})})
 }
 
 // message is a text2video request with a body of one prompt, as any NATS client would publish it.
@@ -250,9 +251,23 @@ func (w *world) message(id, prompt string) *nats.Msg {
 	return msg
 }
 
-func (w *world) request(r events.Request) string {
+// testRequest is a request that a test makes. The body is sent as it is.
+type testRequest struct {
+	Kind     string
+	ID       string
+	Priority events.Priority
+	Timeout  time.Duration
+	Metadata map[string]string
+	Body     json.RawMessage
+}
+
+func (r testRequest) options() events.Options {
+	return events.Options{ID: r.ID, Priority: r.Priority, Timeout: r.Timeout, Metadata: r.Metadata}
+}
+
+func (w *world) request(r testRequest) string {
 	w.t.Helper()
-	id, err := w.client.Submit(w.ctx, r)
+	id, err := w.client.Submit(w.ctx, eventbody.Raw(r.Kind, r.Body), r.options())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestInputsAreReadFromAllowedBucketsOnly(t *testing.T) {
 		if _, err := store.PutBytes(w.ctx, "a", []byte("0123456789")); err != nil {
 			t.Fatal(err)
 		}
-		w.request(events.Request{Kind: "image2video", ID: bucket, Body: body(map[string]any{
+		w.request(testRequest{Kind: "image2video", ID: bucket, Body: body(map[string]any{
 			"image": "nats-object://" + bucket + "/a", "prompt": "a",
 		})})
 	}

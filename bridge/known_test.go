@@ -52,7 +52,7 @@ func TestKnownExternalID(t *testing.T) {
 			if k.Generation == kling.V2 {
 				rest = `"model":"kling-3.0",` + rest
 			}
-			ev := w.await(w.request(events.Request{Kind: c.kind, ID: "order-42", Body: []byte("{" + rest)}))
+			ev := w.await(w.request(testRequest{Kind: c.kind, ID: "order-42", Body: []byte("{" + rest)}))
 			if ev.Status != events.StatusSucceed || ev.TaskID != made.ID {
 				t.Errorf("got %s, %+v, task %s, want %s", ev.Status, ev.Error, ev.TaskID, made.ID)
 			}
@@ -78,7 +78,7 @@ func TestOlderTask(t *testing.T) {
 				return &page{200, fmt.Sprintf(`{"code":0,"data":{"task_id":"871","task_status":"succeed","task_info":{"external_task_id":"job-7"},
 					"task_result":{"videos":[{"id":"9","url":"https://example.com/a.mp4","duration":"5.1"}]},"created_at":%d}}`, made.UnixMilli())}
 			})
-			ev := w.await(w.request(events.Request{
+			ev := w.await(w.request(testRequest{
 				Kind: "text2video", ID: "late", Body: body(map[string]any{"prompt": "a", "external_task_id": "job-7"}),
 			}))
 			if age < 5*time.Minute {
@@ -118,7 +118,7 @@ func TestRedeliveredRequest(t *testing.T) {
 	w := start(t, setup{sim: silent()})
 	w.replicas[0].stop()
 	for _, id := range []string{"made", "not-made"} {
-		w.request(events.Request{
+		w.request(testRequest{
 			Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": "a", "external_task_id": "x-" + id}),
 		})
 	}

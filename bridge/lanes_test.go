@@ -73,8 +73,8 @@ func TestKindMovesToAnotherPool(t *testing.T) {
 	}
 	w.replicas[0].stop()
 	waiting := []string{
-		w.request(events.Request{Kind: "new", ID: "waits-1", Body: body(map[string]any{"prompt": "a"})}),
-		w.request(events.Request{Kind: "effects", ID: "waits-2", Body: body(coreBodies["effects"])}),
+		w.request(testRequest{Kind: "new", ID: "waits-1", Body: body(map[string]any{"prompt": "a"})}),
+		w.request(testRequest{Kind: "effects", ID: "waits-2", Body: body(coreBodies["effects"])}),
 	}
 	for _, kinds := range []kling.Kinds{after, before, after} { // forth, back, and forth again
 		r := w.startBridge(setup{bridge: bridge.Options{Kinds: kinds}})

@@ -19,7 +19,7 @@ func TestHostileHeaders(t *testing.T) {
 	for i := range 400 {
 		many[fmt.Sprintf("Name-%d", i)] = strings.Repeat("x", 64)
 	}
-	w.request(events.Request{Kind: "text2video", ID: "much", Body: body(map[string]any{"prompt": "a"}), Metadata: many})
+	w.request(testRequest{Kind: "text2video", ID: "much", Body: body(map[string]any{"prompt": "a"}), Metadata: many})
 	if ev := w.await("much"); ev.Status != events.StatusRejected || len(ev.Metadata) > 0 {
 		t.Errorf("25 KB of metadata: %s with %d names", ev.Status, len(ev.Metadata))
 	}

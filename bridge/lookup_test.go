@@ -36,7 +36,7 @@ func TestUnknownOutcomes(t *testing.T) {
 				sim: klingtest.Options{Faults: firstCreate(fault)}, bridge: bridge.Options{LookupWindow: 700 * time.Millisecond},
 			})
 			for kind, id := range map[string]string{"text2video": "v1", "text-to-video": "v2"} {
-				w.request(events.Request{Kind: kind, ID: id, Body: body(coreBodies[kind])})
+				w.request(testRequest{Kind: kind, ID: id, Body: body(coreBodies[kind])})
 			}
 			for _, id := range []string{"v1", "v2"} {
 				if ev := w.await(id); ev.Status != events.StatusSucceed {
@@ -92,7 +92,7 @@ func TestRefusedAfterUnknownOutcome(t *testing.T) {
 func TestExternalIDOfSomebodyElse(t *testing.T) {
 	w := start(t, setup{sim: silent()})
 	request := func(id string) {
-		w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
+		w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
 	}
 	request("first")
 	if err := w.sim.WaitTasks(w.ctx, 1); err != nil {
@@ -106,9 +106,9 @@ func TestExternalIDOfSomebodyElse(t *testing.T) {
 	if ev.Status != events.StatusRejected || ev.Error.Class != events.ErrorInvalid || !strings.Contains(ev.Error.Message, "that of request first") {
 		t.Errorf("got %s, %+v", ev.Status, ev.Error)
 	}
-	w.request(events.Request{Kind: "text2video", ID: "named", Body: body(map[string]any{"prompt": "a", "external_task_id": "named"})})
+	w.request(testRequest{Kind: "text2video", ID: "named", Body: body(map[string]any{"prompt": "a", "external_task_id": "named"})})
 	w.eventually("the next task is made", func() bool { return len(w.sim.Tasks()) == 2 })
-	w.request(events.Request{Kind: "text2video", ID: "third", Body: body(map[string]any{"prompt": "a", "external_task_id": "named"})})
+	w.request(testRequest{Kind: "text2video", ID: "third", Body: body(map[string]any{"prompt": "a", "external_task_id": "named"})})
 	if ev := w.await("third"); ev.Status != events.StatusRejected || !strings.Contains(ev.Error.Message, "that of request named") {
 		t.Errorf("got %s, %+v", ev.Status, ev.Error)
 	}
@@ -121,7 +121,7 @@ func TestExternalIDOfSomebodyElse(t *testing.T) {
 func TestExternalIDLeftBehind(t *testing.T) {
 	w := start(t, setup{sim: klingtest.Options{Faults: firstCreate(klingtest.Answer{Code: 1301})}})
 	for i, id := range []string{"refused", "mended", "repeated"} {
-		w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
+		w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
 		want := []events.Status{events.StatusRejected, events.StatusSucceed, events.StatusRejected}[i]
 		if ev := w.await(id); ev.Status != want {
 			t.Errorf("%s: %s, %+v", id, ev.Status, ev.Error)
@@ -159,7 +159,7 @@ func TestKlingIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	w = start(t, setup{bridge: bridge.Options{Kling: client}})
-	id := w.request(events.Request{
+	id := w.request(testRequest{
 		Kind: "text2video", ID: "away", Timeout: 2 * time.Second, Body: body(map[string]any{"prompt": "a"}),
 	})
 	if ev := w.await(id); ev.Status != events.StatusExpired || ev.TaskID != "" || ev.SubmittedAt != nil {
@@ -209,7 +209,7 @@ func TestWaitingRequestExpires(t *testing.T) {
 	w := start(t, setup{sim: o})
 	w.task("text2video", "holds")
 	for i := range 8 {
-		w.request(events.Request{
+		w.request(testRequest{
 			Kind: "text2video", ID: fmt.Sprintf("waits-%d", i), Timeout: 2 * time.Second, Body: body(map[string]any{"prompt": "a"}),
 			Metadata: map[string]string{"Tenant": "acme"},
 		})

@@ -109,7 +109,7 @@ func TestMetricsOfRealFlows(t *testing.T) {
 	for i, prompt := range []string{"a", "b", "c", "lose it", "fail: no", "[policy]"} {
 		w.submit(fmt.Sprintf("flow-%d", i), prompt)
 	}
-	w.request(events.Request{Kind: "image-generations", ID: "image", Priority: events.PriorityHigh,
+	w.request(testRequest{Kind: "image-generations", ID: "image", Priority: events.PriorityHigh,
 		Body: body(map[string]any{"prompt": "a"})})
 	for i := range 6 {
 		w.await(fmt.Sprintf("flow-%d", i))
@@ -210,7 +210,7 @@ func TestMetricsOfWaitingRequests(t *testing.T) {
 	for i := range 2 {
 		w.submit(fmt.Sprintf("waits-%d", i), "a")
 	}
-	w.request(events.Request{Kind: "text2video", Priority: events.PriorityLow, Body: body(map[string]any{"prompt": "a"})})
+	w.request(testRequest{Kind: "text2video", Priority: events.PriorityLow, Body: body(map[string]any{"prompt": "a"})})
 	w.eventually("Kling has no slot left", func() bool { return w.sim.Calls().Refused[1303] > 0 })
 	w.eventually("one request is a task", func() bool { return w.count("KLING_REQUESTS", "kling.request.>") == 3 })
 	got := w.counted(map[string]float64{
@@ -270,7 +270,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	})
 	send := func(i int) string {
 		w.post(fmt.Sprintf("%s/callbacks/kind-%d/%d/%d", w.replicas[0].callbackURL, i, i, i), "{}")
-		return w.request(events.Request{
+		return w.request(testRequest{
 			Kind: "text2video", ID: fmt.Sprintf("odd id %d", i), Body: body(map[string]any{"prompt": fmt.Sprint(i)}),
 			Metadata: map[string]string{fmt.Sprintf("Name-%d", i): fmt.Sprint(i)},
 		})

@@ -57,7 +57,7 @@ func TestPollOfManyAndARefusedOne(t *testing.T) {
 	refused := w.task("text-to-video", "refused")
 	r.refuse(refused.ID)
 	for i := range tasks - 1 {
-		w.request(events.Request{Kind: "text-to-video", ID: fmt.Sprintf("order-%d", i), Body: body(coreBodies["text-to-video"])})
+		w.request(testRequest{Kind: "text-to-video", ID: fmt.Sprintf("order-%d", i), Body: body(coreBodies["text-to-video"])})
 	}
 	if err := w.sim.WaitTasks(w.ctx, tasks); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestPollOfSolutions(t *testing.T) {
 		pollOnly: true, bridge: quickPolls,
 	})
 	for kind, fields := range solutionBodies {
-		w.request(events.Request{Kind: kind, ID: kind, Body: body(fields)})
+		w.request(testRequest{Kind: kind, ID: kind, Body: body(fields)})
 	}
 	for kind := range solutionBodies {
 		if ev := w.await(kind); ev.Status != events.StatusSucceed || ev.Source != events.SourcePoll || ev.Kind != kind {

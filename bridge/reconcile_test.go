@@ -52,7 +52,7 @@ func TestLostStateOfTheNewerAPI(t *testing.T) {
 		"shown":   {"clothing-dupe", "clothing-dupe", solutionBodies["clothing-dupe"]},
 	}
 	for id, task := range lost {
-		w.request(events.Request{Kind: task.kind, ID: id, Body: body(task.fields)})
+		w.request(testRequest{Kind: task.kind, ID: id, Body: body(task.fields)})
 	}
 	w.eventually("all tasks are announced", func() bool {
 		return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == uint64(len(lost))
@@ -104,7 +104,7 @@ func TestRefusedListStopsNoSweep(t *testing.T) {
 		sim:    klingtest.Options{Callbacks: klingtest.None, Faults: klingtest.Faults{Query: refuse}},
 		bridge: quickSweeps,
 	})
-	w.request(events.Request{Kind: "image-generations", ID: "lost", Body: body(map[string]any{"prompt": "a"})})
+	w.request(testRequest{Kind: "image-generations", ID: "lost", Body: body(map[string]any{"prompt": "a"})})
 	w.submit("unlisted", "a")
 	w.eventually("both tasks are announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 2 })
 	task := w.task("text2video", "stopped")

@@ -177,7 +177,7 @@ func TestGet(t *testing.T) {
 		t.Errorf("waiting: %+v", task)
 	}
 	w.untilStatus("Auftrag Nr. 7", events.StatusWaiting)
-	if list, err := w.client.Tasks(w.ctx, events.TaskQuery{Status: events.StatusWaiting}); err != nil || len(list.Tasks) != 3 {
+	if list, err := w.client.Tasks(w.ctx, events.TaskQuery{Statuses: events.Statuses{events.StatusWaiting}}); err != nil || len(list.Tasks) != 3 {
 		t.Errorf("%+v, %v", list, err)
 	} else if id := list.Tasks[1].RequestID; !strings.HasPrefix(id, fmt.Sprintf("seq-%d-", ack.Sequence)) {
 		t.Errorf("%s is not that of the message without an id", id)
@@ -209,7 +209,7 @@ func TestGet(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	w := full(t)
-	request := events.Request{
+	request := testRequest{
 		Kind: "text2video", ID: "waits", Body: body(map[string]any{"prompt": "a"}), Metadata: map[string]string{"Tenant": "acme"},
 	}
 	w.request(request)
@@ -264,7 +264,7 @@ func TestCancelWhileCreating(t *testing.T) {
 	}
 	wantRefusal(t, w.client.Cancel(w.ctx, "held"), 409)
 	for _, status := range []events.Status{"", events.StatusCreating} {
-		list, err := w.client.Tasks(w.ctx, events.TaskQuery{Status: status})
+		list, err := w.client.Tasks(w.ctx, events.TaskQuery{Statuses: events.Statuses{status}})
 		if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusCreating || list.Tasks[0].WaitsFor != "" {
 			t.Errorf("status %q: %+v, %v; want the request once", status, list, err)
 		}
@@ -349,9 +349,9 @@ func (w *world) cancelAtOnce(id string, racers int) bool {
 func TestStatus(t *testing.T) {
 	w := full(t)
 	for i, priority := range []events.Priority{events.PriorityHigh, events.PriorityNormal, events.PriorityNormal, events.PriorityLow} {
-		w.request(events.Request{Kind: "text2video", ID: fmt.Sprint(i), Priority: priority, Body: body(map[string]any{"prompt": "a"})})
+		w.request(testRequest{Kind: "text2video", ID: fmt.Sprint(i), Priority: priority, Body: body(map[string]any{"prompt": "a"})})
 	}
-	w.request(events.Request{Kind: "image-generations", ID: "bad", Body: body(map[string]any{"prompt": "[policy]"})})
+	w.request(testRequest{Kind: "image-generations", ID: "bad", Body: body(map[string]any{"prompt": "[policy]"})})
 	w.await("bad")
 	w.eventually("the dead letter is stored", func() bool { return w.count("KLING_DEAD", "kling.dead.>") == 1 })
 	w.eventually("the rejected request is acked", func() bool { return w.count("KLING_REQUESTS", "kling.request.>") == 4 })

@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
+	eventbody "github.com/klingbridge/klingbridge/events/body"
 )
 
 // TestCallbackBeforeTheRequestIsLookedUp has Kling call back about tasks whose records are lost, while their requests wait
@@ -67,18 +68,18 @@ func TestCallbackBeforeTheRequestIsLookedUp(t *testing.T) {
 }
 
 // waitingRequest is a request that brings metadata along, and maybe an external id.
-func waitingRequest(id string) events.Request {
+func waitingRequest(id string) testRequest {
 	fields := map[string]any{"prompt": "a"}
 	if strings.Contains(id, "2") {
 		fields["external_task_id"] = "mine-2"
 	}
-	return events.Request{Kind: "text2video", ID: id, Body: body(fields), Metadata: map[string]string{"Tenant": id}}
+	return testRequest{Kind: "text2video", ID: id, Body: body(fields), Metadata: map[string]string{"Tenant": id}}
 }
 
 // requestAgain publishes a request as if the server had never seen it.
-func (w *world) requestAgain(r events.Request) {
+func (w *world) requestAgain(r testRequest) {
 	w.t.Helper()
-	msg, err := r.Msg(events.Subjects{})
+	msg, err := events.NewRequest(events.Subjects{}, eventbody.Raw(r.Kind, r.Body), r.options())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -51,12 +51,12 @@ func TestIDOfAnotherRequest(t *testing.T) {
 	derived := w.await("victim").ExternalTaskID
 	next := strings.Replace(derived, "victim", "next", 1)
 	for id, externalID := range map[string]string{"attacker-1": derived, "attacker-2": next} {
-		w.request(events.Request{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": "x", "external_task_id": externalID})})
+		w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": "x", "external_task_id": externalID})})
 		if ev := w.await(id); ev.Status != events.StatusRejected || ev.Error.Class != events.ErrorInvalid {
 			t.Errorf("%s ended as %s", id, ev.Status)
 		}
 	}
-	w.request(events.Request{Kind: "text2video", ID: "next", Body: body(map[string]any{"prompt": "x", "external_task_id": next})})
+	w.request(testRequest{Kind: "text2video", ID: "next", Body: body(map[string]any{"prompt": "x", "external_task_id": next})})
 	if ev := w.await("next"); ev.Status != events.StatusSucceed {
 		t.Errorf("the request whose own id it is ended as %s", ev.Status)
 	}
@@ -71,7 +71,7 @@ func TestClockIsOff(t *testing.T) {
 				sim: klingtest.Options{Duration: 2 * time.Second, SubmittedFor: time.Millisecond}, pollOnly: true,
 				bridge: bridge.Options{Bus: bus.Options{Now: clock}, PollMinInterval: 500 * time.Millisecond},
 			})
-			w.request(events.Request{
+			w.request(testRequest{
 				Kind: "text2video", ID: "order-1", Timeout: time.Minute, Body: body(map[string]any{"prompt": "a"}),
 			})
 			if ev := w.await("order-1"); ev.Status != events.StatusSucceed {

@@ -34,7 +34,7 @@ func TestGetTellsTheResult(t *testing.T) {
 // TestGetTellsALateResult asks for what Kling delivered after the deadline: it was paid for.
 func TestGetTellsALateResult(t *testing.T) {
 	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
-	ev := w.await(w.request(events.Request{
+	ev := w.await(w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
 	}))
 	if _, answer := w.ask(events.EndpointTaskGet, "late"); strings.Contains(answer, `"result"`) || strings.Contains(answer, `"units"`) {

@@ -29,21 +29,21 @@ func TestListPicks(t *testing.T) {
 	at := time.Now().Add(2 * time.Millisecond) // what was stored before is long ago
 	w.eventually("a moment has passed", func() bool { return time.Now().After(at) })
 	w.put(3, func(i int) *nats.Msg { return message(5 + i) })
-	w.request(events.Request{Kind: "text2video", ID: "waits", Body: body(map[string]any{"prompt": "a"})})
+	w.request(testRequest{Kind: "text2video", ID: "waits", Body: body(map[string]any{"prompt": "a"})})
 	w.untilStatus("waits", events.StatusWaiting)
 	for name, c := range map[string]struct {
 		query events.TaskQuery
 		want  []string
 	}{
-		"in flight":          {events.TaskQuery{Status: "creating,submitted,processing"}, []string{"long processing"}},
-		"all that goes on":   {events.TaskQuery{Status: "waiting, creating,submitted,processing"}, []string{"waits waiting", "long processing"}},
-		"did not succeed":    {events.TaskQuery{Status: "failed,rejected,expired"}, []string{"past-7", "past-5", "past-3", "past-1"}},
+		"in flight":          {events.TaskQuery{Statuses: statuses("creating,submitted,processing")}, []string{"long processing"}},
+		"all that goes on":   {events.TaskQuery{Statuses: statuses("waiting, creating,submitted,processing")}, []string{"waits waiting", "long processing"}},
+		"did not succeed":    {events.TaskQuery{Statuses: statuses("failed,rejected,expired")}, []string{"past-7", "past-5", "past-3", "past-1"}},
 		"without callback":   {events.TaskQuery{Source: events.SourcePoll}, []string{"past-7", "past-6"}},
-		"failed by poll":     {events.TaskQuery{Source: events.SourcePoll, Status: events.StatusFailed}, []string{"past-7"}},
+		"failed by poll":     {events.TaskQuery{Source: events.SourcePoll, Statuses: events.Statuses{events.StatusFailed}}, []string{"past-7"}},
 		"lately":             {events.TaskQuery{Since: events.At(at)}, []string{"waits waiting", "long processing", "past-7", "past-6", "past-5"}},
-		"failed lately":      {events.TaskQuery{Since: events.At(at), Status: "failed,expired"}, []string{"past-7", "past-5"}},
-		"in time to come":    {events.TaskQuery{Since: events.At(at.Add(time.Hour)), Status: "succeed"}, nil},
-		"succeeded or waits": {events.TaskQuery{Status: "succeed,waiting"}, []string{"waits waiting", "past-6", "past-4", "past-2", "past-0"}},
+		"failed lately":      {events.TaskQuery{Since: events.At(at), Statuses: statuses("failed,expired")}, []string{"past-7", "past-5"}},
+		"in time to come":    {events.TaskQuery{Since: events.At(at.Add(time.Hour)), Statuses: statuses("succeed")}, nil},
+		"succeeded or waits": {events.TaskQuery{Statuses: statuses("succeed,waiting")}, []string{"waits waiting", "past-6", "past-4", "past-2", "past-0"}},
 	} {
 		for _, limit := range []int{0, 1, 2} {
 			c.query.Limit = limit
@@ -61,6 +61,12 @@ func TestListPicks(t *testing.T) {
 			t.Errorf("%s: %s %q, want 400", question, code, message)
 		}
 	}
+}
+
+// statuses are words with commas between them.
+func statuses(words string) (list events.Statuses) {
+	_ = list.UnmarshalText([]byte(words)) // it takes anything
+	return list
 }
 
 // pastAs is a completion with that end.
@@ -101,7 +107,7 @@ func TestListFindsFewAmongMany(t *testing.T) {
 // TestListTellsWhatLateResultsCost adds up what an operator pays for.
 func TestListTellsWhatLateResultsCost(t *testing.T) {
 	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
-	ev := w.await(w.request(events.Request{
+	ev := w.await(w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
 	}))
 	w.settledDown()
@@ -109,7 +115,7 @@ func TestListTellsWhatLateResultsCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("the late result is published", func() bool { return w.count("KLING_EVENTS", "kling.late.>") == 1 })
-	list, err := w.client.Tasks(w.ctx, events.TaskQuery{Status: events.StatusExpired})
+	list, err := w.client.Tasks(w.ctx, events.TaskQuery{Statuses: events.Statuses{events.StatusExpired}})
 	if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Units != "3" || list.Tasks[0].Result != nil ||
 		list.Tasks[0].Source != events.SourceBridge {
 		t.Errorf("%+v, %v", list, err)

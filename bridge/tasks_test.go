@@ -115,11 +115,11 @@ func TestListPagesThroughManyTasks(t *testing.T) {
 		query events.TaskQuery
 		match func(i int) bool
 	}{
-		"succeed":      {events.TaskQuery{Status: events.StatusSucceed}, func(i int) bool { return pastStatus(i) == events.StatusSucceed }},
-		"failed":       {events.TaskQuery{Status: events.StatusFailed}, func(i int) bool { return pastStatus(i) == events.StatusFailed }},
+		"succeed":      {events.TaskQuery{Statuses: events.Statuses{events.StatusSucceed}}, func(i int) bool { return pastStatus(i) == events.StatusSucceed }},
+		"failed":       {events.TaskQuery{Statuses: events.Statuses{events.StatusFailed}}, func(i int) bool { return pastStatus(i) == events.StatusFailed }},
 		"kind":         {events.TaskQuery{Kind: "image-expand"}, func(i int) bool { return pastKind(i) == "image-expand" }},
-		"both":         {events.TaskQuery{Kind: "image-expand", Status: events.StatusFailed}, func(i int) bool { return i%700 == 0 || i < 300 && i%100 == 0 }},
-		"expired":      {events.TaskQuery{Status: events.StatusExpired}, func(int) bool { return false }},
+		"both":         {events.TaskQuery{Kind: "image-expand", Statuses: events.Statuses{events.StatusFailed}}, func(i int) bool { return i%700 == 0 || i < 300 && i%100 == 0 }},
+		"expired":      {events.TaskQuery{Statuses: events.Statuses{events.StatusExpired}}, func(int) bool { return false }},
 		"another kind": {events.TaskQuery{Kind: "effects"}, func(int) bool { return false }},
 	} {
 		c.query.Limit = 900
@@ -142,7 +142,7 @@ func TestListKeepsTheOrderOfLife(t *testing.T) {
 	for i, priority := range []events.Priority{
 		events.PriorityLow, events.PriorityNormal, events.PriorityHigh, events.PriorityLow, events.PriorityNormal, events.PriorityHigh,
 	} {
-		w.request(events.Request{Kind: "text2video", ID: fmt.Sprintf("w%d", i), Priority: priority, Body: body(map[string]any{"prompt": "a"})})
+		w.request(testRequest{Kind: "text2video", ID: fmt.Sprintf("w%d", i), Priority: priority, Body: body(map[string]any{"prompt": "a"})})
 	}
 	want := []string{
 		"w2 waiting", "w5 waiting", "w1 waiting", "w4 waiting", "w0 waiting", "w3 waiting", "long processing",
@@ -160,13 +160,13 @@ func TestListKeepsTheOrderOfLife(t *testing.T) {
 	if got, _ := w.all(events.TaskQuery{Kind: "effects"}); len(got) != 0 {
 		t.Errorf("effects: %v", got)
 	}
-	if got, _ := w.all(events.TaskQuery{Status: events.StatusWaiting}); !slices.Equal(got, want[:6]) {
+	if got, _ := w.all(events.TaskQuery{Statuses: events.Statuses{events.StatusWaiting}}); !slices.Equal(got, want[:6]) {
 		t.Errorf("waiting: %v", got)
 	}
-	if got, _ := w.all(events.TaskQuery{Status: events.StatusProcessing, Kind: "text2video"}); !slices.Equal(got, want[6:7]) {
+	if got, _ := w.all(events.TaskQuery{Statuses: events.Statuses{events.StatusProcessing}, Kind: "text2video"}); !slices.Equal(got, want[6:7]) {
 		t.Errorf("processing: %v", got)
 	}
-	if got, _ := w.all(events.TaskQuery{Status: events.StatusSubmitted}); len(got) != 0 {
+	if got, _ := w.all(events.TaskQuery{Statuses: events.Statuses{events.StatusSubmitted}}); len(got) != 0 {
 		t.Errorf("submitted: %v", got)
 	}
 }

@@ -98,7 +98,7 @@ func TestThinSuccessOfARunningTask(t *testing.T) {
 // tells.
 func TestThinSuccessWithoutRecord(t *testing.T) {
 	w := start(t, setup{sim: silent(), replicas: 2})
-	w.request(events.Request{Kind: "text2video", ID: "lost", Body: body(map[string]any{"prompt": "a", "external_task_id": "order-1"})})
+	w.request(testRequest{Kind: "text2video", ID: "lost", Body: body(map[string]any{"prompt": "a", "external_task_id": "order-1"})})
 	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.lost") == 1 })
 	task := w.sim.Tasks()[0]
 	if err := w.sim.Finish(task.ID); err != nil {
@@ -122,7 +122,7 @@ func TestThinSuccessWithoutRecord(t *testing.T) {
 // TestThinSuccessAfterTheDeadline is late, with what Kling has.
 func TestThinSuccessAfterTheDeadline(t *testing.T) {
 	w := start(t, setup{sim: silent()})
-	w.request(events.Request{Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"})})
+	w.request(testRequest{Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"})})
 	if ev := w.await("late"); ev.Status != events.StatusExpired {
 		t.Fatalf("got %+v", ev)
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 // deniedByAll is what Kling says of a task that it does not know (recorded 2026-09).
@@ -39,12 +38,12 @@ func TestLostForGood(t *testing.T) {
 				}
 				return deniedByAll(r, body)
 			})
-			w.request(events.Request{Kind: kind, ID: "lost", Body: body(coreBodies[kind])})
+			w.request(testRequest{Kind: kind, ID: "lost", Body: body(coreBodies[kind])})
 			w.eventually("the kind is paused", func() bool { return notReady(t, admin, "kind:"+kind) })
 			if _, text := get(t, admin+"/readyz"); !strings.Contains(text, "3 creates of request lost were not answered") {
 				t.Errorf("readiness says %s", text)
 			}
-			other := w.request(events.Request{Kind: "image2video", ID: "other", Body: body(coreBodies["image2video"])})
+			other := w.request(testRequest{Kind: "image2video", ID: "other", Body: body(coreBodies["image2video"])})
 			w.eventually("another kind goes on", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted."+other) == 1 })
 			if n := len(e.creates()); n != 3 {
 				t.Errorf("it was sent %d times, want 3", n)

@@ -27,7 +27,7 @@ func TestRecordTellsOfALargeBody(t *testing.T) {
 		"large": {events.ObjectRef("inputs", "large"), 16 * time.Second},
 		"small": {"https://example.com/a.png", 0},
 	} {
-		w.request(events.Request{Kind: "image2video", ID: id, Body: body(map[string]any{"image": want.image, "prompt": id})})
+		w.request(testRequest{Kind: "image2video", ID: id, Body: body(map[string]any{"image": want.image, "prompt": id})})
 		w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted."+id) == 1 })
 		var rec struct {
 			Upload time.Duration `json:"upload"`

@@ -1,5 +1,7 @@
 package events
 
+import "strings"
+
 // The statuses of a request that is no task yet. No event carries them; [Task] does.
 const (
 	StatusWaiting  Status = "waiting"  // in the stream, for capacity or for its turn
@@ -64,11 +66,35 @@ type PageQuery struct {
 
 // TaskQuery asks [EndpointTaskList] for a page: those that have not ended first, then the others, newest first.
 type TaskQuery struct {
-	Status Status `json:"status,omitempty"` // empty: any; several have commas between them
-	Kind   string `json:"kind,omitempty"`   // empty: any
-	Source Source `json:"source,omitempty"` // only those that ended, and by this; empty: any
-	Since  Time   `json:"since,omitzero"`   // only those that ended since then, and that have not; zero: all
+	Statuses Statuses `json:"status,omitempty"` // any of these; empty: any at all
+	Kind     string   `json:"kind,omitempty"`   // empty: any
+	Source   Source   `json:"source,omitempty"` // only those that ended, and by this; empty: any
+	Since    Time     `json:"since,omitzero"`   // only those that ended since then, and that have not; zero: all
 	PageQuery
+}
+
+// Statuses are several statuses, in JSON one string with commas between them.
+type Statuses []Status
+
+// MarshalText implements [encoding.TextMarshaler].
+func (s Statuses) MarshalText() ([]byte, error) {
+	words := make([]string, len(s))
+	for i, status := range s {
+		words[i] = string(status)
+	}
+	return []byte(strings.Join(words, ",")), nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. There may be spaces beside the commas.
+func (s *Statuses) UnmarshalText(text []byte) error {
+	*s = nil
+	if len(text) == 0 {
+		return nil
+	}
+	for word := range strings.SplitSeq(string(text), ",") {
+		*s = append(*s, Status(strings.TrimSpace(word)))
+	}
+	return nil
 }
 
 // TaskList answers [EndpointTaskList].

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -12,8 +13,18 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// ErrNoAnswer says that nobody answers questions: no bridge is running on this NATS system under this prefix.
-var ErrNoAnswer = errors.New("no bridge answers")
+// What [errors.Is] finds in the errors of the methods that ask.
+var (
+	// ErrNotFound says that nothing is known of the request.
+	ErrNotFound = errors.New("not found")
+	// ErrTooLate says that the request is past the point where this could be done.
+	ErrTooLate = errors.New("too late")
+	// ErrUnavailable says that the same question may be answered later: the bridge can't reach JetStream, or, which is
+	// ErrNoAnswer too, there is none.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrNoAnswer says that nobody answers questions: no bridge is running on this NATS system under this prefix.
+	ErrNoAnswer = errors.New("no bridge answers")
+)
 
 // APIError is a bridge's answer that is no.
 type APIError struct {
@@ -21,14 +32,35 @@ type APIError struct {
 	Message string
 }
 
-// Error implements error.
-func (e *APIError) Error() string { return e.Message }
+// Error returns the message and, in brackets, the code.
+func (e *APIError) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }
+
+// Is reports whether target is what the code means: [ErrNotFound], [ErrTooLate] or [ErrUnavailable].
+func (e *APIError) Is(target error) bool {
+	switch target {
+	case ErrNotFound:
+		return e.Code == http.StatusNotFound
+	case ErrTooLate:
+		return e.Code == http.StatusConflict
+	case ErrUnavailable:
+		return e.Code >= http.StatusInternalServerError
+	default:
+		return false
+	}
+}
+
+// noAnswer is ErrNoAnswer and ErrUnavailable.
+type noAnswer struct{ subject string }
+
+func (e *noAnswer) Error() string { return fmt.Sprintf("%s on %s", ErrNoAnswer, e.subject) }
+
+func (e *noAnswer) Is(target error) bool { return target == ErrNoAnswer || target == ErrUnavailable }
 
 // answerTimeout bounds one question: a bridge gives up after 5 s.
 const answerTimeout = 10 * time.Second
 
-// Task returns what is known of a request. The error is an [*APIError] with code 404 where that is nothing, and
-// [ErrNoAnswer] where no bridge runs, as that of all the methods that ask.
+// Task returns what is known of a request. The error is [ErrNotFound] where that is nothing, and [ErrNoAnswer]
+// where no bridge runs, as that of all the methods that ask. An answer that is no is an [*APIError].
 func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	var answer TaskAnswer
 	err := c.ask(ctx, EndpointTaskGet, []byte(id), &answer)
@@ -43,7 +75,8 @@ func (c *Client) Tasks(ctx context.Context, q TaskQuery) (TaskList, error) {
 	return answer, err
 }
 
-// Cancel ends a request that has not become a task. The error is an [*APIError] with code 409 when it is too late.
+// Cancel ends a request that has not become a task. The error is [ErrTooLate] once
+// there is one, for Kling has no cancel.
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	return c.ask(ctx, EndpointTaskCancel, []byte(id), &Cancelled{})
 }
@@ -55,8 +88,8 @@ func (c *Client) DeadLetters(ctx context.Context, q PageQuery) (DeadList, error)
 	return answer, err
 }
 
-// Replay makes a new request of a dead letter and returns its id. The error is an [*APIError] with code 409 while an
-// earlier replay has not ended.
+// Replay makes a new request of a dead letter and returns its id. The error is [ErrTooLate] while an earlier
+// replay has not ended.
 func (c *Client) Replay(ctx context.Context, id string) (newID string, err error) {
 	var answer Replayed
 	err = c.ask(ctx, EndpointDeadReplay, []byte(id), &answer)
@@ -84,7 +117,7 @@ func (c *Client) ask(ctx context.Context, e Endpoint, question []byte, answer an
 	subject := c.subjects.API(e)
 	msg, err := c.nc.RequestWithContext(ctx, subject, question)
 	if errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("%w on %s", ErrNoAnswer, subject)
+		return &noAnswer{subject}
 	}
 	if err != nil {
 		return fmt.Errorf("ask on %s: %w", subject, err)

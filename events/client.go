@@ -52,13 +52,14 @@ func NewClientFor(js jetstream.JetStream, s Subjects) (*Client, error) {
 	return &Client{nc: js.Conn(), js: js, subjects: s, trace: trace}, nil
 }
 
-// Submit stores a request and returns its id. It tries until it has an answer or ctx ends. The trace context in ctx
+// Submit stores a request and returns its id: that of the options, or a new one. It tries until it has an answer or ctx ends. The trace context in ctx
 // travels with the request.
 //
-// The error is [ErrNoBridge] where nobody takes requests of this kind, and [ErrFull] where too many wait. The id is returned with an error too, unless the
-// request was not valid: when ctx ended the request may have been stored, and to submit it again with that id is safe.
-func (c *Client) Submit(ctx context.Context, r Request) (id string, err error) {
-	msg, err := r.Msg(c.subjects)
+// The error is [ErrNoBridge] where nobody takes requests of this kind, and [ErrFull] where too many wait. The id is
+// returned with an error too, unless the request was not valid: when ctx ended the request may have been stored, and to
+// submit it again with that id is safe.
+func (c *Client) Submit(ctx context.Context, b Body, o Options) (id string, err error) {
+	msg, err := NewRequest(c.subjects, b, o)
 	if err != nil {
 		return "", err
 	}
@@ -136,10 +137,10 @@ func (c *Client) hasStream(ctx context.Context, subject string) bool {
 }
 
 // Await returns the completion of a request, whether it is stored already or comes later, and whatever happens to the
-// connection in between. An [Event] with another status than succeed is no error here: see its Error field.
+// connection in between. An [Event] with another status than succeed is no error here: see [Event.Err].
 //
-// What is stored there and is no event about the request is passed over. It waits until ctx ends, also for a request that was never made. The error is [ErrNoBridge] where no stream holds
-// events.
+// What is stored there and is no event about the request is passed over. It waits until ctx ends, also for a request that
+// was never made. The error is [ErrNoBridge] where no stream holds events.
 func (c *Client) Await(ctx context.Context, id string) (Event, error) {
 	if err := validateID(id); err != nil {
 		return Event{}, err
@@ -158,9 +159,9 @@ func (c *Client) Await(ctx context.Context, id string) (Event, error) {
 	return Event{}, fmt.Errorf("await request %q: %w", id, context.Cause(ctx)) // not reached: messages end with an error
 }
 
-// Do submits a request and awaits its completion.
-func (c *Client) Do(ctx context.Context, r Request) (Event, error) {
-	id, err := c.Submit(ctx, r)
+// Do submits a request and awaits its completion, as [Client.Submit] and [Client.Await] do.
+func (c *Client) Do(ctx context.Context, b Body, o Options) (Event, error) {
+	id, err := c.Submit(ctx, b, o)
 	if err != nil {
 		return Event{}, err
 	}

@@ -14,11 +14,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/body"
 )
 
-func textRequest(id string) events.Request {
-	return events.Request{Kind: "text2video", ID: id, Body: []byte(`{"prompt":"a lighthouse"}`)}
-}
+var textBody = body.Raw("text2video", []byte(`{"prompt":"a lighthouse"}`))
 
 func TestNewClientWantsAConnection(t *testing.T) {
 	t.Parallel()
@@ -30,12 +29,12 @@ func TestNewClientWantsAConnection(t *testing.T) {
 func TestSubmitStoresTheRequest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := textRequest("order-42")
-	r.Priority = events.PriorityHigh
-	r.Timeout = 90 * time.Minute
-	r.Metadata = map[string]string{"Tenant": "acme", "lower-case": "Köln"}
+	o := events.Options{
+		ID: "order-42", Priority: events.PriorityHigh, Timeout: 90 * time.Minute,
+		Metadata: map[string]string{"Tenant": "acme", "lower-case": "Köln"},
+	}
 
-	id, err := b.client.Submit(tracedContext(t), r)
+	id, err := b.client.Submit(tracedContext(t), textBody, o)
 	if err != nil || id != "order-42" {
 		t.Fatalf("Submit = %q, %v", id, err)
 	}
@@ -89,7 +88,7 @@ func TestSubmitTwiceStoresOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for range 2 {
-		if _, err := b.client.Submit(t.Context(), textRequest("Bestellung Nr. 1")); err != nil {
+		if _, err := b.client.Submit(t.Context(), textBody, events.Options{ID: "Bestellung Nr. 1"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,8 +100,8 @@ func TestSubmitTwiceStoresOnce(t *testing.T) {
 func TestSubmitGeneratesIDs(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	first, err1 := b.client.Submit(t.Context(), textRequest(""))
-	second, err2 := b.client.Submit(t.Context(), textRequest(""))
+	first, err1 := b.client.Submit(t.Context(), textBody, events.Options{})
+	second, err2 := b.client.Submit(t.Context(), textBody, events.Options{})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +113,7 @@ func TestSubmitGeneratesIDs(t *testing.T) {
 func TestSubmitRefusesWhatIsNotValid(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	id, err := b.client.Submit(t.Context(), events.Request{Kind: "text2video", ID: "x", Body: []byte(`[]`)})
+	id, err := b.client.Submit(t.Context(), body.Raw("text2video", []byte(`[]`)), events.Options{ID: "x"})
 	if id != "" || err == nil {
 		t.Errorf("Submit = %q, %v; want an error and no id", id, err)
 	}
@@ -128,7 +127,7 @@ func TestNoBridge(t *testing.T) {
 	withoutStreams := func(t *testing.T) *bundle { return setupEmpty(t) }
 	withBridge := func(t *testing.T) *bundle { return setup(t) }
 	submit := func(b *bundle) error {
-		_, err := b.client.Submit(b.t.Context(), events.Request{Kind: "unheard-of", Body: []byte(`{}`)})
+		_, err := b.client.Submit(b.t.Context(), body.Raw("unheard-of", []byte(`{}`)), events.Options{})
 		return err
 	}
 	await := func(b *bundle) error {
@@ -172,7 +171,7 @@ func TestSubmitOutlivesAnOutage(t *testing.T) {
 			b.eventually("the client knows", func() bool { return !b.nc.IsConnected() })
 			done := make(chan error, 1)
 			go func() {
-				_, err := b.client.Submit(t.Context(), textRequest("order-42"))
+				_, err := b.client.Submit(t.Context(), textBody, events.Options{ID: "order-42"})
 				done <- err
 			}()
 			b.restart()
@@ -192,7 +191,7 @@ func TestSubmitEndsWithItsContext(t *testing.T) {
 	b.server.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	id, err := b.client.Submit(ctx, textRequest("order-42"))
+	id, err := b.client.Submit(ctx, textBody, events.Options{ID: "order-42"})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want that the deadline was exceeded", err)
 	}
@@ -205,7 +204,7 @@ func TestSubmitTellsOfAClosedConnection(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.nc.Close()
-	if _, err := b.client.Submit(t.Context(), textRequest("order-42")); !errors.Is(err, nats.ErrConnectionClosed) {
+	if _, err := b.client.Submit(t.Context(), textBody, events.Options{ID: "order-42"}); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("got %v, want ErrConnectionClosed", err)
 	}
 }
@@ -214,12 +213,12 @@ func TestDo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.store(b.js, events.TypeCompletion, event("order-42", events.StatusExpired))
-	ev, err := b.client.Do(t.Context(), textRequest("order-42"))
+	ev, err := b.client.Do(t.Context(), textBody, events.Options{ID: "order-42"})
 	if err != nil || ev.Status != events.StatusExpired {
 		t.Errorf("Do = %+v, %v", ev, err)
 	}
-	if _, err := b.client.Do(t.Context(), events.Request{}); err == nil {
-		t.Error("an empty request is no error")
+	if _, err := b.client.Do(t.Context(), nil, events.Options{}); err == nil {
+		t.Error("no body is no error")
 	}
 }
 
@@ -256,11 +255,11 @@ func TestClientNeedsFewPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.store(b.js, events.TypeCompletion, event("order-42", events.StatusSucceed))
-	if _, err := client.Do(t.Context(), textRequest("order-42")); err != nil {
+	if _, err := client.Do(t.Context(), textBody, events.Options{ID: "order-42"}); err != nil {
 		t.Error(err)
 	}
-	unknown := events.Request{Kind: "unheard-of", Body: []byte(`{}`)}
-	if _, err := client.Submit(t.Context(), unknown); !errors.Is(err, events.ErrNoBridge) {
+	unknown := body.Raw("unheard-of", []byte(`{}`))
+	if _, err := client.Submit(t.Context(), unknown, events.Options{}); !errors.Is(err, events.ErrNoBridge) {
 		t.Errorf("got %v, want ErrNoBridge", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,7 +1,8 @@
 // Package events is the public contract of klingbridge in Go: subjects, headers, requests, the events that answer
 // them, and a small client.
 //
-// A program that asks for media publishes the JSON body of Kling's own create call on [Subjects.Request]; the bridge
+// A program that asks for media publishes the JSON body of Kling's own create call on [Subjects.Request], which package
+// body has types for; the bridge
 // answers with progress events and exactly one completion, both of type [Event]:
 //
 //	kling.request.<kind>[.high|.low]        a request, published by you
@@ -17,10 +18,10 @@
 //
 //	client, err := events.NewClient(nc, events.Subjects{})
 //	…
-//	request, err := events.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn"}.AsRequest()
+//	lighthouse := body.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn"}
+//	ev, err := client.Do(ctx, lighthouse, events.Options{ID: "order-42"})
 //	…
-//	request.ID = "order-42"
-//	ev, err := client.Do(ctx, request)
+//	err = ev.Err() // nil when there is a result
 //
 // [Client.Submit] and [Client.Await] are the two halves of [Client.Do], which may be hours and processes apart. A NATS
 // user that only runs a client needs permission to subscribe to _INBOX.> and to publish on
@@ -37,5 +38,5 @@
 // Fields are only ever added; ignore those you do not know. The JSON Schema of requests and events and an AsyncAPI 3
 // document stand beside this file and are held to the types by tests.
 //
-// This package imports nothing else of klingbridge.
+// This package imports nothing else of klingbridge. Package eventstest beside it is for the tests of its users.
 package events

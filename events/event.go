@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -80,6 +79,19 @@ type Event struct {
 	KlingOmitted   bool              `json:"kling_omitted,omitempty"` // true: Kling was left out to fit max_payload
 }
 
+// Err returns nil unless the event ends its request other than by success. The error wraps an [*Error], which
+// [errors.As] finds.
+func (ev Event) Err() error {
+	if ev.Status == StatusSucceed || !ev.Status.Terminal() {
+		return nil
+	}
+	reason := ev.Error
+	if reason == nil { // no completion is without one
+		reason = &Error{Class: ErrorKling, Message: ev.Message}
+	}
+	return fmt.Errorf("request %q %s: %w", ev.RequestID, ev.Status, reason)
+}
+
 // Result is what Kling made. The four lists are always present, possibly empty; URLs are byte-exact.
 type Result struct {
 	Videos    []Video `json:"videos"`
@@ -146,17 +158,6 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("%s: %s (code %d, HTTP %d)", e.Class, e.Message, e.Code, e.HTTPStatus)
 	}
 	return fmt.Sprintf("%s: %s", e.Class, e.Message)
-}
-
-// encode is json.Marshal that leaves &, < and > as they are: URLs and prompts stay readable.
-func encode(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
 }
 
 // timeLayout is RFC 3339 in UTC with milliseconds.

@@ -49,6 +49,52 @@ func TestErrorReadsAsOne(t *testing.T) {
 	}
 }
 
+func TestEventErr(t *testing.T) {
+	t.Parallel()
+	for _, status := range []events.Status{events.StatusSubmitted, events.StatusProcessing, events.StatusSucceed} {
+		if err := event("order-42", status).Err(); err != nil {
+			t.Errorf("%s: %v", status, err)
+		}
+	}
+	for _, status := range []events.Status{events.StatusFailed, events.StatusRejected, events.StatusExpired, events.StatusCancelled} {
+		err := event("order-42", status).Err()
+		reason, ok := errors.AsType[*events.Error](err)
+		if !ok || reason.Class != events.ErrorInvalid || reason.Code != 1201 || !strings.Contains(err.Error(), `"order-42" `+string(status)) {
+			t.Errorf("%s: got %v, want the error of the event", status, err)
+		}
+		if _, ok := errors.AsType[*events.Error](events.Event{Status: status, Message: "no"}.Err()); !ok {
+			t.Errorf("%s: an event without an error gives none", status)
+		}
+	}
+}
+
+func TestStatusesInJSON(t *testing.T) {
+	t.Parallel()
+	for text, q := range map[string]events.TaskQuery{
+		`{}`:                  {},
+		`{"status":"failed"}`: {Statuses: events.Statuses{events.StatusFailed}},
+		`{"status":"failed,expired","limit":7}`: {
+			Statuses: events.Statuses{events.StatusFailed, events.StatusExpired}, PageQuery: events.PageQuery{Limit: 7},
+		},
+	} {
+		data, err := json.Marshal(q)
+		if err != nil || string(data) != text {
+			t.Errorf("got %s, %v; want %s", data, err, text)
+		}
+		var back events.TaskQuery
+		if err := json.Unmarshal([]byte(text), &back); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(q, back); diff != "" {
+			t.Errorf("%s decoded (-want +got):\n%s", text, diff)
+		}
+	}
+	var spaced events.Statuses
+	if err := json.Unmarshal([]byte(`" failed , expired "`), &spaced); err != nil || len(spaced) != 2 || spaced[1] != events.StatusExpired {
+		t.Errorf("got %q, %v", spaced, err)
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	got := events.Metadata(nats.Header{

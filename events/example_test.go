@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/body"
 )
 
 func ExampleClient_Do() {
@@ -17,18 +19,16 @@ func ExampleClient_Do() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	request, err := events.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn", Duration: "5"}.AsRequest()
+	lighthouse := body.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn", Duration: "5"}
+	ev, err := client.Do(context.Background(), lighthouse, events.Options{
+		ID:      "order-42",    // the same order is never made twice
+		Timeout: 2 * time.Hour, // after which it ends as expired
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	request.ID = "order-42"         // the same order is never made twice
-	request.Timeout = 2 * time.Hour // after which it ends as expired
-	ev, err := client.Do(context.Background(), request)
-	if err != nil {
+	if err := ev.Err(); err != nil {
 		log.Fatal(err)
-	}
-	if ev.Status != events.StatusSucceed {
-		log.Fatal(ev.Error)
 	}
 	for _, video := range ev.Result.Videos {
 		fmt.Println(video.URL, video.DurationSeconds)
@@ -45,14 +45,8 @@ func ExampleClient_Await() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	id, err := client.Submit(ctx, events.Request{
-		Kind: "effects", ID: "order-43", Body: []byte(`{"effect_scene":"hug","input":{"images":["a","b"]}}`),
-	})
-	fmt.Println(id, err)
-
-	id, err = client.Submit(ctx, events.Request{
-		Kind: "text2video", ID: "order-43", Body: []byte(`{"model_name":"kling-v3","prompt":"a lighthouse at dawn"}`),
-		Timeout: 2 * time.Hour, Metadata: map[string]string{"Tenant": "acme"},
+	id, err := client.Submit(ctx, body.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse at dawn"}, events.Options{
+		ID: "order-43", Metadata: map[string]string{"Tenant": "acme"},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -63,9 +57,7 @@ func ExampleClient_Await() {
 	}
 	fmt.Println(ev.RequestID, ev.Status)
 	stop()
-	// Output:
-	// order-43 submit request "order-43": subject kling.request.effects: no bridge: there is no stream for it
-	// order-43 succeed
+	// Output: order-43 succeed
 }
 
 func ExampleClient_Watch() {
@@ -76,7 +68,7 @@ func ExampleClient_Watch() {
 	}
 	ctx := context.Background()
 	start := time.Now().Add(-time.Minute)
-	if _, err := client.Submit(ctx, events.Request{Kind: "text2video", ID: "order-44", Body: []byte(`{"model_name":"kling-v3"}`)}); err != nil {
+	if _, err := client.Submit(ctx, body.Text2Video{ModelName: "kling-v3"}, events.Options{ID: "order-44"}); err != nil {
 		log.Fatal(err)
 	}
 	for m, err := range client.Watch(ctx, events.Filter{ID: "order-44", Since: start}) {
@@ -95,7 +87,7 @@ func ExampleClient_Watch() {
 }
 
 // A bare JetStream client will do, too.
-func ExampleRequest_Msg() {
+func ExampleNewRequest() {
 	nc, stop := exampleBridge()
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -106,8 +98,8 @@ func ExampleRequest_Msg() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	request := events.Request{Kind: "text2video", ID: "order-45", Body: []byte(`{"model_name":"kling-v3","prompt":"a lighthouse at dawn"}`)}
-	msg, err := request.Msg(subjects)
+	lighthouse := body.Raw("text2video", []byte(`{"model_name":"kling-v3","prompt":"a lighthouse at dawn"}`))
+	msg, err := events.NewRequest(subjects, lighthouse, events.Options{ID: "order-45"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -121,6 +113,37 @@ func ExampleRequest_Msg() {
 	fmt.Println(completion.Subject)
 	stop()
 	// Output: kling.completion.text2video.succeed.order-45
+}
+
+// What nobody takes is told at once.
+func ExampleClient_Submit() {
+	nc, stop := exampleBridge()
+	client, err := events.NewClient(nc, events.Subjects{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	effect := body.Effects{EffectScene: "hug", Input: body.EffectsInput{Images: []string{"a", "b"}}}
+	id, err := client.Submit(context.Background(), effect, events.Options{ID: "order-46"})
+	fmt.Println(id, errors.Is(err, events.ErrNoBridge))
+	stop()
+	// Output: order-46 true
+}
+
+// Why a request did not succeed can be taken apart.
+func ExampleEvent_Err() {
+	ev := events.Event{
+		RequestID: "order-47", Status: events.StatusRejected,
+		Error: &events.Error{Class: events.ErrorPolicy, Code: 1301, HTTPStatus: 400, Message: "sensitive content"},
+	}
+	err := ev.Err()
+	fmt.Println(err)
+	var reason *events.Error
+	if errors.As(err, &reason) && reason.Class == events.ErrorPolicy {
+		fmt.Println("retryable:", reason.Retryable)
+	}
+	// Output:
+	// request "order-47" rejected: policy: sensitive content (code 1301, HTTP 400)
+	// retryable: false
 }
 
 func ExampleSubjects() {

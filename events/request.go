@@ -16,10 +16,15 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// Request asks for one task at Kling.
-type Request struct {
-	// Kind is what Kling is to make: text2video, image2video, text-to-video, … It is part of the subject.
-	Kind string
+// Body is what a request asks for: the JSON object that Kling documents for its create call. Package body has typed
+// ones, and body.Raw takes one of any kind as JSON. What encodes itself as a [json.Marshaler] is sent as it does.
+type Body interface {
+	// Kind is what Kling is to make, such as [KindText2Video]. It is part of the subject.
+	Kind() string
+}
+
+// Options are what a request may say beside its body. The zero value will do.
+type Options struct {
 	// ID names the request on all its events: 1 to 128 bytes of UTF-8 without control characters or surrounding
 	// spaces. Give one that your program would give again, such as an order number, and a request sent twice is made
 	// once. Empty: a new one is generated.
@@ -30,50 +35,71 @@ type Request struct {
 	Timeout time.Duration
 	// Metadata is echoed on every event of the request. Names are as HTTP header names, values single lines.
 	Metadata map[string]string
-	// Body is the JSON object that Kling documents for its create call. It is forwarded as it is, without the "model"
-	// of the newer API, which names the path. See [Text2Video] and its siblings for typed bodies.
-	Body json.RawMessage
 }
 
 // metaName is a token of RFC 9110, which header names are.
 var metaName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
-// Msg returns the request as the message to publish, or an error that says what of it is wrong. The request id, given
-// or generated, is its header [HeaderRequestID].
-func (r Request) Msg(s Subjects) (*nats.Msg, error) {
-	if r.ID == "" {
-		r.ID = nuid.Next()
+// NewRequest returns a request as the message to publish by JetStream, or an error that says what of it is wrong. The
+// request id, given or generated, is its header [HeaderRequestID]. [Client.Submit] does both.
+func NewRequest(s Subjects, b Body, o Options) (*nats.Msg, error) {
+	if b == nil {
+		return nil, errors.New("body: want one, see package body")
 	}
-	if err := r.validate(); err != nil {
+	if o.ID == "" {
+		o.ID = nuid.Next()
+	}
+	kind := b.Kind()
+	if !IsToken(kind) {
+		return nil, fmt.Errorf("kind %q: want 1 to 64 of A-Z a-z 0-9 _ -", kind)
+	}
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	msg := nats.NewMsg(s.Request(r.Kind, r.Priority))
-	msg.Data = r.Body
-	msg.Header.Set(HeaderContentType, ContentTypeJSON)
-	msg.Header.Set(HeaderRequestID, r.ID)
-	msg.Header.Set(jetstream.MsgIDHeader, Token(r.ID))
-	if r.Timeout > 0 {
-		msg.Header.Set(HeaderTimeout, r.Timeout.String())
+	data, err := encodeBody(b)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s request: %w", kind, err)
 	}
-	for name, value := range r.Metadata {
+	if err := validateBody(data); err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(s.Request(kind, o.Priority))
+	msg.Data = data
+	msg.Header.Set(HeaderContentType, ContentTypeJSON)
+	msg.Header.Set(HeaderRequestID, o.ID)
+	msg.Header.Set(jetstream.MsgIDHeader, Token(o.ID))
+	if o.Timeout > 0 {
+		msg.Header.Set(HeaderTimeout, o.Timeout.String())
+	}
+	for name, value := range o.Metadata {
 		msg.Header.Set(HeaderMetaPrefix+name, value)
 	}
 	return msg, nil
 }
 
-func (r Request) validate() error {
-	switch {
-	case !IsToken(r.Kind):
-		return fmt.Errorf("kind %q: want 1 to 64 of A-Z a-z 0-9 _ -", r.Kind)
-	case r.Priority != PriorityHigh && r.Priority != PriorityNormal && r.Priority != PriorityLow:
-		return fmt.Errorf("priority %q: want high, low or none", r.Priority)
-	case r.Timeout < 0:
-		return fmt.Errorf("timeout %s: want a duration above zero, or zero for the bridge's default", r.Timeout)
+// encodeBody leaves what encodes itself as it is: json.Marshal would write it anew, with &, < and > escaped.
+func encodeBody(b Body) ([]byte, error) {
+	if m, ok := b.(json.Marshaler); ok {
+		return m.MarshalJSON()
 	}
-	if err := validateID(r.ID); err != nil {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(b)
+	return bytes.TrimRight(buf.Bytes(), "\n"), err
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Priority != PriorityHigh && o.Priority != PriorityNormal && o.Priority != PriorityLow:
+		return fmt.Errorf("priority %q: want high, low or none", o.Priority)
+	case o.Timeout < 0:
+		return fmt.Errorf("timeout %s: want a duration above zero, or zero for the bridge's default", o.Timeout)
+	}
+	if err := validateID(o.ID); err != nil {
 		return err
 	}
-	for name, value := range r.Metadata {
+	for name, value := range o.Metadata {
 		if !metaName.MatchString(name) {
 			return fmt.Errorf("metadata name %q: want a header name", name)
 		}
@@ -81,7 +107,7 @@ func (r Request) validate() error {
 			return fmt.Errorf("metadata %s: %w", name, err)
 		}
 	}
-	return validateBody(r.Body)
+	return nil
 }
 
 func validateID(id string) error {

@@ -24,7 +24,7 @@ var unended = []events.Status{
 }
 
 func newTaskFilter(q events.TaskQuery, kinds kling.Kinds) (taskFilter, error) {
-	f := taskFilter{kind: q.Kind, source: q.Source, since: q.Since.Time}
+	f := taskFilter{kind: q.Kind, statuses: q.Statuses, source: q.Source, since: q.Since.Time}
 	if _, ok := kinds.Lookup(q.Kind); !ok && q.Kind != "" {
 		return f, refusef(http.StatusBadRequest, "kind: there is no kind %q", q.Kind)
 	}
@@ -32,16 +32,11 @@ func newTaskFilter(q events.TaskQuery, kinds kling.Kinds) (taskFilter, error) {
 	if !slices.Contains(sources, q.Source) {
 		return f, refusef(http.StatusBadRequest, "source: want callback, poll or bridge, got %q", q.Source)
 	}
-	if q.Status == "" {
-		return f, nil
-	}
-	for word := range strings.SplitSeq(string(q.Status), ",") {
-		s := events.Status(strings.TrimSpace(word))
+	for _, s := range q.Statuses {
 		if !s.Terminal() && !slices.Contains(unended, s) {
 			return f, refusef(http.StatusBadRequest, "status: want %s, succeed, failed, rejected, expired or cancelled, got %q",
 				joined(unended), s)
 		}
-		f.statuses = append(f.statuses, s)
 	}
 	return f, nil
 }

@@ -98,7 +98,7 @@ func (w *world) killWhileArchiving(f *files, n, kills int) {
 	w.t.Helper()
 	for range n {
 		a := w.newRequest(fatePlain)
-		w.publish(a.Request, "")
+		w.publish(a.testRequest, "")
 		w.asked[events.Token(a.ID)] = a
 		w.order = append(w.order, a)
 	}

@@ -26,7 +26,7 @@ func (w *world) attach(size int) {
 	}
 	program := w.replicas[0]
 	idle := program.resident()
-	w.publish(events.Request{Kind: "image-to-video", ID: "order-1", Body: body}, "")
+	w.publish(testRequest{Kind: "image-to-video", ID: "order-1", Body: body}, "")
 	var got struct {
 		Contents []struct{ URL string }
 	}

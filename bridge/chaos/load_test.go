@@ -4,16 +4,32 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/events"
+	eventbody "github.com/klingbridge/klingbridge/events/body"
 )
+
+// testRequest is a request that a test makes. The body is sent as it is.
+type testRequest struct {
+	Kind     string
+	ID       string
+	Priority events.Priority
+	Timeout  time.Duration
+	Metadata map[string]string
+	Body     json.RawMessage
+}
+
+func (r testRequest) options() events.Options {
+	return events.Options{ID: r.ID, Priority: r.Priority, Timeout: r.Timeout, Metadata: r.Metadata}
+}
 
 // asked is a request that JetStream has acknowledged.
 type asked struct {
-	events.Request
+	testRequest
 	fate fate
 }
 
@@ -39,7 +55,7 @@ func (w *world) ask(n int, needed fate) {
 			f = needed
 		}
 		a := w.newRequest(f)
-		w.publish(a.Request, "")
+		w.publish(a.testRequest, "")
 		w.asked[events.Token(a.ID)] = a
 		w.order = append(w.order, a)
 		if w.rng.IntN(5) == 0 {
@@ -54,7 +70,7 @@ func (w *world) ask(n int, needed fate) {
 func (w *world) askAgain(a asked) {
 	w.t.Helper()
 	w.repeats++
-	w.publish(a.Request, "again-"+strconv.Itoa(w.repeats))
+	w.publish(a.testRequest, "again-"+strconv.Itoa(w.repeats))
 }
 
 // deal returns the next fate of a shuffled deck, so that each has its turn.
@@ -76,7 +92,7 @@ func (w *world) newRequest(f fate) asked {
 	if w.rng.IntN(4) == 0 {
 		id = fmt.Sprintf("order %d, as people write it", len(w.order)+1) // no subject token
 	}
-	r := events.Request{ID: id, Metadata: map[string]string{"Order": id}}
+	r := testRequest{ID: id, Metadata: map[string]string{"Order": id}}
 	r.Priority = events.Priorities()[w.rng.IntN(len(events.Priorities()))]
 	body := map[string]any{"prompt": prompt(id, f)}
 	kinds := 6
@@ -108,14 +124,14 @@ func (w *world) newRequest(f fate) asked {
 	if r.Body, err = json.Marshal(body); err != nil {
 		w.t.Fatal(err)
 	}
-	return asked{Request: r, fate: f}
+	return asked{testRequest: r, fate: f}
 }
 
 // publish returns when JetStream has acknowledged the request. An id of its own keeps the message from being taken for
 // one that is already there.
-func (w *world) publish(r events.Request, ownID string) {
+func (w *world) publish(r testRequest, ownID string) {
 	w.t.Helper()
-	msg, err := r.Msg(w.subjects.Subjects)
+	msg, err := events.NewRequest(w.subjects.Subjects, eventbody.Raw(r.Kind, r.Body), r.options())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func (w *world) askForVideo() {
 	if a.Body, err = json.Marshal(map[string]string{"prompt": prompt(a.ID, a.fate)}); err != nil {
 		w.t.Fatal(err)
 	}
-	w.publish(a.Request, "")
+	w.publish(a.testRequest, "")
 	w.asked[events.Token(a.ID)] = a
 	w.order = append(w.order, a)
 }

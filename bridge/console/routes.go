@@ -137,8 +137,10 @@ func (c *Console) question(ask func(*session, *http.Request) (any, error)) http.
 
 func taskQuery(r *http.Request) (events.TaskQuery, error) {
 	q := events.TaskQuery{
-		Status: events.Status(r.FormValue("status")), Kind: r.FormValue("kind"), Source: events.Source(r.FormValue("source")),
-		PageQuery: pageQuery(r),
+		Kind: r.FormValue("kind"), Source: events.Source(r.FormValue("source")), PageQuery: pageQuery(r),
+	}
+	if err := q.Statuses.UnmarshalText([]byte(r.FormValue("status"))); err != nil {
+		return q, err
 	}
 	since := r.FormValue("since")
 	if since == "" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/body"
 )
 
 // deployedCluster gives a server of a cluster the accounts and the routes of cluster.conf.
@@ -79,11 +79,9 @@ func (r *realm) submitter() func(a, b int) {
 	return func(a, b int) {
 		r.t.Helper()
 		for i := a; i < b; i++ {
-			request := events.Request{
-				Kind: "text2video", ID: fmt.Sprintf("order-%d", i), Body: json.RawMessage(`{"prompt":"a lighthouse"}`),
-			}
+			options := events.Options{ID: fmt.Sprintf("order-%d", i)}
 			eventually(r.t, "a request is stored", func() bool {
-				_, err := requester.Submit(r.t.Context(), request)
+				_, err := requester.Submit(r.t.Context(), body.Text2Video{Prompt: "a lighthouse"}, options)
 				return err == nil
 			})
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/body"
 )
 
 const natsConfig = "../../deployments/nats/"
@@ -164,9 +165,7 @@ func (r *realm) client(user string) *events.Client {
 // complete has the requester submit a request and await its completion.
 func (r *realm) complete(id string) {
 	r.t.Helper()
-	completion, err := r.client("requester").Do(r.t.Context(), events.Request{
-		Kind: "text2video", ID: id, Body: json.RawMessage(`{"prompt":"a lighthouse"}`),
-	})
+	completion, err := r.client("requester").Do(r.t.Context(), body.Text2Video{Prompt: "a lighthouse"}, events.Options{ID: id})
 	if err != nil || completion.Status != events.StatusSucceed {
 		r.t.Fatalf("request %s ended as %q, %v", id, completion.Status, err)
 	}

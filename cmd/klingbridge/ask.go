@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -32,10 +33,15 @@ func explained(err error) error {
 	if errors.Is(err, events.ErrNoAnswer) {
 		return fmt.Errorf("%w; is it running with the same BRIDGE_SUBJECT_PREFIX?", err)
 	}
-	if refusal, ok := errors.AsType[*events.APIError](err); ok && refusal.Code == 400 {
-		return usageError{err}
+	refusal, ok := errors.AsType[*events.APIError](err)
+	switch {
+	case !ok:
+		return err
+	case refusal.Code == http.StatusBadRequest:
+		return usageError{errors.New(refusal.Message)}
+	default:
+		return errors.New(refusal.Message) // its code is for programs
 	}
-	return err
 }
 
 // askEach asks about each id and goes on after a refusal, which fails the command in the end.
@@ -44,11 +50,12 @@ func (p *program) askEach(ctx context.Context, ids []string, ask func(c *events.
 		var failed error
 		for _, id := range ids {
 			err := ask(c, id)
-			if _, refused := errors.AsType[*events.APIError](err); err != nil && !refused {
+			refusal, refused := errors.AsType[*events.APIError](err)
+			if err != nil && !refused {
 				return err
 			}
-			if err != nil {
-				fmt.Fprintf(p.stderr, "klingbridge: %s\n", printable(err.Error()))
+			if refused {
+				fmt.Fprintf(p.stderr, "klingbridge: %s\n", printable(refusal.Message))
 				failed = errSilent
 			}
 		}

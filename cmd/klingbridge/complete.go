@@ -52,7 +52,7 @@ func (p *program) completeFlags(cmd *cobra.Command, statuses ...events.Status) {
 // completeIDs completes the ids of requests with some status; empty: with any.
 func (p *program) completeIDs(status events.Status) cobra.CompletionFunc {
 	return p.complete(func(ctx context.Context, c *events.Client) (ids []cobra.Completion, err error) {
-		list, err := c.Tasks(ctx, events.TaskQuery{Status: status})
+		list, err := c.Tasks(ctx, events.TaskQuery{Statuses: events.Statuses{status}})
 		for _, t := range list.Tasks {
 			ids = append(ids, cobra.CompletionWithDesc(t.RequestID, t.Kind+" "+string(t.Status)))
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
+	"github.com/klingbridge/klingbridge/events/body"
 )
 
 // demoTimeout bounds the whole demonstration.
@@ -34,30 +35,25 @@ Nothing is kept, no account is needed and nothing is paid.`,
 }
 
 // demoRequests are one of each core kind. What the names say happens to their callbacks.
-func demoRequests() ([]events.Request, error) {
+func demoRequests() []demoRequest {
 	const (
 		image = "https://example.com/lighthouse.png"
 		video = "871000000000000777"
 	)
-	var requests []events.Request
-	var errs []error
-	add := func(id string, r events.Request, err error) {
-		r.ID, r.Metadata = id, map[string]string{"Tenant": "demo"}
-		requests, errs = append(requests, r), append(errs, err)
+	return []demoRequest{
+		{"demo-text2video", body.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse in a storm", Duration: "5"}},
+		{"demo-image2video-callback-lost", body.Image2Video{ModelName: "kling-v3", Image: image, Prompt: "the waves come in"}},
+		{"demo-video-extend-callback-repeated", body.VideoExtend{VideoID: video, Prompt: "the storm passes"}},
+		{"demo-lip-sync", body.LipSync{Input: body.LipSyncInput{
+			Mode: "text2video", VideoID: video, Text: "Land ahead!", VoiceID: "genshin_vindi2", VoiceLanguage: "en",
+		}}},
+		{"demo-effects", body.Effects{EffectScene: "squish", Input: body.EffectsInput{Image: image}}},
 	}
-	r, err := events.Text2Video{ModelName: "kling-v3", Prompt: "a lighthouse in a storm", Duration: "5"}.AsRequest()
-	add("demo-text2video", r, err)
-	r, err = events.Image2Video{ModelName: "kling-v3", Image: image, Prompt: "the waves come in"}.AsRequest()
-	add("demo-image2video-callback-lost", r, err)
-	r, err = events.VideoExtend{VideoID: video, Prompt: "the storm passes"}.AsRequest()
-	add("demo-video-extend-callback-repeated", r, err)
-	r, err = events.LipSync{Input: events.LipSyncInput{
-		Mode: "text2video", VideoID: video, Text: "Land ahead!", VoiceID: "genshin_vindi2", VoiceLanguage: "en",
-	}}.AsRequest()
-	add("demo-lip-sync", r, err)
-	r, err = events.Effects{EffectScene: "squish", Input: events.EffectsInput{Image: image}}.AsRequest()
-	add("demo-effects", r, err)
-	return requests, errors.Join(errs...)
+}
+
+type demoRequest struct {
+	id   string
+	body events.Body
 }
 
 // demoFaults loses the callbacks of one request and repeats those of another, by the names of the requests.
@@ -173,17 +169,15 @@ func (d *demonstration) play(ctx context.Context, story *story) error {
 	if err != nil {
 		return err
 	}
-	requests, err := demoRequests()
-	if err != nil {
-		return err
-	}
+	requests := demoRequests()
 	story.say("bridge", "NATS embedded, Kling SIMULATED: sample results, nothing is paid")
 	began := time.Now()
 	for _, r := range requests {
-		if _, err := client.Submit(ctx, r); err != nil {
+		o := events.Options{ID: r.id, Metadata: map[string]string{"Tenant": "demo"}}
+		if _, err := client.Submit(ctx, r.body, o); err != nil {
 			return err
 		}
-		story.say("you", "request    kling.request.%s  id %s", r.Kind, r.ID)
+		story.say("you", "request    kling.request.%s  id %s", r.body.Kind(), r.id)
 	}
 	completions, err := d.follow(ctx, client, story, began, len(requests))
 	if err != nil {
@@ -248,12 +242,12 @@ func (s *story) kling(e klingtest.Event) {
 	}
 }
 
-func (s *story) conclude(requests []events.Request, completions map[string][]events.Event) error {
+func (s *story) conclude(requests []demoRequest, completions map[string][]events.Event) error {
 	fmt.Fprintf(s.out, "\n%-38s %-13s %-8s %-8s %s\n", "request", "kind", "status", "source", "result")
 	for _, r := range requests {
-		got := completions[r.ID]
+		got := completions[r.id]
 		if len(got) != 1 || got[0].Status != events.StatusSucceed {
-			return fmt.Errorf("request %s has %d completions, want one that succeeded", r.ID, len(got))
+			return fmt.Errorf("request %s has %d completions, want one that succeeded", r.id, len(got))
 		}
 		ev := got[0]
 		fmt.Fprintf(s.out, "%-38s %-13s %-8s %-8s %.60s…\n", ev.RequestID, ev.Kind, ev.Status, ev.Source, ev.Result.Videos[0].URL)

@@ -20,15 +20,15 @@ func requestForms() []*regexp.Regexp {
 		regexp.MustCompile(`(?:klingbridge|bridge) submit ([a-z0-9-]+)([^\n]*)`),          // a command line
 		regexp.MustCompile(`kling\.request\.([a-z0-9-]+)(?:\.high|\.low)?["']? ([^\n]*)`), // a subject and a body
 		regexp.MustCompile(`submit\(js, "([a-z0-9-]+)"([^\n]*)`),                          // the clients of the examples
-		regexp.MustCompile(`Kind: "([a-z0-9-]+)"([^\n]*)`),                                // events.Request
+		regexp.MustCompile(`body\.Raw\("([a-z0-9-]+)"([^\n]*)`),                           // package body
 	}
 }
 
 // bodyInFile is a command line whose body is not in it.
 var bodyInFile = regexp.MustCompile(`^ [a-z]+\.jsonl?\b`)
 
-// typedForm is a body of package events.
-var typedForm = regexp.MustCompile(`(?s)events\.(Text2Video|Image2Video)\{(.*?)\}\.AsRequest`)
+// typedForm is a body of package body.
+var typedForm = regexp.MustCompile(`(?s)body\.(Text2Video|Image2Video)\{(.*?)\}`)
 
 // requestsWithoutModel returns the requests in a text that name no model_name, though their kind takes one.
 func requestsWithoutModel(text string) []string {
@@ -62,7 +62,7 @@ func TestFirstStepsNameAModel(t *testing.T) {
 		"run --rm bridge submit text2video \\\n#     --prompt a",
 		`nats req kling.request.image2video '{"prompt":"a"}'`,
 		`await submit(js, "image-generations", id, {"prompt": prompt})`,
-		`events.Text2Video{Prompt: "a"}.AsRequest()`,
+		`client.Submit(ctx, body.Text2Video{Prompt: "a"}, events.Options{})`,
 	} {
 		if requestsWithoutModel(wrong) == nil {
 			t.Errorf("%s is not noticed", wrong)

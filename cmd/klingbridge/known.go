@@ -14,7 +14,7 @@ const knownTimeout = time.Second
 
 // findKnown says on stderr when the id is that of an earlier request, for which nothing new is created. The error is
 // one of another kind: its result is surely not what is asked for.
-func (p *program) findKnown(ctx context.Context, nc *link, r events.Request, s settings) (bool, error) {
+func (p *program) findKnown(ctx context.Context, nc *link, r request, s settings) (bool, error) {
 	if r.ID == "" {
 		return false, nil
 	}
@@ -22,7 +22,7 @@ func (p *program) findKnown(ctx context.Context, nc *link, r events.Request, s s
 	switch {
 	case !found:
 		return false, nil
-	case earlier.Kind != r.Kind:
+	case earlier.Kind != r.kind:
 		return true, otherKind(earlier)
 	default:
 		fmt.Fprintf(p.stderr, "request %s was sent before, at %s; its status is %s and nothing new is created\n",

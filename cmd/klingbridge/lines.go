@@ -29,7 +29,7 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 		return err
 	}
 	for i, r := range requests {
-		if _, err := r.Msg(settings.subjects); err != nil {
+		if _, err := r.msg(settings.subjects); err != nil {
 			return usagef("line %d: %w", i+1, err)
 		}
 	}
@@ -75,7 +75,7 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 
 // requestLines reads the bodies, one a line. The requests are named after --id and the number of their line, so that the
 // same command given again makes nothing anew.
-func (p *program) requestLines(s submission) ([]events.Request, error) {
+func (p *program) requestLines(s submission) ([]request, error) {
 	if s.file == "" {
 		return nil, usagef("--lines wants a file, or - for stdin")
 	}
@@ -83,7 +83,7 @@ func (p *program) requestLines(s submission) ([]events.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	var requests []events.Request
+	var requests []request
 	lines := bufio.NewScanner(bytes.NewReader(raw))
 	lines.Buffer(nil, maxLine)
 	for n := 1; lines.Scan(); n++ {
@@ -98,7 +98,7 @@ func (p *program) requestLines(s submission) ([]events.Request, error) {
 		if s.id != "" {
 			r.ID = fmt.Sprintf("%s-%d", s.id, n)
 		}
-		if r.Body, err = changedBody(slices.Clone(line), fmt.Sprintf("line %d", n), s, nil); err != nil {
+		if r.body, err = changedBody(slices.Clone(line), fmt.Sprintf("line %d", n), s, nil); err != nil {
 			return nil, err
 		}
 		requests = append(requests, r)

@@ -5,20 +5,19 @@ import (
 	"fmt"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 // warnOfModels says on stderr when requests name no model, though their kind takes one: Kling then takes a default,
 // which may be one that it no longer serves.
-func (p *program) warnOfModels(kinds kling.Kinds, requests ...events.Request) {
-	kind, _ := kinds.Lookup(requests[0].Kind)
+func (p *program) warnOfModels(kinds kling.Kinds, requests ...request) {
+	kind, _ := kinds.Lookup(requests[0].kind)
 	model, takes := kind.ModelName()
 	if !takes {
 		return
 	}
 	missing := 0
 	for _, r := range requests {
-		if !namesModel(r.Body) {
+		if !namesModel(r.body) {
 			missing++
 		}
 	}

@@ -122,7 +122,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
-	if _, err := request.Msg(settings.subjects); err != nil {
+	if _, err := request.msg(settings.subjects); err != nil {
 		return usageError{err}
 	}
 	p.warnOfModels(settings.kinds, request)
@@ -160,18 +160,18 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	return p.await(ctx, client, id, s)
 }
 
-func (p *program) request(s submission, attachments []attachment) (events.Request, error) {
+func (p *program) request(s submission, attachments []attachment) (request, error) {
 	r, err := p.newRequest(s)
 	if err != nil {
 		return r, err
 	}
-	r.Body, err = p.readBody(s, attachments)
+	r.body, err = p.readBody(s, attachments)
 	return r, err
 }
 
 // newRequest is a request without its body.
-func (p *program) newRequest(s submission) (events.Request, error) {
-	r := events.Request{Kind: s.kind, ID: s.id, Metadata: map[string]string{}}
+func (p *program) newRequest(s submission) (request, error) {
+	r := request{kind: s.kind, Options: events.Options{ID: s.id, Metadata: map[string]string{}}}
 	var err error
 	if r.Priority, err = parsePriority(s.priority); err != nil {
 		return r, err
@@ -205,13 +205,13 @@ func parsePriority(name string) (events.Priority, error) {
 // publish names the likely mistake when no stream takes the request. When it is not stored, or not at once, it says what
 // keeps the bridge from being ready.
 func (p *program) publish(
-	ctx context.Context, client *events.Client, r events.Request, s settings,
+	ctx context.Context, client *events.Client, r request, s settings,
 ) (id string, err error) {
 	say := func(why string) { fmt.Fprintln(p.stderr, why) }
 	said, err := whileUneasy(ctx, client, say, func() error {
 		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
-		id, err = client.Submit(ctx, r)
+		id, err = r.submit(ctx, client)
 		return err
 	})
 	if err != nil && said == "" {
@@ -222,10 +222,10 @@ func (p *program) publish(
 	if !errors.Is(err, events.ErrNoBridge) {
 		return id, err
 	}
-	if _, known := s.kinds.Lookup(r.Kind); known {
+	if _, known := s.kinds.Lookup(r.kind); known {
 		return "", fmt.Errorf("%w; start one with \"klingbridge dev\"", err)
 	}
-	return "", errors.New(unknownKind(r.Kind, s.kinds) + ": no bridge takes it")
+	return "", errors.New(unknownKind(r.kind, s.kinds) + ": no bridge takes it")
 }
 
 func (p *program) printID(id string, asJSON bool) error {

@@ -48,7 +48,7 @@ func inWords(t events.Task, usual string) string {
 // usualTime is the median time of the last results of a kind, from submission to the end.
 func usualTime(ctx context.Context, client *events.Client, kind string) string {
 	list, err := client.Tasks(ctx, events.TaskQuery{
-		Kind: kind, Status: events.StatusSucceed, PageQuery: events.PageQuery{Limit: usualOf},
+		Kind: kind, Statuses: events.Statuses{events.StatusSucceed}, PageQuery: events.PageQuery{Limit: usualOf},
 	})
 	if err != nil {
 		return ""

@@ -81,15 +81,17 @@ func words(statuses []events.Status) string {
 }
 
 func (t taskPick) query(now time.Time) (q events.TaskQuery, err error) {
-	var statuses []string
+	var statuses events.Statuses
 	for word := range strings.SplitSeq(t.status, ",") {
 		word = strings.TrimSpace(word)
 		if t.status != "" && !slices.Contains(taskStatuses, events.Status(word)) {
 			return q, usagef("--status %q is not one of %s", word, words(taskStatuses))
 		}
-		statuses = append(statuses, word)
+		if word != "" {
+			statuses = append(statuses, events.Status(word))
+		}
 	}
-	q = events.TaskQuery{Status: events.Status(strings.Join(statuses, ",")), Kind: t.kind, Source: events.Source(t.source)}
+	q = events.TaskQuery{Statuses: statuses, Kind: t.kind, Source: events.Source(t.source)}
 	sources := []events.Source{"", events.SourceCallback, events.SourcePoll, events.SourceBridge}
 	if !slices.Contains(sources, q.Source) {
 		return q, usagef("--source %q is not callback, poll or bridge", t.source)
