@@ -98,14 +98,20 @@ func (r *replica) waitReady() {
 }
 
 func (r *replica) ready() bool {
+	status, _ := r.readiness()
+	return status == http.StatusOK
+}
+
+// readiness returns the status and the body of /readyz; zero where nobody answers.
+func (r *replica) readiness() (status int, body string) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	resp, err := client.Get("http://" + r.admin + "/readyz")
 	if err != nil {
-		return false
+		return 0, ""
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode == http.StatusOK
+	data, _ := io.ReadAll(resp.Body) // what of it has come is enough
+	return resp.StatusCode, string(data)
 }
 
 // log is all that the processes have logged.

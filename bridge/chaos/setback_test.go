@@ -13,9 +13,7 @@ import (
 func (w *world) setBack(slots int) {
 	w.t.Helper()
 	requests := 4 * slots
-	for range requests {
-		w.askForVideo()
-	}
+	w.askForVideos(requests)
 	w.eventually("Kling is full", func() bool { return len(w.sim.Tasks()) == slots })
 	program, before := w.replicas[0], filepath.Join(w.t.TempDir(), "before")
 	program.kill()
@@ -39,7 +37,15 @@ func (w *world) setBack(slots int) {
 	})
 }
 
-// askForVideo makes a request that nothing befalls.
+// askForVideos makes n requests that nothing befalls.
+func (w *world) askForVideos(n int) {
+	w.t.Helper()
+	for range n {
+		w.askForVideo()
+	}
+}
+
+// askForVideo makes one of them.
 func (w *world) askForVideo() {
 	w.t.Helper()
 	a := w.newRequest(fatePlain)
