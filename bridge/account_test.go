@@ -88,13 +88,10 @@ func TestAccountOfHostedNATS(t *testing.T) {
 			t.Errorf("stream %s: %+v, %v", name, stream, err)
 		}
 	}
-	if _, err := events.Attach(w.ctx, w.js, "kling-inputs", "a", strings.NewReader("x")); err == nil {
+	if _, err := w.client.Attach(w.ctx, events.Attachment{}, strings.NewReader("x")); err == nil {
 		t.Error("1 GiB for attachments where 200 MB are allowed")
 	}
-	if err := events.EnsureBucket(w.ctx, w.js, "kling-inputs", 1<<20); err != nil {
-		t.Error(err)
-	}
-	if _, err := events.Attach(w.ctx, w.js, "kling-inputs", "a", strings.NewReader("x")); err != nil {
+	if _, err := w.client.Attach(w.ctx, events.Attachment{BucketMaxBytes: 1 << 20}, strings.NewReader("x")); err != nil {
 		t.Error(err)
 	}
 	r.stop()

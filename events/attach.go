@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 // ObjectScheme begins a string in a request's body that stands for an entry of a NATS Object Store:
@@ -17,18 +19,24 @@ const ObjectScheme = "nats-object://"
 // ObjectRef returns the reference to an entry of a NATS Object Store.
 func ObjectRef(bucket, name string) string { return ObjectScheme + bucket + "/" + name }
 
-// AttachTTL is how long a bucket that [Attach] makes keeps what is put into it: longer than most requests wait.
+// DefaultBucket is where [Client.Attach] puts what names no bucket.
+const DefaultBucket = "kling-inputs"
+
+// AttachTTL is how long a bucket that [Client.Attach] makes keeps what is put into it: longer than most requests wait.
 const AttachTTL = 48 * time.Hour
 
 // AttachMaxBytes bounds a bucket that is made in an account which demands a size and is given none: 1 GiB.
 const AttachMaxBytes = 1 << 30
 
-// EnsureBucket makes a NATS Object Store bucket for attachments, with a TTL of [AttachTTL], unless it exists. It holds
-// maxBytes at most and then refuses more; with zero it has no bound, or that of [AttachMaxBytes] where the account
-// demands one.
-func EnsureBucket(ctx context.Context, js jetstream.JetStream, bucket string, maxBytes int64) error {
-	_, err := openBucket(ctx, js, bucket, maxBytes)
-	return err
+// Attachment says where in the NATS Object Store an attachment goes. The zero value will do.
+type Attachment struct {
+	// Name of the entry. What the bucket already has under that name is replaced. Empty: a new one is generated.
+	Name string
+	// Bucket is made where there is none, with a TTL of [AttachTTL]. Empty: [DefaultBucket].
+	Bucket string
+	// BucketMaxBytes bounds a bucket that has to be made: it then refuses more. Zero: no bound, or that of
+	// [AttachMaxBytes] where the account demands one.
+	BucketMaxBytes int64
 }
 
 func openBucket(ctx context.Context, js jetstream.JetStream, bucket string, maxBytes int64) (jetstream.ObjectStore, error) {
@@ -61,32 +69,32 @@ func createBucket(ctx context.Context, js jetstream.JetStream, bucket string, ma
 }
 
 // Attach puts what r yields into a NATS Object Store bucket and returns the reference to it, which goes into a
-// request's body in place of base64: inputs may be larger than a NATS message. What the bucket already has under that
-// name is replaced. A bucket that does not exist is made as by [EnsureBucket] without a bound.
+// request's body in place of base64: inputs may be larger than a NATS message.
 //
 // A server that has too much in hand refuses what comes (429, error code 10167). Attach then begins anew, some 20 times
 // with growing waits unless ctx ends before, where r is an [io.Seeker], such as a file.
-func Attach(ctx context.Context, js jetstream.JetStream, bucket, name string, r io.Reader) (ref string, err error) {
+func (c *Client) Attach(ctx context.Context, a Attachment, r io.Reader) (ref string, err error) {
+	a.Name, a.Bucket = cmp.Or(a.Name, nuid.Next()), cmp.Or(a.Bucket, DefaultBucket)
 	rewind := rewinding(r)
 	for try := 1; ; try++ {
-		err = put(ctx, js, bucket, name, r)
+		err = put(ctx, c.js, a, r)
 		if err == nil {
-			return ObjectRef(bucket, name), nil
+			return ObjectRef(a.Bucket, a.Name), nil
 		}
 		refused, ok := errors.AsType[*jetstream.APIError](err)
 		if !ok || !tooMany(refused) || try == maxPuts || rewind() != nil || wait(ctx, putWait(try)) != nil {
-			return "", fmt.Errorf("attach %s: %w", name, err)
+			return "", fmt.Errorf("attach %s: %w", a.Name, err)
 		}
 	}
 }
 
-func put(ctx context.Context, js jetstream.JetStream, bucket, name string, r io.Reader) error {
-	store, err := openBucket(ctx, js, bucket, 0)
+func put(ctx context.Context, js jetstream.JetStream, a Attachment, r io.Reader) error {
+	store, err := openBucket(ctx, js, a.Bucket, a.BucketMaxBytes)
 	if err != nil {
 		return err
 	}
-	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: name}, r); err != nil {
-		return fmt.Errorf("bucket %s: %w", bucket, err)
+	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: a.Name}, r); err != nil {
+		return fmt.Errorf("bucket %s: %w", a.Bucket, err)
 	}
 	return nil
 }

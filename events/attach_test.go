@@ -46,15 +46,20 @@ func (s busyStore) Put(ctx context.Context, meta jetstream.ObjectMeta, r io.Read
 // TestAttachToABusyServer begins anew where what is attached can be read again.
 func TestAttachToABusyServer(t *testing.T) {
 	js := setupEmpty(t).js
-	if err := events.EnsureBucket(t.Context(), js, "kling-inputs", 0); err != nil {
+	busy := &busyServer{JetStream: js, refused: func() {}}
+	client, err := events.NewClientFor(busy, events.Subjects{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	busy := &busyServer{JetStream: js, refusals: 2, refused: func() {}}
+	if _, err := client.Attach(t.Context(), events.Attachment{}, strings.NewReader("makes the bucket")); err != nil {
+		t.Fatal(err)
+	}
+	busy.refusals = 2
 	file := strings.NewReader("before, and what is attached")
 	if _, err := file.Seek(8, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	ref, err := events.Attach(t.Context(), busy, "kling-inputs", "a", file)
+	ref, err := client.Attach(t.Context(), events.Attachment{Name: "a"}, file)
 	if err != nil || ref != "nats-object://kling-inputs/a" {
 		t.Fatalf("%q, %v", ref, err)
 	}
@@ -67,12 +72,12 @@ func TestAttachToABusyServer(t *testing.T) {
 	}
 
 	busy.refusals = 2
-	if _, err := events.Attach(t.Context(), busy, "kling-inputs", "b", io.LimitReader(strings.NewReader("a pipe"), 9)); err == nil || busy.refusals != 1 {
+	if _, err := client.Attach(t.Context(), events.Attachment{Name: "b"}, io.LimitReader(strings.NewReader("a pipe"), 9)); err == nil || busy.refusals != 1 {
 		t.Errorf("a reader that can't go back: %v, %d refusals left", err, busy.refusals)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	busy.refusals, busy.refused = 2, cancel
-	if _, err := events.Attach(ctx, busy, "kling-inputs", "c", strings.NewReader("whatever")); err == nil || busy.refusals != 1 {
+	if _, err := client.Attach(ctx, events.Attachment{Name: "c"}, strings.NewReader("whatever")); err == nil || busy.refusals != 1 {
 		t.Errorf("whose context ends: %v, %d refusals left", err, busy.refusals)
 	}
 }

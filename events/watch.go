@@ -40,7 +40,7 @@ type Message struct {
 	Subject string
 	Type    Type // TypeProgress, TypeCompletion, TypeLate or TypeArchived
 	Header  nats.Header
-	Event   Event  // of an archived event only the fields that are also in [Archived]
+	Event   Event  // of an archived event only what is also in Archived; see the method of that name
 	Raw     []byte // the body
 }
 

@@ -15,7 +15,7 @@ func (w *world) attach(size int) {
 	image := make([]byte, size)
 	random := rand.NewChaCha8([32]byte{byte(w.seed)})
 	_, _ = random.Read(image) // never fails
-	ref, err := events.Attach(w.ctx, w.js, "kling-inputs", "first.png", bytes.NewReader(image))
+	ref, err := w.client().Attach(w.ctx, events.Attachment{Name: "first.png"}, bytes.NewReader(image))
 	if err != nil {
 		w.t.Fatal(err)
 	}

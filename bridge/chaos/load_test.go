@@ -127,6 +127,15 @@ func (w *world) newRequest(f fate) asked {
 	return asked{testRequest: r, fate: f}
 }
 
+func (w *world) client() *events.Client {
+	w.t.Helper()
+	client, err := events.NewClientFor(w.js, w.subjects.Subjects)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return client
+}
+
 // publish returns when JetStream has acknowledged the request. An id of its own keeps the message from being taken for
 // one that is already there.
 func (w *world) publish(r testRequest, ownID string) {

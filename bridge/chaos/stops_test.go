@@ -22,7 +22,7 @@ const (
 // as often as it is told. The send has to be broken off: Kling would make a second task of one that comes too late.
 func (w *world) stopInUploads(burst, stops int, length time.Duration) {
 	w.t.Helper()
-	ref, err := events.Attach(w.ctx, w.js, "kling-inputs", "first.png", bytes.NewReader(make([]byte, upload)))
+	ref, err := w.client().Attach(w.ctx, events.Attachment{Name: "first.png"}, bytes.NewReader(make([]byte, upload)))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -9,13 +9,8 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/klingbridge/klingbridge/events"
 )
-
-// defaultBucket is where attachments go.
-const defaultBucket = "kling-inputs"
 
 var bucketName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
@@ -51,15 +46,9 @@ func parseAttachments(list []string, bucket string) ([]attachment, error) {
 func (a attachment) ref() string { return events.ObjectRef(a.bucket, a.name) }
 
 // upload puts the files into their bucket and says so.
-func (p *program) upload(ctx context.Context, js jetstream.JetStream, attachments []attachment, maxBytes int64) error {
-	if len(attachments) == 0 {
-		return nil
-	}
-	if err := events.EnsureBucket(ctx, js, attachments[0].bucket, maxBytes); err != nil {
-		return err
-	}
+func (p *program) upload(ctx context.Context, client *events.Client, attachments []attachment, maxBytes int64) error {
 	for _, a := range attachments {
-		size, err := a.upload(ctx, js)
+		size, err := a.upload(ctx, client, maxBytes)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.file, err)
 		}
@@ -68,14 +57,15 @@ func (p *program) upload(ctx context.Context, js jetstream.JetStream, attachment
 	return nil
 }
 
-func (a attachment) upload(ctx context.Context, js jetstream.JetStream) (size int64, err error) {
+func (a attachment) upload(ctx context.Context, client *events.Client, maxBytes int64) (size int64, err error) {
 	file, err := os.Open(a.file)
 	if err != nil {
 		return 0, err
 	}
 	defer file.Close()
 	counted := &counter{r: file}
-	_, err = events.Attach(ctx, js, a.bucket, a.name, counted)
+	to := events.Attachment{Name: a.name, Bucket: a.bucket, BucketMaxBytes: maxBytes}
+	_, err = client.Attach(ctx, to, counted)
 	return counted.n, err
 }
 

@@ -86,7 +86,7 @@ Exit codes:
 	f.StringVar(&s.prompt, "prompt", "", "the body's prompt")
 	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; may be repeated")
 	f.StringArrayVar(&s.attach, "attach", nil, "a file to send along, as `field=file`; may be repeated")
-	f.StringVar(&s.bucket, "attach-bucket", defaultBucket, "Object Store `bucket` for --attach, made with a TTL of 48h where there is none")
+	f.StringVar(&s.bucket, "attach-bucket", events.DefaultBucket, "Object Store `bucket` for --attach, made with a TTL of 48h where there is none")
 	f.StringVar(&s.id, "id", "", "the request `id`, 1 to 128 bytes (default: one is made up)")
 	f.StringVar(&s.priority, "priority", "normal", "high, normal or low")
 	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
@@ -144,7 +144,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
-	if err := p.upload(ctx, nc.js, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
+	if err := p.upload(ctx, client, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
 		return err
 	}
 	id, err := p.publish(ctx, client, request, settings)
