@@ -1,9 +1,12 @@
 package callback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -12,10 +15,10 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// adopter takes in callbacks of tasks that some other program created with this bridge as their callback URL. They
+// Adopter takes in callbacks of tasks that some other program created with this bridge as their callback URL. They
 // prove themselves by Kling's signature; without one Kling is asked, and what it answers counts instead of the body.
 // Nothing is stored before that.
-type adopter struct {
+type Adopter struct {
 	client      *kling.Client
 	own         request.Namer // of tasks the bridge has created, which are called back on URLs of their own
 	taskTimeout time.Duration
@@ -29,56 +32,128 @@ const (
 )
 
 // NewAdopter asks client about tasks that are not signed.
-func NewAdopter(client *kling.Client, own request.Namer, taskTimeout time.Duration) *adopter {
-	return &adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
+func NewAdopter(client *kling.Client, own request.Namer, taskTimeout time.Duration) *Adopter {
+	return &Adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
 
-func (a *adopter) adopt(ctx context.Context, lr *Live, cb callback, task kling.Task, signed bool) (outcome, error) {
-	if task.ID == "" || len(task.ID) > store.MaxTaskID || len(task.ExternalID) > events.MaxRequestID {
-		return outcomeMalformed, errors.New("the body names no task that could be Kling's")
+// adoption receives callbacks on the route that is the same for all tasks of a kind.
+type adoption struct {
+	*Live
+	kind kling.Kind
+}
+
+// admit bounds the bodies in memory that anybody can send.
+func (a adoption) admit(rc *Receiver, _ http.Header) (done func(), o outcome) {
+	return rc.admitUnproven()
+}
+
+func (rc *Receiver) admitUnproven() (done func(), o outcome) {
+	select {
+	case rc.Unproven <- struct{}{}:
+		return func() { <-rc.Unproven }, outcomeTaken
+	default:
+		return nil, outcomeUnavailable
 	}
-	source := events.SourceCallback
-	if !signed || incomplete(task) {
-		var o outcome
-		var err error
-		if task, o, err = a.ask(ctx, cb.kind, task.ID); o != outcomeTaken {
-			return o, err
-		}
-		source = events.SourcePoll
+}
+
+func (a adoption) unread(o outcome) outcome { return o }
+
+func (a adoption) proves(o outcome) bool { return o.proves() }
+
+func (a adoption) attrs() []slog.Attr { return []slog.Attr{slog.String("kind", a.kind.Name)} }
+
+func (a adoption) receive(ctx context.Context, h http.Header, body []byte, began time.Time) (outcome, error) {
+	if a.Webhook != nil && a.Webhook.Verify(h, body, time.Now()) != nil {
+		return outcomeUnsigned, errors.New("no valid signature")
 	}
-	if a.own.Derives(task.ExternalID) {
-		return outcomeIgnored, nil // ours: it has a callback URL of its own
+	task, o, err := decode(body)
+	if o != outcomeTaken {
+		return o, err
 	}
-	noted, err := lr.Store.NotedExternalID(ctx, task.ExternalID)
+	task, source, o, err := a.prove(ctx, task)
+	if o != outcomeTaken {
+		return o, err
+	}
+	ours, err := a.isOurs(ctx, task)
+	switch {
+	case err != nil:
+		return outcomeUnavailable, err
+	case ours:
+		return outcomeIgnored, nil
+	default:
+		return a.adopt(ctx, task, source, began)
+	}
+}
+
+// prove returns the task as it is known for certain: as the body tells it, if that is signed, else as Kling does.
+func (a adoption) prove(ctx context.Context, task kling.Task) (kling.Task, events.Source, outcome, error) {
+	switch {
+	case task.ID == "" || len(task.ID) > store.MaxTaskID || len(task.ExternalID) > events.MaxRequestID:
+		return task, "", outcomeMalformed, errors.New("the body names no task that could be Kling's")
+	case a.Webhook != nil && !incomplete(task):
+		return task, events.SourceCallback, outcomeTaken, nil
+	}
+	task, o, err := a.Adopter.ask(ctx, a.kind, task.ID)
+	return task, events.SourcePoll, o, err
+}
+
+// isOurs tells a task that the bridge has created: it has a callback URL of its own.
+func (a adoption) isOurs(ctx context.Context, task kling.Task) (bool, error) {
+	if a.Adopter.own.Derives(task.ExternalID) {
+		return true, nil
+	}
+	return a.Store.NotedExternalID(ctx, task.ExternalID) // under an id that its request brought along
+}
+
+// adopt takes a task of somebody else's in, or what is new of it.
+func (a adoption) adopt(ctx context.Context, task kling.Task, source events.Source, began time.Time) (outcome, error) {
+	id := cmp.Or(task.ExternalID, "task-"+task.ID)
+	cb := callback{kind: a.kind, token: events.Token(id), began: began}
+	rec, err := a.Store.Find(ctx, a.kind.Name, cb.token)
 	if err != nil {
 		return outcomeUnavailable, err
 	}
-	if noted {
-		return outcomeIgnored, nil // likewise, under an id that its request brought along
-	}
-	id := task.ExternalID
-	if id == "" {
-		id = "task-" + task.ID
-	}
-	cb.token = events.Token(id)
-	rec, err := lr.Store.Find(ctx, cb.kind.Name, cb.token)
-	if err != nil {
-		return outcomeUnavailable, err
-	}
-	if rec.State == store.StateUnheard { // nothing is known of it: this is the first we hear of this task
-		rec = a.record(id, cb.kind.Name, task, lr.Store.Now())
-		if _, err := lr.Store.Arm(ctx, rec, rec.NextPollAt); err != nil {
+	if rec.State == store.StateUnheard { // this is the first we hear of this task
+		rec = a.Adopter.record(id, a.kind.Name, task, a.Store.Now())
+		if _, err := a.Store.Arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err
 		}
 	}
 	if err := contradiction(rec, cb, task); err != nil {
 		return outcomeContradicting, err
 	}
-	return lr.publish(ctx, cb, rec, task, source)
+	return a.publish(ctx, cb, rec, task, source)
+}
+
+// consoleTest receives what Kling's console sends to try a webhook out, where adoption is off. Only what is signed learns
+// that there is such a route.
+type consoleTest struct {
+	*Live
+	kind kling.Kind
+}
+
+func (c consoleTest) admit(rc *Receiver, h http.Header) (done func(), o outcome) {
+	if h.Get(kling.HeaderWebhookSignature) == "" {
+		return nil, outcomeForged // not worth reading
+	}
+	return rc.admitUnproven()
+}
+
+func (c consoleTest) unread(outcome) outcome { return outcomeForged }
+
+func (c consoleTest) proves(o outcome) bool { return o.proves() }
+
+func (c consoleTest) attrs() []slog.Attr { return []slog.Attr{slog.String("kind", c.kind.Name)} }
+
+func (c consoleTest) receive(_ context.Context, h http.Header, body []byte, _ time.Time) (outcome, error) {
+	if c.Webhook.Verify(h, body, time.Now()) != nil {
+		return outcomeForged, nil
+	}
+	return outcomeIgnored, nil
 }
 
 // ask returns the task as Kling knows it.
-func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.Task, outcome, error) {
+func (a *Adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.Task, outcome, error) {
 	select {
 	case a.asking <- struct{}{}:
 		defer func() { <-a.asking }()
@@ -97,7 +172,7 @@ func (a *adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.T
 	return task, outcomeTaken, nil
 }
 
-func (a *adopter) record(id, kind string, task kling.Task, now time.Time) *store.Record {
+func (a *Adopter) record(id, kind string, task kling.Task, now time.Time) *store.Record {
 	createdAt := task.CreatedAt
 	if createdAt.IsZero() {
 		createdAt = now

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+
+	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
 const (
@@ -31,3 +33,16 @@ func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, outcome) {
 
 // usualCallback is what a caller's word for the length of a body is taken for, in bytes.
 const usualCallback = 8 << 10
+
+// decode reads what a body says.
+func decode(body []byte) (kling.Task, outcome, error) {
+	task, err := kling.DecodeCallback(body)
+	switch {
+	case errors.Is(err, kling.ErrAmbiguous):
+		return task, outcomeContradicting, err
+	case err != nil:
+		return task, outcomeMalformed, err
+	default:
+		return task, outcomeTaken, nil
+	}
+}

@@ -31,13 +31,14 @@ func FuzzRoute(f *testing.F) {
 		if !ok {
 			return
 		}
-		kind, token, o := live.route(r, parts)
+		h, o := live.route(r, parts)
 		if o != outcomeTaken {
 			return
 		}
-		if want := callbackPrefix + kind.Name + "/" + token + "/" + s.sign(s.secrets[0], kind.Name, token); path != want &&
-			path != "/base"+want {
-			t.Errorf("%q leads to %s %s", path, kind.Name, token)
+		own := h.(ownURL)
+		want := callbackPrefix + own.kind.Name + "/" + own.token + "/" + s.sign(s.secrets[0], own.kind.Name, own.token)
+		if path != want && path != "/base"+want {
+			t.Errorf("%q leads to %s %s", path, own.kind.Name, own.token)
 		}
 	})
 }

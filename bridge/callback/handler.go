@@ -2,7 +2,6 @@ package callback
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -44,7 +43,7 @@ type Live struct {
 	Kinds   kling.Kinds
 	Webhook *kling.Webhook // nil: signatures are not required
 	Trust   Trust
-	Adopter *adopter // nil: adoption is off
+	Adopter *Adopter // nil: adoption is off
 
 	Namer       request.Namer
 	TaskTimeout time.Duration
@@ -54,9 +53,22 @@ type Live struct {
 // callback is one authenticated request.
 type callback struct {
 	kind  kling.Kind
-	token string // empty on the adoption route
-	body  []byte
+	token string
 	began time.Time
+}
+
+// handler receives the callbacks of one route. The routes differ in what proves a callback.
+type handler interface {
+	// admit is asked before the body is read. done is called when the callback is settled.
+	admit(rc *Receiver, h http.Header) (done func(), o outcome)
+	// unread is what a callback comes to whose body could not be read, which came to o.
+	unread(o outcome) outcome
+	// proves reports whether who has sent a whole body is proven by what it came to.
+	proves(o outcome) bool
+	// receive settles a callback and says what it came to.
+	receive(ctx context.Context, h http.Header, body []byte, began time.Time) (outcome, error)
+	// attrs name the callback in the log.
+	attrs() []slog.Attr
 }
 
 // ServeHTTP takes paths apart itself: http.ServeMux would answer unclean ones with a redirect, which Kling does not
@@ -89,46 +101,35 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	if parts[0] == kling.ReservedName {
 		return live.selfTest(w, r, parts, caller)
 	}
-	kind, token, o := live.route(r, parts)
+	h, o := live.route(r, parts)
 	if o != outcomeTaken {
 		return o
 	}
-	if token == "" && live.Adopter == nil && r.Header.Get(kling.HeaderWebhookSignature) == "" {
-		return outcomeForged // not worth reading
+	done, o := h.admit(rc, r.Header)
+	if o != outcomeTaken {
+		return o
 	}
-	if token == "" {
-		select {
-		case rc.Unproven <- struct{}{}:
-			defer func() { <-rc.Unproven }()
-		default:
-			return outcomeUnavailable
-		}
-	}
+	defer done()
 	body, o := readCallback(w, r)
 	if o != outcomeTaken {
-		if token == "" && live.Adopter == nil {
-			return outcomeForged
-		}
-		return o
+		return h.unread(o)
 	}
-	if token != "" {
+	if h.proves(outcomeTaken) {
 		caller.Prove()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
 	defer cancel()
-	o, err := live.receive(ctx, r.Header, callback{kind: kind, token: token, body: body, began: began})
-	rc.note(ctx, kind, token, o, err)
-	if token == "" && o.proves() {
+	o, err := h.receive(ctx, r.Header, body, began)
+	rc.note(ctx, h, o, err)
+	if h.proves(o) {
 		caller.Prove()
 	}
 	return o
 }
 
 // note logs why a callback came to nothing by itself.
-func (rc *Receiver) note(ctx context.Context, kind kling.Kind, token string, o outcome, err error) {
-	attrs := []slog.Attr{
-		slog.String("kind", kind.Name), slog.String("token", token), slog.String("outcome", string(o)), slog.Any("err", err),
-	}
+func (rc *Receiver) note(ctx context.Context, h handler, o outcome, err error) {
+	attrs := append(h.attrs(), slog.String("outcome", string(o)), slog.Any("err", err))
 	switch {
 	case err == nil:
 	case o == outcomeUnintelligible:
@@ -136,40 +137,4 @@ func (rc *Receiver) note(ctx context.Context, kind kling.Kind, token string, o o
 	default:
 		rc.Log.LogAttrs(ctx, slog.LevelWarn, "callback refused", attrs...)
 	}
-}
-
-// receive settles a callback whose URL is right and says what it came to.
-func (lr *Live) receive(ctx context.Context, h http.Header, cb callback) (outcome, error) {
-	signed := false
-	if lr.Webhook != nil {
-		err := lr.Webhook.Verify(h, cb.body, time.Now())
-		signed = err == nil
-		if !signed && cb.token != "" {
-			return outcomeUnsigned, err
-		}
-	}
-	if cb.token == "" && lr.Adopter == nil {
-		if signed { // Kling's console test
-			return outcomeIgnored, nil
-		}
-		return outcomeForged, nil
-	}
-	if cb.token == "" && lr.Webhook != nil && !signed {
-		return outcomeUnsigned, errors.New("no valid signature")
-	}
-	task, err := kling.DecodeCallback(cb.body)
-	if errors.Is(err, kling.ErrAmbiguous) {
-		return outcomeContradicting, err
-	}
-	if err != nil {
-		return outcomeMalformed, err
-	}
-	if cb.token == "" {
-		return lr.Adopter.adopt(ctx, lr, cb, task, signed)
-	}
-	rec, o, err := lr.find(ctx, cb, task)
-	if o != outcomeTaken {
-		return o, err
-	}
-	return lr.apply(ctx, cb, rec, task)
 }

@@ -23,24 +23,33 @@ func callbackPath(r *http.Request, prefix string) (parts []string, ok bool) {
 	return strings.Split(path, "/"), ok
 }
 
-// route finds what a URL is about. Nothing about a wrong one is said but that it is wrong.
-func (lr *Live) route(r *http.Request, parts []string) (kind kling.Kind, token string, o outcome) {
+// route finds who receives the callbacks of a URL. Nothing about a wrong one is said but that it is wrong.
+func (lr *Live) route(r *http.Request, parts []string) (handler, outcome) {
 	kind, known := lr.Kinds.Lookup(parts[0])
+	posted := r.Method == http.MethodPost
 	switch {
 	case !known:
-		return kind, "", outcomeForged
-	case len(parts) == 1 && (lr.Adopter != nil || lr.Webhook != nil):
-	case len(parts) == 3 && events.IsToken(parts[1]) && lr.Signer.verify(parts[0], parts[1], parts[2]):
-		token = parts[1]
+		return nil, outcomeForged
+	case len(parts) == 1:
+		return lr.routeAdoption(kind, posted)
+	case len(parts) != 3 || !events.IsToken(parts[1]) || !lr.Signer.verify(parts[0], parts[1], parts[2]):
+		return nil, outcomeForged
+	case !posted:
+		return nil, outcomeNotPosted
 	default:
-		return kind, "", outcomeForged
+		return ownURL{Live: lr, kind: kind, token: parts[1]}, outcomeTaken
 	}
+}
+
+func (lr *Live) routeAdoption(kind kling.Kind, posted bool) (handler, outcome) {
 	switch {
-	case r.Method == http.MethodPost:
-		return kind, token, outcomeTaken
-	case token == "" && lr.Adopter == nil:
-		return kind, "", outcomeForged
+	case lr.Adopter == nil && (lr.Webhook == nil || !posted):
+		return nil, outcomeForged
+	case !posted:
+		return nil, outcomeNotPosted
+	case lr.Adopter == nil:
+		return consoleTest{Live: lr, kind: kind}, outcomeTaken
 	default:
-		return kind, "", outcomeNotPosted
+		return adoption{Live: lr, kind: kind}, outcomeTaken
 	}
 }
