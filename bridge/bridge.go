@@ -9,24 +9,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/klingbridge/klingbridge/bridge/api"
-	"github.com/klingbridge/klingbridge/bridge/archiver"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
-	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
-	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/bridge/maintenance"
-	"github.com/klingbridge/klingbridge/bridge/poll"
-	"github.com/klingbridge/klingbridge/bridge/pull"
-	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
@@ -118,18 +109,18 @@ func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
 	}
 	defer conn.Close()
 	b.admin.bus.Store(conn)
-	parts, err := b.assemble(ctx, conn)
+	replica, err := b.assemble(ctx, conn)
 	if err != nil {
 		return err
 	}
-	b.receiver.Live.Store(parts.live)
+	b.receiver.Live.Store(replica.live)
 	b.log.InfoContext(ctx, "ready", slog.String("nats", conn.URL()), slog.Bool("embedded", b.opts.Bus.Embedded()),
 		slog.String("public_url", b.opts.PublicURL))
-	return parts.run(ctx, b, web)
+	return replica.run(ctx, b, web)
 }
 
 // assemble provisions JetStream and builds the parts on it.
-func (b *Bridge) assemble(ctx context.Context, conn *bus.Bus) (p *parts, err error) {
+func (b *Bridge) assemble(ctx context.Context, conn *bus.Bus) (p *replica, err error) {
 	err = b.untilAvailable(ctx, func() error {
 		p, err = b.tryAssemble(ctx, conn)
 		return err
@@ -170,7 +161,7 @@ func temporary(err error) bool {
 	return !errors.Is(err, context.Canceled) && !errors.Is(err, errForeignSetting)
 }
 
-func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error) {
+func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*replica, error) {
 	o, err := provision(ctx, conn, b.opts)
 	if err != nil {
 		return nil, err
@@ -193,111 +184,5 @@ func (b *Bridge) tryAssemble(ctx context.Context, conn *bus.Bus) (*parts, error)
 		}
 		o.CallbackSecrets, shared[settingCallbackSecret] = []string{secret}, secret
 	}
-	return b.newParts(ctx, conn, o, shared)
-}
-
-// parts is everything that runs on a connection.
-type parts struct {
-	live     *callback.Live
-	intake   *dispatch.Intake
-	lanes    []dispatch.Lane
-	pools    map[kling.Pool]*dispatch.Pool
-	hands    *pull.Holder
-	creator  *create.Creator
-	poller   *poll.Poller
-	waiting  *request.Stream
-	expirer  *maintenance.Expirer
-	edge     *create.EdgeWatch
-	inFlight *dispatch.InFlight
-	service  *api.Service
-	backlog  *dispatch.BacklogReader
-
-	reconciler *maintenance.Reconciler
-	watch      *watch
-
-	archiver *archiver.Archiver // nil: results are not archived
-}
-
-// run starts the parts, and when ctx ends stops them in the order of the flow.
-func (p *parts) run(ctx context.Context, b *Bridge, web *web) error {
-	hard, cancelHard := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancelHard()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, pool := range p.pools {
-		pool.Begin = func(j *dispatch.Job) func() dispatch.Result { return p.creator.Begin(hard, j) }
-	}
-	unsubscribe, err := p.inFlight.Subscribe()
-	if err != nil {
-		return err
-	}
-	defer unsubscribe()
-	if err := b.untilAvailable(ctx, func() error { return p.inFlight.Recount(ctx) }); err != nil {
-		return err
-	}
-	observed, err := b.metrics.dispatch.Show(p.pools, p.backlog)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = observed.Unregister() }() // fails only where a provider knows no callbacks
-	stopAnswering, err := p.service.Start(hard)
-	if err != nil {
-		return err
-	}
-	p.creator.SuspectBefore(p.watch.bus.Now())
-	var background, dispatching sync.WaitGroup
-	background.Go(func() { p.hands.Signal(hard, b.opts.AckWait/4) })
-	background.Go(func() { p.inFlight.Listen(hard) })
-	for _, pool := range p.pools {
-		dispatching.Go(func() { pool.Dispatch(ctx.Done()) })
-	}
-	var pulling sync.WaitGroup
-	for _, key := range p.lanes {
-		pulling.Go(func() { p.intake.Pull(ctx, key, p.pools[key.Pool]) })
-	}
-	pulling.Go(func() { p.poller.Run(ctx, hard) })
-	pulling.Go(func() { p.expirer.Run(ctx) })
-	pulling.Go(func() { p.edge.Run(ctx) })
-	pulling.Go(func() { p.inFlight.Run(ctx) })
-	pulling.Go(func() { p.reconciler.Run(ctx) })
-	watching := make(chan error, 1)
-	pulling.Go(func() { watching <- p.watch.run(ctx) })
-	pulling.Go(func() { p.showConsole(ctx, b.admin.console) })
-	if p.archiver != nil {
-		defer p.archiver.Archive.Close()
-		pulling.Go(func() { p.archiver.Run(ctx, hard) })
-	}
-	b.admin.watch.Store(p.watch)
-	b.admin.ready.Store(true)
-
-	var failure error
-	select {
-	case <-ctx.Done():
-	case failure = <-watching: // whoever supervises the process starts it again
-		cancel()
-	}
-	b.admin.ready.Store(false)
-	b.log.InfoContext(ctx, "shutting down", slog.Duration("timeout", b.opts.ShutdownTimeout))
-	overdue := time.AfterFunc(b.opts.ShutdownTimeout, cancelHard)
-	defer overdue.Stop()
-	stopAnswering()
-	pulling.Wait()
-	web.stopCallbacks(b.opts.ShutdownTimeout)
-	dispatching.Wait()
-	cancelHard()
-	background.Wait()
-	return failure
-}
-
-// freed tells every pool that requests may go on, or that others need not wait for them.
-func (p *parts) freed() {
-	for _, pool := range p.pools {
-		pool.Freed()
-	}
-}
-
-// showConsole lets the console answer until ctx ends.
-func (p *parts) showConsole(ctx context.Context, c *console.Console) {
-	a := p.service.Asker
-	c.Run(ctx, a, a.Bus, a.Subjects)
+	return b.wire(ctx, conn, o, shared)
 }

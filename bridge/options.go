@@ -2,11 +2,14 @@ package bridge
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -68,4 +71,79 @@ type Options struct {
 	Propagator    propagation.TextMapPropagator
 	MeterProvider metric.MeterProvider // nil: the global one
 	Metrics       http.Handler         // serves /metrics on AdminListener; nil: 404
+}
+
+func (o Options) withDefaults() Options {
+	if len(o.Kinds.All()) == 0 {
+		o.Kinds = kling.DefaultKinds()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.TracerProvider == nil {
+		o.TracerProvider = otel.GetTracerProvider()
+	}
+	if o.MeterProvider == nil {
+		o.MeterProvider = otel.GetMeterProvider()
+	}
+	if o.CallbackTrust == "" {
+		o.CallbackTrust = callback.TrustURL
+	}
+	orDefault(&o.Version, "devel")
+	orDefault(&o.StreamReplicas, 1)
+	orDefault(&o.EventRetention, 720*time.Hour)
+	orDefault(&o.TaskTimeout, 24*time.Hour)
+	orDefault(&o.LookupWindow, 2*time.Minute)
+	orDefault(&o.ProbeInterval, 30*time.Second)
+	orDefault(&o.PollAfter, 300*time.Second)
+	orDefault(&o.PollMinInterval, 10*time.Second)
+	orDefault(&o.PollMaxInterval, max(5*time.Minute, o.PollMinInterval))
+	orDefault(&o.ReconcileInterval, 10*time.Minute)
+	orDefault(&o.MaxInlineBytes, 50<<20)
+	orDefault(&o.ShutdownTimeout, 20*time.Second)
+	orDefault(&o.AckWait, 20*time.Second)
+	o.Archive.Replicas, o.Archive.BucketBytes = o.StreamReplicas, o.StreamMaxBytes.Archive
+	o.Bus.Logger = o.Logger
+	return o
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// check reports every fault at once.
+func (o Options) check() error {
+	var errs []error
+	if o.Kling == nil {
+		errs = append(errs, errors.New("no Kling client"))
+	}
+	if o.CallbackListener == nil {
+		errs = append(errs, errors.New("no callback listener"))
+	}
+	if o.AdminListener == nil {
+		errs = append(errs, errors.New("no admin listener"))
+	}
+	if o.PollMaxInterval < o.PollMinInterval {
+		errs = append(errs, fmt.Errorf("longest poll interval %s is below the shortest, %s", o.PollMaxInterval, o.PollMinInterval))
+	}
+	if o.CallbackTrust != callback.TrustURL && o.CallbackTrust != callback.TrustQuery {
+		errs = append(errs, fmt.Errorf("callback trust %q: want %s or %s", o.CallbackTrust, callback.TrustURL, callback.TrustQuery))
+	}
+	if len(o.WebhookSecrets) > 0 {
+		if _, err := kling.NewWebhook(o.WebhookSecrets); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// firstPoll is the wait from submission to the first poll: without callbacks there is nothing to wait for.
+func (o Options) firstPoll() time.Duration {
+	if o.PublicURL == "" {
+		return o.PollMinInterval
+	}
+	return o.PollAfter
 }

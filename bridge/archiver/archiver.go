@@ -29,7 +29,7 @@ type Archiver struct {
 	Bus        *bus.Bus
 	Store      *store.Store
 	Archive    *archive.Archive
-	Hands      *pull.Holder
+	Holder     *pull.Holder
 	Unfinished *Copies
 	Subjects   subjects.Subjects
 	Telemetry  *telemetry.Tracer
@@ -122,8 +122,8 @@ func (a *Archiver) handle(ctx context.Context, msg jetstream.Msg) {
 		_ = msg.Term() // without it the message comes back and is met here again
 		return
 	}
-	a.Hands.Take(msg)
-	defer a.Hands.Drop(msg)
+	a.Holder.Take(msg)
+	defer a.Holder.Drop(msg)
 	ctx, span := a.span(ctx, r.rec)
 	r.copied = a.Unfinished.take(r.rec.Token())
 	if err = a.settle(ctx, r); err == nil {

@@ -26,7 +26,7 @@ type Poller struct {
 	Client    *kling.Client
 	Store     *store.Store
 	Cache     *store.Cache
-	Hands     *pull.Holder
+	Holder    *pull.Holder
 	Queue     *dueQueue
 	Subjects  subjects.Subjects
 	Kinds     kling.Kinds
@@ -111,7 +111,7 @@ func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[k
 		case d.rec.Newer():
 			p.leave(ctx, d)
 		default:
-			p.Hands.Take(d)
+			p.Holder.Take(d)
 			due[d.kind] = append(due[d.kind], d)
 		}
 	})

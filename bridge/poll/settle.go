@@ -22,7 +22,7 @@ const (
 
 // settle acts on what Kling said of one due task, or on why it said nothing, and then deletes the fired record.
 func (p *Poller) settle(hard context.Context, d *dueTask, task kling.Task, queryErr error) {
-	defer p.Hands.Drop(d)
+	defer p.Holder.Drop(d)
 	ctx, cancel := context.WithTimeout(hard, pollTime)
 	defer cancel()
 	ctx, span := p.span(ctx, d.rec)
@@ -41,7 +41,7 @@ func (p *Poller) settle(hard context.Context, d *dueTask, task kling.Task, query
 
 // giveBack leaves a due task to another replica.
 func (p *Poller) giveBack(d *dueTask) {
-	p.Hands.Drop(d)
+	p.Holder.Drop(d)
 	_ = d.msg.Nak() // without it the task comes back after the ack wait
 }
 
