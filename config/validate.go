@@ -78,13 +78,22 @@ func (c Config) validateHosted() Faults {
 	if c.NATSInboxPrefix != "" && !subjectPrefix.MatchString(c.NATSInboxPrefix) {
 		f.add("NATS_INBOX_PREFIX", "%q is not a subject (want e.g. _INBOX_kling)", c.NATSInboxPrefix)
 	}
-	switch {
-	case c.NATSJSAPIPrefix != "" && c.NATSJSDomain != "":
+	if c.NATSJSAPIPrefix != "" && c.NATSJSDomain != "" {
 		f.add("NATS_JS_API_PREFIX", "is set together with NATS_JS_DOMAIN: only one of them can be used")
-	case c.NATSJSAPIPrefix != "" && c.Embedded():
+	}
+	if c.Embedded() {
+		f = append(f, c.validateEmbedded()...)
+	}
+	return f
+}
+
+// validateEmbedded finds what is only for a server of somebody else's.
+func (c Config) validateEmbedded() Faults {
+	var f Faults
+	if c.NATSJSAPIPrefix != "" && c.NATSJSDomain == "" {
 		f.add("NATS_JS_API_PREFIX", "is not for the embedded server: set NATS_URL")
 	}
-	if c.NATSTLSFirst && c.Embedded() {
+	if c.NATSTLSFirst {
 		f.add("NATS_TLS_FIRST", "is not for the embedded server, which has no TLS: set NATS_URL")
 	}
 	return f

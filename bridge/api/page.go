@@ -121,30 +121,11 @@ func addNewest[E any](
 		if err != nil {
 			return err
 		}
-		var window []E
-		var places []place
-		err = a.Bus.Scan(ctx, stream, subject, from, size, func(m *bus.Message) bool {
-			if m.Seq >= p.at.Seq {
-				return false
-			}
-			p.examined++
-			if m.Time.Before(since) {
-				from = 1 // what comes before is older still
-				return true
-			}
-			e, err := decode(m)
-			if err != nil {
-				a.Log.ErrorContext(ctx, "not what belongs there", slog.String("subject", m.Subject), slog.Any("err", err))
-			}
-			if e != nil && err == nil {
-				window, places = append(window, *e), append(places, place{Section: p.at.Section, Seq: m.Seq})
-			}
-			return true
-		})
+		entries, places, from, err := readWindow(ctx, a, stream, subject, since, p, from, size, decode)
 		if err != nil {
 			return err
 		}
-		for i, e := range slices.Backward(window) {
+		for i, e := range slices.Backward(entries) {
 			if p.wants() > 0 {
 				p.add(e, places[i])
 			}
@@ -152,4 +133,32 @@ func addNewest[E any](
 		p.at.Seq = from
 	}
 	return nil
+}
+
+// readWindow reads size messages forwards and returns the entries among them, with their places. next is where the window
+// before this one ends: the stream's beginning, where what comes before is older than since.
+func readWindow[E any](
+	ctx context.Context, a *API, stream, subject string, since time.Time, p *page[E], from uint64, size int,
+	decode func(*bus.Message) (*E, error),
+) (entries []E, places []place, next uint64, err error) {
+	next = from
+	err = a.Bus.Scan(ctx, stream, subject, from, size, func(m *bus.Message) bool {
+		if m.Seq >= p.at.Seq {
+			return false
+		}
+		p.examined++
+		if m.Time.Before(since) {
+			next = 1
+			return true
+		}
+		e, err := decode(m)
+		if err != nil {
+			a.Log.ErrorContext(ctx, "not what belongs there", slog.String("subject", m.Subject), slog.Any("err", err))
+		}
+		if e != nil && err == nil {
+			entries, places = append(entries, *e), append(places, place{Section: p.at.Section, Seq: m.Seq})
+		}
+		return true
+	})
+	return entries, places, next, err
 }

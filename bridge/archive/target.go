@@ -40,15 +40,7 @@ func ParseTarget(raw string) (Target, error) {
 	t := Target{scheme: u.Scheme}
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if u.User != nil {
-		fault("must not hold a user or password (s3 takes the usual AWS variables)")
-	}
-	if u.Fragment != "" {
-		fault("has a fragment")
-	}
-	if u.RawQuery != "" && u.Scheme != "s3" {
-		fault("has a query, which only s3 takes")
-	}
+	checkParts(u, fault)
 	switch u.Scheme {
 	case "nats":
 		t.bucket = u.Host
@@ -69,6 +61,19 @@ func ParseTarget(raw string) (Target, error) {
 		return Target{}, errors.Join(faults...)
 	}
 	return t, nil
+}
+
+// checkParts finds what no target has.
+func checkParts(u *url.URL, fault func(format string, args ...any)) {
+	if u.User != nil {
+		fault("must not hold a user or password (s3 takes the usual AWS variables)")
+	}
+	if u.Fragment != "" {
+		fault("has a fragment")
+	}
+	if u.RawQuery != "" && u.Scheme != "s3" {
+		fault("has a query, which only s3 takes")
+	}
 }
 
 func (t *Target) readS3(u *url.URL, fault func(string, ...any)) {

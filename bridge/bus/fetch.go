@@ -123,25 +123,35 @@ func isDelivery(msg *nats.Msg) bool { return msg.Reply != "" }
 
 // pullStatus reports whether an answer of the server's ends the pull, and as what.
 func pullStatus(msg *nats.Msg) (over bool, err error) {
-	description := strings.ToLower(msg.Header.Get("Description"))
-	has := func(text string) bool { return strings.Contains(description, text) }
-	switch status := msg.Header.Get("Status"); {
-	case status == "100": // a heartbeat
+	status, description := msg.Header.Get("Status"), msg.Header.Get("Description")
+	switch status {
+	case "100": // a heartbeat
 		return false, nil
-	case status == "404" || status == "408": // nothing there, or not in time
+	case "404", "408": // nothing there, or not in time
 		return true, nil
-	case status == "409" && (has("batch completed") || has("maxbytes")):
-		return true, nil
-	case status == "409" && has("consumer deleted"):
-		return true, jetstream.ErrConsumerDeleted
-	case status == "409" && has("leadership change"):
-		return true, jetstream.ErrConsumerLeadershipChanged
-	case status == "409" && has("server shutdown"):
-		return true, jetstream.ErrServerShutdown
-	case status == "503":
+	case "409":
+		return true, pullConflict(description)
+	case "503":
 		return true, nats.ErrNoResponders
 	default:
-		return true, errors.New(strings.TrimSpace("status " + status + " " + msg.Header.Get("Description")))
+		return true, errors.New(strings.TrimSpace("status " + status + " " + description))
+	}
+}
+
+// pullConflict is why a pull was ended; nil: it has brought all that it may.
+func pullConflict(description string) error {
+	has := func(text string) bool { return strings.Contains(strings.ToLower(description), text) }
+	switch {
+	case has("batch completed"), has("maxbytes"):
+		return nil
+	case has("consumer deleted"):
+		return jetstream.ErrConsumerDeleted
+	case has("leadership change"):
+		return jetstream.ErrConsumerLeadershipChanged
+	case has("server shutdown"):
+		return jetstream.ErrServerShutdown
+	default:
+		return errors.New(strings.TrimSpace("status 409 " + description))
 	}
 }
 

@@ -42,20 +42,33 @@ const howToEnable = "The console is closed: the admin listener (BRIDGE_ADMIN_ADD
 
 // refuse tells why a request gets no further, whoever sent it, or returns nil.
 func (g *gate) refuse(r *http.Request) *answerError {
+	if !g.hasToken {
+		if refusal := g.refuseWithoutToken(r); refusal != nil {
+			return refusal
+		}
+	}
 	switch {
-	case !g.hasToken && !g.loopback:
-		return &answerError{http.StatusForbidden, howToEnable}
-	case !g.hasToken && !loopbackHost(r.Host):
-		// Somebody's page whose name was made to point to this machine.
-		return &answerError{http.StatusForbidden, "Without BRIDGE_ADMIN_TOKEN the console answers only to localhost, not to this Host."}
-	case !g.hasToken && forwarded(r):
-		return &answerError{http.StatusForbidden, "Through a proxy the console wants a token: set BRIDGE_ADMIN_TOKEN."}
 	case strings.HasSuffix(r.Header.Get("Sec-Fetch-Site"), "-site") && r.URL.Path != "/":
 		return &answerError{http.StatusForbidden, "This request comes from another site."}
 	case g.origins.Check(r) != nil:
 		return &answerError{http.StatusForbidden, "This request comes from another site."}
 	case r.Method == http.MethodPost && !isJSON(r):
 		return &answerError{http.StatusUnsupportedMediaType, "Want Content-Type: application/json."}
+	default:
+		return nil
+	}
+}
+
+// refuseWithoutToken lets in who is on this machine, and nobody else.
+func (g *gate) refuseWithoutToken(r *http.Request) *answerError {
+	switch {
+	case !g.loopback:
+		return &answerError{http.StatusForbidden, howToEnable}
+	case !loopbackHost(r.Host):
+		// Somebody's page whose name was made to point to this machine.
+		return &answerError{http.StatusForbidden, "Without BRIDGE_ADMIN_TOKEN the console answers only to localhost, not to this Host."}
+	case forwarded(r):
+		return &answerError{http.StatusForbidden, "Through a proxy the console wants a token: set BRIDGE_ADMIN_TOKEN."}
 	default:
 		return nil
 	}

@@ -78,29 +78,43 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 	if j.rec != nil {
 		return c.resume(ctx, j, "")
 	}
-	body, inputErr, err := c.Inputs.Resolve(ctx, j.Req)
-	if err != nil {
+	body, why, err := c.Inputs.Resolve(ctx, j.Req)
+	if err == nil && why == nil {
+		why, err = c.ownID(ctx, j)
+	}
+	switch {
+	case err != nil:
 		return dispatch.Result{}, err
-	}
-	if inputErr != nil {
-		return c.reject(ctx, j, inputErr)
-	}
-	if c.Namer.DerivedForOther(j.Req.ExternalID, j.Req.Token) {
-		return c.reject(ctx, j, derivedID(j.Req.ExternalID))
-	}
-	if !j.noted {
-		holder, err := c.Store.NoteExternalID(ctx, j.Req)
-		if err != nil {
-			return dispatch.Result{}, err
-		}
-		if holder != "" {
-			return c.reject(ctx, j, heldBy(j.Req.ExternalID, holder))
-		}
-		j.noted = true
-	}
-	if !j.MaySend(c.Pauses, time.Now()) { // it holds slots: let it be looked up
+	case why != nil:
+		return c.reject(ctx, j, why)
+	case !j.MaySend(c.Pauses, time.Now()): // it holds slots: let it be looked up
 		return c.resume(ctx, j, "")
+	default:
+		return c.intend(ctx, j, body)
 	}
+}
+
+// ownID notes the external id that a request brought along, once. It returns why the request can't have it.
+func (c *Creator) ownID(ctx context.Context, j *attempt) (why *events.Error, err error) {
+	if c.Namer.DerivedForOther(j.Req.ExternalID, j.Req.Token) {
+		return derivedID(j.Req.ExternalID), nil
+	}
+	if j.noted {
+		return nil, nil
+	}
+	holder, err := c.Store.NoteExternalID(ctx, j.Req)
+	if err != nil {
+		return nil, err
+	}
+	if holder != "" {
+		return heldBy(j.Req.ExternalID, holder), nil
+	}
+	j.noted = true
+	return nil, nil
+}
+
+// intend stores the intent and sends.
+func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
 	j.claimedAt = time.Now()
 	rec := c.newRecord(ctx, j)
 	rec.Upload = kling.UploadTime(body.Size())

@@ -19,34 +19,46 @@ func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 			}
 		}
 	}
-	held := j.rec.Attempt > 1
-	if held { // the record stays: an earlier send, of unknown outcome, may yet appear
-		j.refusedClaim = j.rec.Claim
-	} else {
-		// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
-		seq := j.recSeq
-		j.rec, j.recSeq = nil, 0
-		if err := c.Store.Withdraw(ctx, seq); err != nil {
-			return dispatch.Result{}, err
-		}
+	if err := c.unclaim(ctx, j); err != nil {
+		return dispatch.Result{}, err
 	}
-	switch {
-	case failure.Action == kling.ActionWait:
+	switch failure.Action {
+	case kling.ActionWait:
 		c.authenticated(j, failure)
 		return dispatch.NoCapacity(), nil
-	case failure.Action == kling.ActionPause && !failure.Foreign:
-		c.Pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
-	case failure.Action != kling.ActionPause:
+	case kling.ActionPause:
+		return c.pause(j, failure), nil
+	default:
 		c.authenticated(j, failure)
 		j.tries++
 		wait := clock.Backoff(j.tries)
 		c.Log.WarnContext(ctx, "create call put off", append(j.Attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
 		return dispatch.TryAgain(wait), nil
 	}
-	if held {
-		return dispatch.TryAgain(c.waitPaused(j, time.Now())), nil
+}
+
+// unclaim forgets a send that certainly made no task. The record stays after an earlier one of unknown outcome, whose task
+// may yet appear.
+func (c *Creator) unclaim(ctx context.Context, j *attempt) error {
+	if j.rec.Attempt > 1 {
+		j.refusedClaim = j.rec.Claim
+		return nil
 	}
-	return dispatch.Paused(), nil
+	// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
+	seq := j.recSeq
+	j.rec, j.recSeq = nil, 0
+	return c.Store.Withdraw(ctx, seq)
+}
+
+// pause has the request wait for the end of a pause. What is not Kling's answer has paused its kind already.
+func (c *Creator) pause(j *attempt, failure *kling.Error) dispatch.Result {
+	if !failure.Foreign {
+		c.Pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
+	}
+	if j.rec != nil {
+		return dispatch.TryAgain(c.waitPaused(j, time.Now()))
+	}
+	return dispatch.Paused()
 }
 
 // authenticated ends a pause of the credentials that an answer disproves, whatever else it says.

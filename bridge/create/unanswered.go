@@ -11,6 +11,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -39,16 +40,9 @@ func (c *Creator) disproved(ctx context.Context, j *attempt) (externalID string,
 	if c.Queries.works(j.Req.Kind) {
 		return "", nil
 	}
-	m, err := c.Store.Guarded().Last(ctx, c.Store.Subjects.Progress(j.Req.Kind.Name, events.StatusSubmitted, "*"))
-	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
-		return "", nil
-	}
-	if err != nil {
+	ev, err := c.sample(ctx, j.Req)
+	if ev == nil || err != nil {
 		return "", err
-	}
-	var ev events.Event
-	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == j.Req.ID {
-		return "", nil
 	}
 	_, err = c.Client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
 	failure, failed := errors.AsType[*kling.Error](err)
@@ -63,6 +57,22 @@ func (c *Creator) disproved(ctx context.Context, j *attempt) (externalID string,
 	default:
 		return "", err
 	}
+}
+
+// sample returns the announcement of the kind's newest task of another request; nil: there is none that tells anything.
+func (c *Creator) sample(ctx context.Context, r *request.Request) (*events.Event, error) {
+	m, err := c.Store.Guarded().Last(ctx, c.Store.Subjects.Progress(r.Kind.Name, events.StatusSubmitted, "*"))
+	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ev events.Event
+	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == r.ID {
+		return nil, nil
+	}
+	return &ev, nil
 }
 
 // sampleAge is how old the task may be that a query is tried with. Kling keeps tasks for 30 days (its task pages, 2026-09).

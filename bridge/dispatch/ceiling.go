@@ -220,21 +220,26 @@ func (s *Slots) tries(model string, pool, own fit, others bool, now time.Time) b
 	m := s.model(model)
 	_, certain := s.ownLimit(model)
 	_, bowed := s.refusals[model]
-	calm := func(c *ceiling) bool { // others' calls do not blur what is learned
-		return c.reserved == 0 || !others && c.reserved == c.foreign
-	}
+	open := !certain || m.due(now) // the model may have room
 	switch {
 	case pool == fitsSoon || own == fitsSoon:
 		return false
 	case pool == fitsNow:
-		return calm(&m.ceiling) && (!certain || m.due(now))
-	case !calm(&s.ceiling):
+		return open && m.calm(others)
+	case !s.calm(others):
 		return false
 	case own == fitsNow && !bowed && len(s.refusals) > 0: // it has nothing to do with the pool's limit, for all that is known
 		return true
+	case own != fitsNow && !open:
+		return false
 	default:
-		return s.due(now) && (own == fitsNow || !certain || m.due(now)) && !s.another(model, own, now)
+		return s.due(now) && !s.another(model, own, now)
 	}
+}
+
+// calm reports whether others' calls do not blur what is learned from one more.
+func (c *ceiling) calm(others bool) bool {
+	return c.reserved == 0 || !others && c.reserved == c.foreign
 }
 
 // another reports whether a full pool is better tried by another model: one that is not full by itself, and whose last

@@ -76,12 +76,12 @@ type Result struct {
 type resultKind int
 
 const (
-	resultSettled resultKind = iota
+	resultAgain resultKind = iota
+	resultSettled
 	resultFull
 	resultOutbid
 	resultPaused
 	resultLeft
-	resultAgain
 )
 
 // Settled says that it was acked and is done with.

@@ -162,11 +162,8 @@ func (t *Peers) wait(model string, r *request.Request, since, now time.Time) {
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
 // holds up requests for a bounded time.
 func (t *Peers) hear(msg *nats.Msg, s *Slots, now time.Time) {
-	var news slotNews
-	if len(msg.Data) > maxNews || json.Unmarshal(msg.Data, &news) != nil || !events.IsToken(news.Replica) {
-		return
-	}
-	if news.Model != "" && !request.ModelPattern.MatchString(news.Model) {
+	news, ok := readNews(msg.Data)
+	if !ok {
 		return
 	}
 	of := request.Need{N: news.Take, Model: cmp.Or(news.Model, unknownModel)}
@@ -178,18 +175,31 @@ func (t *Peers) hear(msg *nats.Msg, s *Slots, now time.Time) {
 	case news.Given:
 		s.given(news.Token, of.Model, news.Refused, now)
 	case news.Wait > 0 && news.Wait <= maxTake:
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		who := bidder{news.Replica, news.Model}
-		if _, known := t.others[who]; !known && len(t.others) >= maxOthers {
-			t.expire(now)
-			if len(t.others) >= maxOthers {
-				return
-			}
-		}
-		waited := min(max(news.Waited, 0), maxWaited)
-		t.others[who] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
+		t.hearBid(news, now)
 	}
+}
+
+// readNews reads what may come from anybody.
+func readNews(data []byte) (news slotNews, ok bool) {
+	if len(data) > maxNews || json.Unmarshal(data, &news) != nil || !events.IsToken(news.Replica) {
+		return news, false
+	}
+	return news, news.Model == "" || request.ModelPattern.MatchString(news.Model)
+}
+
+// hearBid notes that another replica waits.
+func (t *Peers) hearBid(news slotNews, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	who := bidder{news.Replica, news.Model}
+	if _, known := t.others[who]; !known && len(t.others) >= maxOthers {
+		t.expire(now)
+		if len(t.others) >= maxOthers {
+			return
+		}
+	}
+	waited := min(max(news.Waited, 0), maxWaited)
+	t.others[who] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
 }
 
 // until is when this replica may take the slot that a request has freed, of a task of that model: at once if it comes first

@@ -21,17 +21,7 @@ func (s *Slots) beginRecount() {
 func (s *Slots) endRecount(stored map[string]request.Need, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for token, u := range s.used {
-		_, ok := stored[token]
-		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
-		switch {
-		case !ok && (stale || u.held && u.at.Before(began)):
-			s.remove(token)
-		case ok && stale && !u.held: // whoever reserved it may be gone: it must not hold up probes
-			u.held = true
-			s.put(token, u)
-		}
-	}
+	s.dropStale(stored, began)
 	for token, of := range stored {
 		u, known := s.used[token]
 		switch {
@@ -43,6 +33,21 @@ func (s *Slots) endRecount(stored map[string]request.Need, began time.Time) {
 		}
 	}
 	s.removed = nil
+}
+
+// dropStale lets go of what is not stored and was not taken since the recount began; the caller holds the mutex.
+func (s *Slots) dropStale(stored map[string]request.Need, began time.Time) {
+	for token, u := range s.used {
+		_, ok := stored[token]
+		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
+		switch {
+		case !ok && (stale || u.held && u.at.Before(began)):
+			s.remove(token)
+		case ok && stale && !u.held: // whoever reserved it may be gone: it must not hold up probes
+			u.held = true
+			s.put(token, u)
+		}
+	}
 }
 
 // abortRecount ends a recount that could not read the stream.

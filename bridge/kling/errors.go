@@ -116,50 +116,36 @@ const (
 // After a code of 5000 and more the task may exist: the only answer to a create is a reply, and this one says only that
 // something broke on the way to it.
 func judgeCode(code int) (verdict, bool) {
-	const everyPool = true
-	switch code {
-	case 1000: // authentication failed
-		return verdict{ActionPause, ClassAuth, everyPool}, true
-	case 1001: // Authorization header empty
-		return verdict{ActionPause, ClassAuth, everyPool}, true
-	case 1002: // Authorization invalid: a wrong key, or one of another region
-		return verdict{ActionPause, ClassAuth, everyPool}, true
-	case 1003: // token not yet valid
-		return verdict{ActionPause, ClassAuth, everyPool}, true
-	case 1004: // token expired
-		return verdict{ActionPause, ClassAuth, everyPool}, true
-	case 1100: // account abnormal
-		return verdict{ActionPause, ClassAccount, everyPool}, true
-	case 1101: // in arrears
-		return verdict{ActionPause, ClassAccount, everyPool}, true
-	case 1102: // resource pack used up or expired; packs are bought by pool
-		return verdict{ActionPause, ClassAccount, false}, true
-	case 1103: // no permission for this API or model
-		return verdict{ActionReject, ClassPermission, false}, true
-	case 1200: // bad parameters
-		return verdict{ActionReject, ClassInvalid, false}, true
-	case codeBadValue: // bad key or value
-		return verdict{ActionReject, ClassInvalid, false}, true
-	case 1202: // wrong method
-		return verdict{ActionReject, ClassInvalid, false}, true
-	case codeMissing: // no such resource, such as a model
-		return verdict{ActionReject, ClassInvalid, false}, true
-	case 1300: // platform policy
-		return verdict{ActionReject, ClassPolicy, false}, true
-	case 1301: // content safety
-		return verdict{ActionReject, ClassPolicy, false}, true
-	case 1302: // too fast
-		return verdict{ActionRetry, ClassCapacity, false}, true
-	case 1303: // concurrency over the limit of the pack
-		return verdict{ActionWait, ClassCapacity, false}, true
-	case 1304: // IP address not on the allow-list
-		return verdict{ActionPause, ClassAccount, everyPool}, true
-	case 5000, 5001, 5002: // internal error, maintenance, internal timeout
-		return verdict{ActionLookup, ClassKling, false}, true
-	default:
-		return verdict{}, false
-	}
+	v, known := verdicts[code]
+	return v, known
 }
+
+// verdicts has Kling's error codes (its error code page, 2026-10).
+var verdicts = map[int]verdict{
+	1000:         {ActionPause, ClassAuth, everyPool},    // authentication failed
+	1001:         {ActionPause, ClassAuth, everyPool},    // Authorization header empty
+	1002:         {ActionPause, ClassAuth, everyPool},    // Authorization invalid: a wrong key, or one of another region
+	1003:         {ActionPause, ClassAuth, everyPool},    // token not yet valid
+	1004:         {ActionPause, ClassAuth, everyPool},    // token expired
+	1100:         {ActionPause, ClassAccount, everyPool}, // account abnormal
+	1101:         {ActionPause, ClassAccount, everyPool}, // in arrears
+	1102:         {ActionPause, ClassAccount, false},     // resource pack used up or expired; packs are bought by pool
+	1103:         {ActionReject, ClassPermission, false}, // no permission for this API or model
+	1200:         {ActionReject, ClassInvalid, false},    // bad parameters
+	codeBadValue: {ActionReject, ClassInvalid, false},    // bad key or value
+	1202:         {ActionReject, ClassInvalid, false},    // wrong method
+	codeMissing:  {ActionReject, ClassInvalid, false},    // no such resource, such as a model
+	1300:         {ActionReject, ClassPolicy, false},     // platform policy
+	1301:         {ActionReject, ClassPolicy, false},     // content safety
+	1302:         {ActionRetry, ClassCapacity, false},    // too fast
+	1303:         {ActionWait, ClassCapacity, false},     // concurrency over the limit of the pack
+	1304:         {ActionPause, ClassAccount, everyPool}, // IP address not on the allow-list
+	5000:         {ActionLookup, ClassKling, false},      // internal error, maintenance, internal timeout
+	5001:         {ActionLookup, ClassKling, false},
+	5002:         {ActionLookup, ClassKling, false},
+}
+
+const everyPool = true // what a pause is about
 
 // judgeStatus is for answers of Kling's without a code that is known.
 func judgeStatus(status, code int) verdict {

@@ -189,21 +189,8 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 	fault := func(format string, args ...any) error {
 		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", Clip(name), Clip(bucket)) + fmt.Sprintf(format, args...)}
 	}
-	if !in.allows(bucket) {
-		return fault("inputs are not read from that bucket (BRIDGE_INPUT_BUCKETS)")
-	}
-	store, err := in.js.ObjectStore(ctx, bucket)
-	switch {
-	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrInvalidStoreName):
-		return fault("no such bucket")
-	case err != nil:
-		return err
-	}
-	obj, err := store.Get(ctx, name)
-	switch {
-	case errors.Is(err, jetstream.ErrObjectNotFound):
-		return fault("no such object")
-	case err != nil:
+	obj, err := in.open(ctx, bucket, name, fault)
+	if err != nil {
 		return err
 	}
 	defer func() { _ = obj.Close() }()
@@ -224,4 +211,25 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 		return fault("more than the limit of %d bytes", in.maxBytes)
 	}
 	return enc.Close()
+}
+
+// open begins to read an object of a bucket that inputs may be in. fault makes the error that is told to the requester.
+func (in *Attachments) open(
+	ctx context.Context, bucket, name string, fault func(format string, args ...any) error,
+) (jetstream.ObjectResult, error) {
+	if !in.allows(bucket) {
+		return nil, fault("inputs are not read from that bucket (BRIDGE_INPUT_BUCKETS)")
+	}
+	store, err := in.js.ObjectStore(ctx, bucket)
+	switch {
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrInvalidStoreName):
+		return nil, fault("no such bucket")
+	case err != nil:
+		return nil, err
+	}
+	obj, err := store.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, fault("no such object")
+	}
+	return obj, err
 }

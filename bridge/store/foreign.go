@@ -61,18 +61,22 @@ func (s Guarded) Foreign(m *bus.Message) bool {
 		RequestID string `json:"request_id"`
 		Kind      string `json:"kind"`
 	}
-	switch id := m.Header.Get(jetstream.MsgIDHeader); {
-	case known && (id == p.Token+"."+string(p.Type) || id == p.Token+"."+string(p.Status)):
+	switch {
+	case known && ownMessageID(p, m.Header.Get(jetstream.MsgIDHeader)):
 		return false
-	case known && strings.HasPrefix(id, p.Token+"."+string(p.Type)+"."): // of several that follow each other
-		return false
-	case m.Garbled || events.Token(m.Header.Get(events.HeaderRequestID)) == p.Token:
+	case m.Garbled, events.Token(m.Header.Get(events.HeaderRequestID)) == p.Token:
 		return false
 	case json.Unmarshal(m.Data, &body) != nil || body.RequestID == "":
 		return true
 	default:
 		return events.Token(body.RequestID) != p.Token || known && body.Kind != p.Kind
 	}
+}
+
+// ownMessageID reports whether a message id is one that the bridge gives to what it stores on a subject.
+func ownMessageID(p subjects.Parsed, id string) bool {
+	return id == p.Token+"."+string(p.Type) || id == p.Token+"."+string(p.Status) ||
+		strings.HasPrefix(id, p.Token+"."+string(p.Type)+".") // of several that follow each other
 }
 
 // Last returns the newest message on filter that is the bridge's, as the stream's leader knows it, or bus.ErrNoMessage.

@@ -42,17 +42,22 @@ func (s *Store) NoteExternalID(ctx context.Context, r *request.Request) (holder 
 	if token == r.Token {
 		return "", nil
 	}
+	return "", s.writeExternalID(ctx, token, r.ID, seq)
+}
+
+// writeExternalID stores who holds an external id, unless a note was stored after the one of that sequence.
+func (s *Store) writeExternalID(ctx context.Context, token, holder string, seq uint64) error {
 	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.External(token)))
 	// Its own each time: JetStream would take the next note of the same name for a repeat, of another holder's or of one that
 	// is lost.
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.external.%s", token, rand.Text()))
-	msg.Header.Set(events.HeaderRequestID, request.HeaderSafe(r.ID))
+	msg.Header.Set(events.HeaderRequestID, request.HeaderSafe(holder))
 	bus.GuardSequence(msg, s.Subjects.External(token), seq)
 	_, stored, err := s.put(ctx, msg)
 	if err == nil && !stored { // somebody has been faster, or the ack was lost: it shows next time
 		err = errNoteMoved
 	}
-	return "", err
+	return err
 }
 
 var errNoteMoved = errors.New("the note of an external task id has changed")

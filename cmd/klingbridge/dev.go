@@ -93,11 +93,7 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 		s.PublicURL = localURL(l.callback.Addr())
 	}
 	if simulate {
-		options.APIKeys = append(options.APIKeys, s.KlingAPIKey.Reveal())
-		if secrets := s.KlingWebhookSecret.Reveal(); options.WebhookSecret == "" && len(secrets) > 0 {
-			options.WebhookSecret = secrets[0]
-		}
-		options.EndForgotten = true
+		likeSettings(&options, s)
 		simURL, stop, err := startSim(ctx, sim, options)
 		if err != nil {
 			return err
@@ -109,6 +105,15 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 		return err
 	}
 	return dev.serveAndGreet(ctx, s, l, simulate)
+}
+
+// likeSettings has the simulated Kling know the credentials of the bridge.
+func likeSettings(o *klingtest.Options, s settings) {
+	o.APIKeys = append(o.APIKeys, s.KlingAPIKey.Reveal())
+	if secrets := s.KlingWebhookSecret.Reveal(); o.WebhookSecret == "" && len(secrets) > 0 {
+		o.WebhookSecret = secrets[0]
+	}
+	o.EndForgotten = true
 }
 
 // simulatedFiles are the hosts that results may be archived from: the simulated Kling serves its files on this machine.

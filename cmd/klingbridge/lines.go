@@ -34,33 +34,18 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 		}
 	}
 	p.warnOfModels(settings.kinds, requests...)
-	if s.download != "" {
-		if err := writable(s.download); err != nil {
-			return err
-		}
+	if err := s.checkDownload(); err != nil {
+		return err
 	}
-	nc, err := connect(ctx, settings)
+	nc, client, err := connectClient(ctx, settings)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	client, err := nc.client(settings.subjects)
+	began := time.Now()
+	ids, err := p.publishAll(ctx, client, requests, s, settings)
 	if err != nil {
 		return err
-	}
-	began := time.Now()
-	ids := make([]string, 0, len(requests))
-	for i, r := range requests {
-		id, err := p.publish(ctx, client, r, settings)
-		if err != nil {
-			return fmt.Errorf("line %d, after %d requests were stored: %w", i+1, len(ids), err)
-		}
-		ids = append(ids, id)
-		if !s.wait && s.download == "" {
-			if err := p.printID(id, s.asJSON); err != nil {
-				return err
-			}
-		}
 	}
 	resumable := "; the same command goes on with them"
 	if s.id == "" {
@@ -71,6 +56,27 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 		return nil
 	}
 	return p.awaitAll(ctx, client, ids, s, began)
+}
+
+// publishAll stores the requests, and prints their ids where nothing else will be printed of them.
+func (p *program) publishAll(
+	ctx context.Context, client *events.Client, requests []request, s submission, settings settings,
+) ([]string, error) {
+	ids := make([]string, 0, len(requests))
+	for i, r := range requests {
+		id, err := p.publish(ctx, client, r, settings)
+		if err != nil {
+			return nil, fmt.Errorf("line %d, after %d requests were stored: %w", i+1, len(ids), err)
+		}
+		ids = append(ids, id)
+		if s.wait || s.download != "" {
+			continue
+		}
+		if err := p.printID(id, s.asJSON); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
 }
 
 // requestLines reads the bodies, one a line. The requests are named after --id and the number of their line, so that the

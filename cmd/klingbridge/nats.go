@@ -162,3 +162,17 @@ func withoutLogins(servers string) string {
 	}
 	return strings.Join(list, ",")
 }
+
+// connectClient connects a client of the bridge.
+func connectClient(ctx context.Context, s settings) (*link, *events.Client, error) {
+	nc, err := connect(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := nc.client(s.subjects)
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return nc, client, nil
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/klingbridge/klingbridge/config"
 	"github.com/klingbridge/klingbridge/events"
@@ -33,12 +34,7 @@ type submission struct {
 	asJSON      bool
 }
 
-func (p *program) submitCommand() *cobra.Command {
-	var s submission
-	cmd := &cobra.Command{
-		Use:   "submit <kind> [file or -]",
-		Short: "Publish a request, and wait for its end if asked to",
-		Long: `Publish a request. The body is the JSON object of Kling's own create call, from a file or, with "-", from stdin;
+const submitLong = `Publish a request. The body is the JSON object of Kling's own create call, from a file or, with "-", from stdin;
 --prompt, --set and --attach change it or make one up. The value of --set is JSON where it is valid JSON, else a string.
 Where Kling wants digits as a string, quote them twice: --set 'duration="5"'. In the name of a field dots lead into
 objects, numbers into lists, and [] to the end of a list.
@@ -57,12 +53,21 @@ same command given again makes nothing anew. --wait then prints each result as "
 Exit codes:
   0  the request is stored; with --wait or --download: it succeeded, and its files are saved (with --lines: all of them)
   1  it failed, was rejected, expired or was cancelled; or it could not be stored, waited for or saved
-  2  wrong usage or environment: nothing was sent`,
-		Example: `  klingbridge submit text2video --set model_name=kling-v3 --prompt "a paper boat on a rainy street" --wait
+  2  wrong usage or environment: nothing was sent`
+
+const submitExamples = `  klingbridge submit text2video --set model_name=kling-v3 --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
   klingbridge submit image2video --set model_name=kling-v3 --attach image=first.png --attach image_tail=last.png --prompt "waves"
   klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait
-  klingbridge submit drama-subtitle request.json --wait`,
+  klingbridge submit drama-subtitle request.json --wait`
+
+func (p *program) submitCommand() *cobra.Command {
+	var s submission
+	cmd := &cobra.Command{
+		Use:               "submit <kind> [file or -]",
+		Short:             "Publish a request, and wait for its end if asked to",
+		Long:              submitLong,
+		Example:           submitExamples,
 		Args:              submitArgs,
 		ValidArgsFunction: p.completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -82,7 +87,11 @@ Exit codes:
 			return p.submit(cmd.Context(), s)
 		},
 	}
-	f := cmd.Flags()
+	s.flags(cmd.Flags())
+	return cmd
+}
+
+func (s *submission) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.prompt, "prompt", "", "the body's prompt")
 	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; may be repeated")
 	f.StringArrayVar(&s.attach, "attach", nil, "a file to send along, as `field=file`; may be repeated")
@@ -95,7 +104,6 @@ Exit codes:
 	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
 	f.BoolVar(&s.lines, "lines", false, "the file holds one body a line")
 	f.BoolVar(&s.asJSON, "json", false, `print JSON: the completion event, or without --wait {"request_id":"…"}`)
-	return cmd
 }
 
 func submitArgs(_ *cobra.Command, args []string) error {
@@ -122,24 +130,14 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err != nil {
 		return err
 	}
-	if _, err := request.msg(settings.subjects); err != nil {
-		return usageError{err}
+	if err := p.checkRequest(request, s, settings); err != nil {
+		return err
 	}
-	p.warnOfModels(settings.kinds, request)
-	if s.download != "" {
-		if err := writable(s.download); err != nil {
-			return err
-		}
-	}
-	nc, err := connect(ctx, settings)
+	nc, client, err := connectClient(ctx, settings)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	client, err := nc.client(settings.subjects)
-	if err != nil {
-		return err
-	}
 	known, err := p.findKnown(ctx, nc, request, settings)
 	if err != nil {
 		return err
@@ -304,4 +302,21 @@ func (p *program) finish(ctx context.Context, m events.Message, s submission) er
 		return nil
 	}
 	return p.download(ctx, s.download, events.Token(m.Event.RequestID), files)
+}
+
+// checkDownload makes sure that the files can be saved before anything is paid for.
+func (s submission) checkDownload() error {
+	if s.download == "" {
+		return nil
+	}
+	return writable(s.download)
+}
+
+// checkRequest finds what is wrong before anything is sent.
+func (p *program) checkRequest(r request, s submission, settings settings) error {
+	if _, err := r.msg(settings.subjects); err != nil {
+		return usageError{err}
+	}
+	p.warnOfModels(settings.kinds, r)
+	return s.checkDownload()
 }

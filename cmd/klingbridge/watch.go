@@ -100,11 +100,11 @@ func (p *program) watchUntil(
 		if ctx.Err() != nil {
 			break
 		}
-		if err != nil && m.Subject == "" {
-			return err
-		}
-		if err != nil { // one event that nobody can read
-			fmt.Fprintln(p.stderr, printable(err.Error()))
+		if err != nil {
+			if m.Subject == "" {
+				return err
+			}
+			fmt.Fprintln(p.stderr, printable(err.Error())) // one event that nobody can read
 			continue
 		}
 		picked := picks(filter, m.Event)
@@ -121,10 +121,15 @@ func (p *program) watchUntil(
 			return nil
 		}
 	}
+	return w.interrupted()
+}
+
+// interrupted is what an interrupt comes to: it is how watching ends, unless something was awaited.
+func (w watching) interrupted() error {
 	if w.id != "" || w.count > 0 {
 		return errors.New("interrupted")
 	}
-	return nil // an interrupt is how watching ends
+	return nil
 }
 
 func picks(f events.Filter, e events.Event) bool {

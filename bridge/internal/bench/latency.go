@@ -75,9 +75,8 @@ func inStep(ctx context.Context, srv *natsServer, completions string, ours, plai
 
 // pace sends callbacks over a few connections, each at its time, and returns how long each took to become an event.
 func pace(ctx context.Context, srv *natsServer, subject string, shots []shot, began time.Time) ([]time.Duration, error) {
-	const guns = 4
 	var mu sync.Mutex
-	sent, arrived := map[string]time.Time{}, map[string]time.Time{}
+	arrived := map[string]time.Time{}
 	all := make(chan struct{})
 	sub, err := srv.nc.Subscribe(subject, func(msg *nats.Msg) {
 		now := time.Now()
@@ -95,35 +94,8 @@ func pace(ctx context.Context, srv *natsServer, subject string, shots []shot, be
 	if err := srv.nc.Flush(); err != nil {
 		return nil, err
 	}
-	var wg sync.WaitGroup
-	errs := make(chan error, guns)
-	for first := range guns {
-		wg.Go(func() {
-			g, err := openGun(ctx, shots[0].addr)
-			if err != nil {
-				errs <- err
-				return
-			}
-			defer g.close()
-			for i := first; i < len(shots); i += guns {
-				if err := sleep(ctx, time.Until(began.Add(time.Duration(i)*every))); err != nil {
-					errs <- err
-					return
-				}
-				at, _, err := g.fire(shots[i])
-				if err != nil {
-					errs <- err
-					return
-				}
-				mu.Lock()
-				sent[shots[i].id] = at
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	close(errs)
-	if err := <-errs; err != nil {
+	sent, err := shoot(ctx, shots, began)
+	if err != nil {
 		return nil, err
 	}
 	select {
@@ -138,4 +110,44 @@ func pace(ctx context.Context, srv *natsServer, subject string, shots []shot, be
 		times = append(times, arrived[id].Sub(at))
 	}
 	return times, nil
+}
+
+// shoot sends each shot at its time, from several guns, and returns when each was sent.
+func shoot(ctx context.Context, shots []shot, began time.Time) (map[string]time.Time, error) {
+	const guns = 4
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	sent, errs := map[string]time.Time{}, make(chan error, guns)
+	for first := range guns {
+		wg.Go(func() {
+			g, err := openGun(ctx, shots[0].addr)
+			if err != nil {
+				errs <- err
+				return
+			}
+			defer g.close()
+			for i := first; i < len(shots); i += guns {
+				at, err := g.fireAt(ctx, shots[i], began.Add(time.Duration(i)*every))
+				if err != nil {
+					errs <- err
+					return
+				}
+				mu.Lock()
+				sent[shots[i].id] = at
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return sent, <-errs
+}
+
+// fireAt waits until then and returns when the shot was sent.
+func (g *gun) fireAt(ctx context.Context, s shot, then time.Time) (at time.Time, err error) {
+	if err := sleep(ctx, time.Until(then)); err != nil {
+		return at, err
+	}
+	at, _, err = g.fire(s)
+	return at, err
 }

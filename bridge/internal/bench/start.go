@@ -29,31 +29,8 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 			return nil, err
 		}
 		var program, server, programFresh, serverFresh time.Duration
-		start := func(took *time.Duration, dir string) func() error {
-			return func() (err error) {
-				p, err := b.startBridge(ctx, setup{dataDir: dir, kling: kling.URL})
-				if err != nil {
-					return err
-				}
-				*took = p.ready
-				p.stop()
-				return nil
-			}
-		}
-		startServer := func(took *time.Duration, dir string) func() error {
-			return func() (err error) {
-				began := time.Now()
-				c, _, err := b.startSelf(ctx, natsCommand, "-dir", dir)
-				if err != nil {
-					return err
-				}
-				*took = time.Since(began)
-				c.stop()
-				return nil
-			}
-		}
-		err = inTurns(round, start(&program, dir), startServer(&server, filepath.Join(dir, "nats")),
-			start(&programFresh, fresh), startServer(&serverFresh, freshServer))
+		err = inTurns(round, b.timeProgram(ctx, &program, dir, kling.URL), b.timeServer(ctx, &server, filepath.Join(dir, "nats")),
+			b.timeProgram(ctx, &programFresh, fresh, kling.URL), b.timeServer(ctx, &serverFresh, freshServer))
 		if err != nil {
 			return nil, err
 		}
@@ -64,6 +41,33 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 		b.judge("cold start, embedded, empty; the server alone", seconds, reportOnly(), empty),
 		b.judge(fmt.Sprintf("  with %d stored events", n), seconds, reportOnly(), full),
 	}, nil
+}
+
+// timeProgram returns what times a start of the program on a store.
+func (b *bench) timeProgram(ctx context.Context, took *time.Duration, dir, kling string) func() error {
+	return func() error {
+		p, err := b.startBridge(ctx, setup{dataDir: dir, kling: kling})
+		if err != nil {
+			return err
+		}
+		*took = p.ready
+		p.stop()
+		return nil
+	}
+}
+
+// timeServer returns what times a start of the server alone.
+func (b *bench) timeServer(ctx context.Context, took *time.Duration, dir string) func() error {
+	return func() error {
+		began := time.Now()
+		c, _, err := b.startSelf(ctx, natsCommand, "-dir", dir)
+		if err != nil {
+			return err
+		}
+		*took = time.Since(began)
+		c.stop()
+		return nil
+	}
 }
 
 // storedEvents makes a data directory with that many completions.

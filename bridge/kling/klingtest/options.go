@@ -146,16 +146,7 @@ func (o Options) validate() error {
 	if (o.AccessKey == "") != (o.SecretKey == "") {
 		wrong("access key and secret key go together")
 	}
-	for pool, n := range o.Slots {
-		if n < 0 {
-			wrong("slots of pool %s: %d is negative", pool, n)
-		}
-	}
-	for model, n := range o.SlotsByModel {
-		if n < 0 {
-			wrong("slots of model %s: %d is negative", model, n)
-		}
-	}
+	o.checkSlots(wrong)
 	for name, d := range map[string]time.Duration{
 		"submitted-for": o.SubmittedFor, "duration": o.Duration,
 		"query lag": o.QueryLag, "callback backoff": o.CallbackBackoff,
@@ -171,6 +162,19 @@ func (o Options) validate() error {
 		wrong("public URL: %q is not absolute", o.PublicURL)
 	}
 	return errors.Join(append(errs, o.Faults.validate())...)
+}
+
+func (o Options) checkSlots(wrong func(format string, args ...any)) {
+	for pool, n := range o.Slots {
+		if n < 0 {
+			wrong("slots of pool %s: %d is negative", pool, n)
+		}
+	}
+	for model, n := range o.SlotsByModel {
+		if n < 0 {
+			wrong("slots of model %s: %d is negative", model, n)
+		}
+	}
 }
 
 const webhookSecretPrefix = "whsec_"

@@ -44,44 +44,34 @@ func accept(data any) reply {
 // standing returns the HTTP status of a code (Kling's error code page, 2026-10) and a message, recorded if there is a
 // recording.
 func standing(code int) (status int, message string) {
-	switch code {
-	case 0:
-		return http.StatusOK, "SUCCEED"
-	case 1000:
-		return http.StatusUnauthorized, "Authentication failed"
-	case 1001:
-		return http.StatusUnauthorized, "Authorization is empty"
-	case 1002:
-		return http.StatusUnauthorized, "Authorization is invalid"
-	case 1003:
-		return http.StatusUnauthorized, "Authorization is not yet valid"
-	case 1004:
-		return http.StatusUnauthorized, "Authorization has expired"
-	case 1100:
-		return http.StatusTooManyRequests, "Account exception"
-	case 1101:
-		return http.StatusTooManyRequests, "Account in arrears"
-	case 1102:
-		return http.StatusTooManyRequests, "Account balance not enough"
-	case 1103:
-		return http.StatusForbidden, "No permission for this API or model"
-	case 1202, 1203:
-		return http.StatusNotFound, "Resource not found"
-	case 1302:
-		return http.StatusTooManyRequests, "Request too fast"
-	case 1303:
-		return http.StatusTooManyRequests, "parallel task over resource pack limit"
-	case 1304:
-		return http.StatusTooManyRequests, "IP not on the allow list"
-	case 5000:
-		return http.StatusInternalServerError, "Server internal error"
-	case 5001:
-		return http.StatusServiceUnavailable, "Server under maintenance"
-	case 5002:
-		return http.StatusGatewayTimeout, "Server internal timeout"
-	default: // 1200, 1201, 1300, 1301
-		return http.StatusBadRequest, "Bad request"
+	if s, ok := standings[code]; ok {
+		return s.status, s.message
 	}
+	return http.StatusBadRequest, "Bad request" // 1200, 1201, 1300, 1301
+}
+
+var standings = map[int]struct {
+	status  int
+	message string
+}{
+	0:    {http.StatusOK, "SUCCEED"},
+	1000: {http.StatusUnauthorized, "Authentication failed"},
+	1001: {http.StatusUnauthorized, "Authorization is empty"},
+	1002: {http.StatusUnauthorized, "Authorization is invalid"},
+	1003: {http.StatusUnauthorized, "Authorization is not yet valid"},
+	1004: {http.StatusUnauthorized, "Authorization has expired"},
+	1100: {http.StatusTooManyRequests, "Account exception"},
+	1101: {http.StatusTooManyRequests, "Account in arrears"},
+	1102: {http.StatusTooManyRequests, "Account balance not enough"},
+	1103: {http.StatusForbidden, "No permission for this API or model"},
+	1202: {http.StatusNotFound, "Resource not found"},
+	1203: {http.StatusNotFound, "Resource not found"},
+	1302: {http.StatusTooManyRequests, "Request too fast"},
+	1303: {http.StatusTooManyRequests, "parallel task over resource pack limit"},
+	1304: {http.StatusTooManyRequests, "IP not on the allow list"},
+	5000: {http.StatusInternalServerError, "Server internal error"},
+	5001: {http.StatusServiceUnavailable, "Server under maintenance"},
+	5002: {http.StatusGatewayTimeout, "Server internal timeout"},
 }
 
 func notFoundPage() reply   { return page(http.StatusNotFound) }

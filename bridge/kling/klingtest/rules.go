@@ -78,6 +78,13 @@ func ownRulesV1(kind string) []rule {
 	case "effects":
 		return []rule{required("effect_scene", "input"), within("input",
 			anyOf("image can not be null", "image", "images"), image("image"), twoImages)}
+	default:
+		return otherRulesV1(kind)
+	}
+}
+
+func otherRulesV1(kind string) []rule {
+	switch kind {
 	case "multi-elements":
 		return []rule{required("session_id"), mode()}
 	case "multi-image2video", "motion-control-v1":
