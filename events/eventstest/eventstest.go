@@ -1,4 +1,5 @@
-// Package eventstest holds published events to the contract, in the tests of whoever publishes them.
+// Package eventstest is for tests: of programs that submit requests, with a fake bridge, and of whoever publishes events, which
+// it holds to the contract.
 package eventstest
 
 import (
