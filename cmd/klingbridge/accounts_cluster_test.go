@@ -18,10 +18,11 @@ import (
 // deployedCluster gives a server of a cluster the accounts and the routes of cluster.conf.
 func deployedCluster(t *testing.T) func(*server.Options) {
 	return func(o *server.Options) {
+		values := map[string]string{}
 		for i, route := range o.Routes {
-			t.Setenv(fmt.Sprintf("NATS_ROUTE_%d", i), "nats://route:route@"+route.Host)
+			values[fmt.Sprintf("NATS_ROUTE_%d", i)] = "nats://route:route@" + route.Host
 		}
-		parsed := deployed(t, "cluster.conf")
+		parsed := deployed(t, "cluster.conf", values)
 		o.Accounts, o.Users, o.SystemAccount = parsed.Accounts, parsed.Users, parsed.SystemAccount
 		o.Cluster.Username, o.Cluster.Password, o.Routes = parsed.Cluster.Username, parsed.Cluster.Password, parsed.Routes
 		o.NoAuthUser = "admin" // the test's own way to see whether there is a leader
@@ -31,6 +32,7 @@ func deployedCluster(t *testing.T) func(*server.Options) {
 // TestClusterOfAccounts has hundreds of requests end in a cluster, each with records that come and go between its events,
 // and reads their completions where readers do. For some of them the server is away that leads the readers' stream.
 func TestClusterOfAccounts(t *testing.T) {
+	t.Parallel()
 	const n = 240
 	cluster := bustest.StartCluster(t, deployedCluster(t))
 	r := openRealm(t, cluster.URL(), map[string]string{

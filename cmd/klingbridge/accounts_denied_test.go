@@ -13,6 +13,7 @@ import (
 )
 
 func TestAccountsDeny(t *testing.T) {
+	t.Parallel()
 	r := newRealm(t)
 	const completion = "kling.completion.text2video.succeed.x"
 	for user, denied := range map[string]struct{ publish, subscribe []string }{
@@ -72,9 +73,11 @@ func expectDenied(t *testing.T, nc *nats.Conn, user, what, subject string, err e
 
 // TestAccountsNeedAnImportForHighPriority takes the comment off the line that allows it.
 func TestAccountsNeedAnImportForHighPriority(t *testing.T) {
+	t.Parallel()
 	const high = "kling.request.text2video.high"
 	for _, allowed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("allowed=%t", allowed), func(t *testing.T) {
+			t.Parallel()
 			r := newRealm(t, func(config string) string {
 				if allowed {
 					return strings.Replace(config, `# {service: {account: KLING, subject: "kling.request.*.high"}}`,
@@ -93,6 +96,7 @@ func TestAccountsNeedAnImportForHighPriority(t *testing.T) {
 // TestAccountsKeepAnswersAtHome has the server asked to answer, and to deliver, where its answer would do harm. Within
 // one account it would.
 func TestAccountsKeepAnswersAtHome(t *testing.T) {
+	t.Parallel()
 	r := newRealm(t)
 	settings := r.lastSequence("KLING_SETTINGS")
 	requester := r.connect("requester")
@@ -140,6 +144,7 @@ func (r *realm) lastSequence(stream string) uint64 {
 
 // TestCopyFollows stores more than the server sends ahead without flow control, which has to come through as well.
 func TestCopyFollows(t *testing.T) {
+	t.Parallel()
 	r := newRealm(t)
 	const n = 5000
 	bridge := r.connect("bridge")

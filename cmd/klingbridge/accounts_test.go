@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,14 +60,15 @@ var logins = regexp.MustCompile(`user: (\S+), password: \$(\w+)`)
 // deployedAccounts gives a server the accounts of server.conf.
 func deployedAccounts(t *testing.T, change ...func(config string) string) func(*server.Options) {
 	t.Helper()
-	parsed := deployed(t, "server.conf", change...)
+	parsed := deployed(t, "server.conf", nil, change...)
 	return func(o *server.Options) {
 		o.Accounts, o.Users, o.SystemAccount = parsed.Accounts, parsed.Users, parsed.SystemAccount
 	}
 }
 
-// deployed reads a configuration of deployments/nats, where passwords come from the environment.
-func deployed(t *testing.T, main string, change ...func(config string) string) *server.Options {
+// deployed reads a configuration of deployments/nats. Its variables come from the environment, which tests share: here the
+// values stand in the files.
+func deployed(t *testing.T, main string, values map[string]string, change ...func(config string) string) *server.Options {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"server.conf", "accounts.conf", "cluster.conf"} {
@@ -74,18 +76,18 @@ func deployed(t *testing.T, main string, change ...func(config string) string) *
 		if err != nil {
 			t.Fatal(err)
 		}
-		config := string(raw)
+		config := logins.ReplaceAllString(string(raw), "user: $1, password: $1")
+		config = strings.ReplaceAll(config, "$NATS_SERVER_NAME", "single")
+		for variable, value := range values {
+			config = strings.ReplaceAll(config, "$"+variable, strconv.Quote(value))
+		}
 		for _, f := range change {
 			config = f(config)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, login := range logins.FindAllStringSubmatch(config, -1) {
-			t.Setenv(login[2], login[1])
-		}
 	}
-	t.Setenv("NATS_SERVER_NAME", "single")
 	parsed, err := server.ProcessConfigFile(filepath.Join(dir, main))
 	if err != nil {
 		t.Fatal(err)
@@ -186,6 +188,7 @@ func (r *realm) subjects(stream, filter string) map[string]uint64 {
 }
 
 func TestAccountsLetEachDoItsJob(t *testing.T) {
+	t.Parallel()
 	r := newRealm(t)
 	reader := r.connect("subscriber")
 	seen, err := reader.SubscribeSync("kling.completion.>")
@@ -239,6 +242,7 @@ func (r *realm) copied(filter string) map[string]uint64 {
 }
 
 func TestAccountsSatisfyDoctor(t *testing.T) {
+	t.Parallel()
 	r := newRealm(t)
 	got := execute(t.Context(), r.environ, "", "doctor", "--json")
 	var d diagnosis
@@ -255,6 +259,7 @@ func TestAccountsSatisfyDoctor(t *testing.T) {
 
 // TestAccountsLetOperatorsAsk asks a stand-in that has nothing but the bridge's permissions.
 func TestAccountsLetOperatorsAsk(t *testing.T) {
+	t.Parallel()
 	r := newRealm(t)
 	standin := r.connect("bridge")
 	service, err := micro.AddService(standin, micro.Config{Name: "standin", Version: "1.0.0"})

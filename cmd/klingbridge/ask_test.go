@@ -28,6 +28,7 @@ func busyBridge(t *testing.T) map[string]string {
 	submit("text2video", "--prompt", "a", "--id", "waits", "--priority", "high")
 	submit("image-generations", "--prompt", "[policy]", "--id", "bad", "--wait")
 	until(t, environ, "bad", "dead", "list")
+	until(t, environ, "waits for  a slot", "task", "get", "waits")
 	return environ
 }
 
@@ -51,6 +52,7 @@ func until(t *testing.T, environ map[string]string, text string, args ...string)
 }
 
 func TestAsking(t *testing.T) {
+	t.Parallel()
 	environ := busyBridge(t)
 	for _, c := range []struct {
 		args string
@@ -196,6 +198,7 @@ func TestTaskGetShowsTheResult(t *testing.T) {
 }
 
 func TestAskingForJSON(t *testing.T) {
+	t.Parallel()
 	environ := busyBridge(t)
 	asked := func(into any, args ...string) {
 		t.Helper()

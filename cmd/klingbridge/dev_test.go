@@ -16,6 +16,7 @@ import (
 // TestDevRestarts stops dev while tasks of both API generations are in flight, and starts it again: they come to an end
 // that says why, and results of before can still be fetched.
 func TestDevRestarts(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	environ["BRIDGE_POLL_AFTER"], environ["BRIDGE_POLL_MIN_INTERVAL"] = "1s", "1s"
 	args := []string{"dev", "--addr", bustest.FreeAddr(t), "--submitted-time", "10ms"}
@@ -64,6 +65,7 @@ func TestDevRestarts(t *testing.T) {
 
 // TestDevGreets says how to call the program where the shell would not find it.
 func TestDevGreets(t *testing.T) {
+	t.Parallel()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

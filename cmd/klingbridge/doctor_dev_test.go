@@ -7,6 +7,7 @@ import (
 
 // TestDoctorBesideDev asks, without an account, about the bridge that dev runs, before and after it has done something.
 func TestDoctorBesideDev(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	open(t, environ, "dev", "--task-time", "50ms", "--submitted-time", "10ms")
 	if got := execute(t.Context(), environ, "", "submit", "text2video", "--prompt", "a", "--wait"); got.code != 0 {

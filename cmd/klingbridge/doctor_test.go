@@ -23,6 +23,7 @@ import (
 )
 
 func TestDoctorFinds(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		server func(*server.Options) // nil: as it is
 		damage func(w *ward)
@@ -134,7 +135,7 @@ func TestDoctorFinds(t *testing.T) {
 			check: "kling", level: doctor.Fault, says: "HTTP 404", advice: "KLING_BASE_URL",
 		},
 		"asked too often": {
-			damage: func(w *ward) { w.ask() },
+			damage: func(w *ward) { w.klingStands(); w.ask() },
 			check:  "kling", level: doctor.Warning, says: "code 1302", advice: "in a moment",
 		},
 		"a clock ahead, seen by Kling": {
@@ -265,6 +266,7 @@ func TestDoctorFinds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var change []func(*server.Options)
 			if test.server != nil {
 				change = append(change, test.server)
@@ -286,6 +288,7 @@ func TestDoctorFinds(t *testing.T) {
 }
 
 func TestDoctorOnACluster(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	w.set("NATS_URL", bustest.StartCluster(t).URL())
 	d, got := w.ask()
@@ -302,8 +305,10 @@ func TestDoctorOnACluster(t *testing.T) {
 
 // TestDoctorIsContent looks at systems that work: one on a NATS server of its own, one with the embedded server.
 func TestDoctorIsContent(t *testing.T) {
+	t.Parallel()
 	for name, embedded := range map[string]bool{"embedded": true, "apart": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWard(t)
 			w.set("KLING_WEBHOOK_SECRET", "whsec_c2VjcmV0", "BRIDGE_PUBLIC_URL", "http://"+w.environ["BRIDGE_CALLBACK_ADDR"]+"/")
 			if embedded {
@@ -335,6 +340,7 @@ func TestDoctorIsContent(t *testing.T) {
 
 // TestDoctorAsksTheBridge has a service answer as a bridge does.
 func TestDoctorAsksTheBridge(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	nc, err := nats.Connect(w.environ["NATS_URL"])
 	if err != nil {
@@ -382,6 +388,7 @@ func TestDoctorAsksTheBridge(t *testing.T) {
 
 // TestDoctorSeesABridgeThatIsNotReady asks a bridge that Kling refuses.
 func TestDoctorSeesABridgeThatIsNotReady(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	admin := httptest.NewServer(answering(503, nil,
 		`{"ready":false,"reasons":[{"component":"kling","reason":"HTTP 401, code 1002"}]}`))
@@ -395,6 +402,7 @@ func TestDoctorSeesABridgeThatIsNotReady(t *testing.T) {
 
 // TestDoctorChangesNothing compares what JetStream holds before and after.
 func TestDoctorChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	for _, prepare := range []func(){
 		func() {},

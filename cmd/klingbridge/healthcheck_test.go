@@ -6,6 +6,7 @@ import (
 )
 
 func TestHealthcheck(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	if got := execute(t.Context(), environ, "", "healthcheck"); got.code != 1 || !strings.Contains(got.stderr, "/healthz") {
 		t.Errorf("nobody is there: exit %d: %s", got.code, got.stderr)

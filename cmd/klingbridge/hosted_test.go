@@ -163,6 +163,7 @@ func TestTLSFirstAndInboxPrefix(t *testing.T) {
 
 // TestServeTellsOfTheAccount ends with numbers and the name of the setting, and doctor says the same before.
 func TestServeTellsOfTheAccount(t *testing.T) {
+	t.Parallel()
 	for limits, says := range map[string]string{
 		"max_streams: 3": "this account allows 3 streams (max_streams), the bridge needs 4",
 		"max_file: 1G, max_bytes_required: true": "this account allows 953.7 MiB of storage (max_file), the streams take 4.501 GiB " +
@@ -182,6 +183,7 @@ func TestServeTellsOfTheAccount(t *testing.T) {
 
 // TestDoctorOnABoundedStream advises what keeps the messages.
 func TestDoctorOnABoundedStream(t *testing.T) {
+	t.Parallel()
 	w := hosted(t, "NATS_URL", bustest.Start(t).URL())
 	w.provision()
 	js := w.jetStream()

@@ -7,6 +7,7 @@ import (
 
 // TestSubmitLines has a running bridge make a result of each line but one.
 func TestSubmitLines(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	open(t, environ, "dev", "--task-time", "50ms", "--submitted-time", "10ms")
 	lines := `{"prompt":"a"}` + "\n\n" + `{"prompt":"[policy] b"}` + "\n" + `{"prompt":"c"}` + "\n"
@@ -60,6 +61,7 @@ func TestSubmitLinesRefuses(t *testing.T) {
 
 // TestCompletion asks for what the tab key shows.
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	environ := busyBridge(t)
 	for args, want := range map[string]string{
 		"submit ":      "text2video\tvideo pool\n",

@@ -34,6 +34,7 @@ const (
 // TestMetricsInUse holds the README, the dashboard and the alerts to what a running bridge reports after some of
 // everything has happened. With -update it writes the README's table.
 func TestMetricsInUse(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	maps.Copy(environ, map[string]string{
 		"BRIDGE_POLL_AFTER": "1s", "BRIDGE_POLL_MIN_INTERVAL": "1s", "BRIDGE_CONCURRENCY": "image=9",

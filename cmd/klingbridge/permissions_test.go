@@ -58,6 +58,7 @@ func userOf(t *testing.T, o *server.Options, name string) *server.User {
 
 // TestPermissionsAreListedOnce holds the README to the accounts that are deployed. Those of an archive are a comment there.
 func TestPermissionsAreListedOnce(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "server.conf")
 	if err := os.WriteFile(path, []byte(withPermissions(listedPermissions(t))), 0o600); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestPermissionsAreListedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed, used := userOf(t, parsed, "bridge").Permissions, userOf(t, deployed(t, "server.conf"), "bridge").Permissions
+	listed, used := userOf(t, parsed, "bridge").Permissions, userOf(t, deployed(t, "server.conf", nil), "bridge").Permissions
 	archive := func(s string) bool { return strings.Contains(s, "kling-results") }
 	for name, lists := range map[string][2][]string{
 		"publish":   {slices.DeleteFunc(listed.Publish.Allow, archive), used.Publish.Allow},
@@ -167,6 +168,7 @@ func (r *realm) diagnose() (d diagnosis) {
 // TestListedPermissionsSuffice has a bridge do all that it does under the permissions of the README. Recorded: with those of
 // an earlier one completions came, requests stayed in the queue for ever, and it was ready.
 func TestListedPermissionsSuffice(t *testing.T) {
+	t.Parallel()
 	_, r := permitted(t, listedPermissions(t), "nats://kling-results")
 	for _, step := range []struct {
 		line string
@@ -209,6 +211,7 @@ func TestListedPermissionsSuffice(t *testing.T) {
 
 // TestMissingPermissionIsAReason takes away what a user may have forgotten, and gives it back, while the bridge runs.
 func TestMissingPermissionIsAReason(t *testing.T) {
+	t.Parallel()
 	listed := listedPermissions(t)
 	// A user who may answer whatever it gets may ack once, too.
 	answering := strings.NewReplacer(`allow_responses: {max: 1, expires: "1m"}`, "", `"$JS.FC.>"`, `"_INBOX.>"`).Replace(listed)
@@ -217,6 +220,7 @@ func TestMissingPermissionIsAReason(t *testing.T) {
 		`Permissions Violation for Subscription to \"kling.completion.`:  strings.Replace(listed, `"kling.completion.>"  #`, "#", 1),
 	} {
 		t.Run(says, func(t *testing.T) {
+			t.Parallel()
 			srv, r := permitted(t, listed, "")
 			srv.Reload(bustest.Config(t, withPermissions(missing)))
 			if got := r.asAdmin("submit text2video --prompt short --id one --wait"); got.code != 0 {

@@ -108,6 +108,7 @@ func untilReady(t *testing.T, admin string, term *terminal) {
 }
 
 func TestDevAndSubmit(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	dev := open(t, environ, "dev", "--task-time", "300ms", "--submitted-time", "50ms")
 	dev.until(t, "nats req kling.request.text2video")
@@ -178,6 +179,7 @@ func readHeaders(t *testing.T, environ map[string]string, subject string) []nats
 
 // TestDevNeverPays starts dev with the variables of a real account.
 func TestDevNeverPays(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	maps.Copy(environ, map[string]string{
 		"KLING_BASE_URL": "https://api-singapore.klingai.com", "KLING_API_KEY": "api-key-kling-real",
@@ -197,6 +199,7 @@ func TestDevNeverPays(t *testing.T) {
 
 // TestDevArchives attaches an image and finds the result in a directory: files of the simulated Kling may be fetched.
 func TestDevArchives(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	dir := filepath.Join(t.TempDir(), "results")
 	environ["BRIDGE_ARCHIVE_URL"] = "file://" + filepath.ToSlash(dir)
@@ -278,6 +281,7 @@ func TestServeNamesEveryFault(t *testing.T) {
 }
 
 func TestServeOnATakenAddress(t *testing.T) {
+	t.Parallel()
 	environ := freePorts(t)
 	environ["KLING_API_KEY"], environ["KLING_BASE_URL"] = "k", "http://127.0.0.1:1"
 	open(t, environ, "serve")
@@ -296,6 +300,7 @@ func TestServeOnATakenAddress(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	got := execute(t.Context(), map[string]string{}, "", "demo")
 	if got.code != 0 || !strings.Contains(got.stdout, "5 requests, 5 completions") {
 		t.Errorf("exit %d:\n%s%s", got.code, got.stdout, got.stderr)
@@ -308,6 +313,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	stdout, stderr := newSignalBuffer(" created, "), &terminal{}

@@ -143,112 +143,135 @@ func (v voices) agree(on string, dissent func() []string) {
 	})
 }
 
-// inTheWay replaces what a bridge makes by something else of somebody else's, which takes a moment.
-func inTheWay(t *testing.T, remove, put func() error) {
+// faulty is a system with a fault to be made under its running bridge.
+type faulty struct {
+	voices
+	srv *bustest.Server
+	js  jetstream.JetStream // may do everything
+}
+
+func newFaulty(t *testing.T) *faulty {
 	t.Helper()
-	eventually(t, "it is in the way", func() bool {
+	srv, r := permittedBy(t, smallAccount(listedPermissions(t)), "")
+	return &faulty{voices{r, openConsole(t, r.environ["BRIDGE_ADMIN_ADDR"])}, srv, r.jetStream("admin")}
+}
+
+// smallAccount is the configuration of an account that is soon full.
+func smallAccount(permissions string) string {
+	return strings.Replace(withPermissions(permissions), "{jetstream: enabled,", "{jetstream: {max_file: 24M},", 1)
+}
+
+// edit changes a stream.
+func (f *faulty) edit(stream string, change func(*jetstream.StreamConfig)) (back func()) {
+	f.t.Helper()
+	s, err := f.js.Stream(f.t.Context(), stream)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	config := s.CachedInfo().Config
+	before := config
+	change(&config)
+	f.update(config)
+	return func() { f.update(before) }
+}
+
+func (f *faulty) update(c jetstream.StreamConfig) {
+	f.t.Helper()
+	if _, err := f.js.UpdateStream(f.t.Context(), c); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *faulty) deleteStream(name string) {
+	f.t.Helper()
+	if err := f.js.DeleteStream(f.t.Context(), name); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// inTheWay replaces what a bridge makes by something else of somebody else's, which takes a moment.
+func (f *faulty) inTheWay(remove, put func() error) {
+	f.t.Helper()
+	eventually(f.t, "it is in the way", func() bool {
 		if err := remove(); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		return put() == nil
 	})
 }
 
-// TestAllSayTheSame makes faults under a running bridge, one after the other, and mends them. Readiness, status, doctor, console
-// and metric give the same reason. Recorded: all of them content while nothing could be stored.
+// streamInTheWay takes the subjects of the dead letters.
+func (f *faulty) streamInTheWay() (mend func()) {
+	f.t.Helper()
+	ctx := f.t.Context()
+	f.inTheWay(func() error { return f.js.DeleteStream(ctx, "KLING_DEAD") }, func() error {
+		_, err := f.js.CreateStream(ctx, jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"kling.dead.>"}})
+		return err
+	})
+	return func() { f.deleteStream("OTHER") }
+}
+
+// consumerInTheWay has the name of the one of the polls.
+func (f *faulty) consumerInTheWay() (mend func()) {
+	f.t.Helper()
+	ctx := f.t.Context()
+	f.inTheWay(func() error { return f.js.DeleteConsumer(ctx, "KLING_EVENTS", "polls") }, func() error {
+		_, err := f.js.CreatePushConsumer(ctx, "KLING_EVENTS", jetstream.ConsumerConfig{
+			Durable: "polls", DeliverSubject: "elsewhere", FilterSubject: "nothing",
+		})
+		return err
+	})
+	return func() {
+		if err := f.js.DeleteConsumer(ctx, "KLING_EVENTS", "polls"); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// TestAllSayTheSame makes each fault under a running bridge and mends it. Readiness, status, doctor, console and metric
+// give the same reason. Recorded: all of them content while nothing could be stored.
 func TestAllSayTheSame(t *testing.T) {
 	t.Parallel()
 	listed := listedPermissions(t)
-	config := func(permissions string) string {
-		return strings.Replace(withPermissions(permissions), "{jetstream: enabled,", "{jetstream: {max_file: 24M},", 1)
-	}
-	srv, r := permittedBy(t, config(listed), "")
-	v := voices{r, openConsole(t, r.environ["BRIDGE_ADMIN_ADDR"])}
-	js := r.jetStream("admin")
-	ctx := t.Context()
-	edit := func(stream string, change func(*jetstream.StreamConfig)) (back func()) {
-		s, err := js.Stream(ctx, stream)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config := s.CachedInfo().Config
-		before := config
-		change(&config)
-		if _, err := js.UpdateStream(ctx, config); err != nil {
-			t.Fatal(err)
-		}
-		return func() {
-			if _, err := js.UpdateStream(ctx, before); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	for _, c := range []struct {
 		name           string
-		fault          func() (mend func())
+		fault          func(*faulty) (mend func())
 		reason, advice string
 	}{
-		{"a bound that drops requests", func() func() {
-			return edit("KLING_REQUESTS", func(c *jetstream.StreamConfig) { c.MaxMsgs = 20 })
+		{"a bound that drops requests", func(f *faulty) func() {
+			return f.edit("KLING_REQUESTS", func(c *jetstream.StreamConfig) { c.MaxMsgs = 20 })
 		}, "max_msgs is 20 with discard old", "nats stream edit"},
-		{"events that age too soon", func() func() {
-			return edit("KLING_EVENTS", func(c *jetstream.StreamConfig) { c.MaxAge /= 2 })
+		{"events that age too soon", func(f *faulty) func() {
+			return f.edit("KLING_EVENTS", func(c *jetstream.StreamConfig) { c.MaxAge /= 2 })
 		}, "max_age is 360h0m0s", "nats stream edit"},
-		{"the account's storage is full", func() func() {
-			fill(t, js)
-			return func() {
-				if err := js.DeleteStream(ctx, "JUNK"); err != nil {
-					t.Fatal(err)
-				}
-			}
+		{"the account's storage is full", func(f *faulty) func() {
+			fill(f.t, f.js)
+			return func() { f.deleteStream("JUNK") }
 		}, "publishing below kling-put fails", "limits of the account"},
-		{"a stream that can't be made anew", func() func() {
-			inTheWay(t, func() error { return js.DeleteStream(ctx, "KLING_DEAD") }, func() error {
-				_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"kling.dead.>"}})
-				return err
-			})
-			return func() {
-				if err := js.DeleteStream(ctx, "OTHER"); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "make streams anew", "see streams above"},
-		{"a consumer that can't be reached", func() func() {
-			inTheWay(t, func() error { return js.DeleteConsumer(ctx, "KLING_EVENTS", "polls") }, func() error {
-				_, err := js.CreatePushConsumer(ctx, "KLING_EVENTS", jetstream.ConsumerConfig{
-					Durable: "polls", DeliverSubject: "elsewhere", FilterSubject: "nothing",
-				})
-				return err
-			})
-			return func() {
-				if err := js.DeleteConsumer(ctx, "KLING_EVENTS", "polls"); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "consumer polls of stream KLING_EVENTS fails", "nats consumer rm"},
-		{"a permission that is missing", func() func() {
-			srv.Reload(bustest.Config(t, config(strings.Replace(listed, `"kling.completion.>"  #`, "#", 1))))
-			return func() { srv.Reload(bustest.Config(t, config(listed))) }
+		{"a stream that can't be made anew", (*faulty).streamInTheWay, "make streams anew", "see streams above"},
+		{"a consumer that can't be reached", (*faulty).consumerInTheWay, "consumer polls of stream KLING_EVENTS fails", "nats consumer rm"},
+		{"a permission that is missing", func(f *faulty) func() {
+			f.srv.Reload(bustest.Config(f.t, smallAccount(strings.Replace(listed, `"kling.completion.>"  #`, "#", 1))))
+			return func() { f.srv.Reload(bustest.Config(f.t, smallAccount(listed))) }
 		}, "Permissions Violation for Subscription", "that the README lists"},
-		{"all streams are lost", func() func() {
-			srv.RestartEmpty()
+		{"all streams are lost", func(f *faulty) func() {
+			f.srv.RestartEmpty()
 			return func() {}
 		}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := *v.realm
-			r.t = t
-			v := voices{&r, v.page}
-			mend := c.fault()
+			t.Parallel()
+			f := newFaulty(t)
+			mend := c.fault(f)
 			if c.reason != "" {
-				v.say(c.reason, c.advice)
+				f.say(c.reason, c.advice)
 			}
 			mend()
-			v.sayReady()
+			f.sayReady()
+			if got := f.asAdmin("submit text2video --prompt short --id last --wait"); got.code != 0 {
+				t.Errorf("submit: %s", got.stderr)
+			}
 		})
-	}
-	if got := r.asAdmin("submit text2video --prompt short --id last --wait"); got.code != 0 {
-		t.Errorf("submit: %s", got.stderr)
 	}
 }
 

@@ -112,6 +112,13 @@ func (w *ward) klingAt(off time.Duration) {
 	w.set("KLING_BASE_URL", web.URL)
 }
 
+// klingStands replaces Kling by one for which no time passes between two questions.
+func (w *ward) klingStands() {
+	now := time.Now()
+	standing := klingtest.Options{APIKeys: []string{"good"}, Now: func() time.Time { return now }}
+	w.set("KLING_BASE_URL", klingtest.Start(w.t, standing).URL)
+}
+
 // completions stores some as a bridge would.
 func (w *ward) completions(source events.Source, n int) {
 	w.t.Helper()

@@ -72,6 +72,7 @@ func TestWatchEnds(t *testing.T) {
 		"count with the end":       {"--id bad --count 2", 1, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := execute(t.Context(), b.environ(), "", append([]string{"watch"}, strings.Fields(c.args)...)...)
 			if lines := strings.Count(got.stdout, "\n"); got.code != c.code || lines != c.lines || got.stderr != c.stderr {
 				t.Errorf("exit %d, want %d; %d lines, want %d; stderr %q, want %q:\n%s",
@@ -114,6 +115,7 @@ func TestWatchFilters(t *testing.T) {
 		"kind":   {"--kind", "text2video", "--id", "b2"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := watchUntil(t, b, `"b2"`, append(args, "--json", "--since", "2020-01-01T00:00:00Z")...)
 			want, err := json.Marshal(last)
 			if err != nil {
