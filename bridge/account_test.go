@@ -25,6 +25,7 @@ func startIn(t *testing.T, limits string) *world {
 // TestAccountTooSmall is told of an account's limits with numbers, before anything is made there. Recorded: the server's
 // words alone, and a doctor that was content.
 func TestAccountTooSmall(t *testing.T) {
+	t.Parallel()
 	for limits, test := range map[string]struct {
 		sizes   bridge.StreamSizes
 		archive string
@@ -52,6 +53,7 @@ func TestAccountTooSmall(t *testing.T) {
 		},
 	} {
 		t.Run(limits, func(t *testing.T) {
+			t.Parallel()
 			w := startIn(t, limits)
 			err := w.runs(setup{archive: test.archive, bridge: bridge.Options{StreamMaxBytes: test.sizes}})
 			if _, ok := errors.AsType[*bridge.AccountError](err); !ok {
@@ -71,6 +73,7 @@ func TestAccountTooSmall(t *testing.T) {
 
 // TestAccountOfHostedNATS works in an account that demands sizes and allows little.
 func TestAccountOfHostedNATS(t *testing.T) {
+	t.Parallel()
 	sizes := bridge.StreamSizes{Requests: 10 << 20, Events: 100 << 20, Dead: 10 << 20, Settings: 1 << 20, Archive: 10 << 20}
 	w := startIn(t, `max_file: 200M, max_bytes_required: true, max_streams: 6, max_ack_pending: 1000`)
 	s := setup{archive: "nats://results", bridge: bridge.Options{StreamMaxBytes: sizes}}

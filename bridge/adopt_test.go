@@ -11,6 +11,7 @@ import (
 )
 
 func TestAdoption(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Adopt: true}})
 	own := w.task("text2video", "own")
 	url := bare(own.CallbackURL)
@@ -66,6 +67,7 @@ func TestAdoption(t *testing.T) {
 
 // TestAdoptionLeavesOwnTasksAlone has a stranger name tasks of the bridge whose requests brought external ids of their own.
 func TestAdoptionLeavesOwnTasksAlone(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{Adopt: true}})
 	for _, c := range []struct {
 		kind, id, external string

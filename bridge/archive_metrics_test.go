@@ -13,6 +13,7 @@ import (
 // TestAlertsSeeTheFirst looks at series that alerts watch for a single increase: they are there, at 0, before anything
 // happens. Then one file is missing at first, and another is larger than the archive takes.
 func TestAlertsSeeTheFirst(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, func(_ string, n int, w http.ResponseWriter, r *http.Request) bool {
 		missing := n == 1 && r.Header.Get("User-Agent") == "klingbridge"
 		if missing {

@@ -186,6 +186,7 @@ func (f *front) serve(sim http.Handler) {
 
 // TestArchiveTriesAgain has one of three files missing at first, another cut off, and a page in place of the third.
 func TestArchiveTriesAgain(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var order []string // of paths
 	f := newFront(t, func(path string, n int, w http.ResponseWriter, _ *http.Request) bool {
@@ -230,6 +231,7 @@ func TestArchiveTriesAgain(t *testing.T) {
 
 // TestArchiveExpired gives up on a file that never comes when its URL expires, and tells what it has.
 func TestArchiveExpired(t *testing.T) {
+	t.Parallel()
 	const life = 30 * 24 * time.Hour
 	for name, test := range map[string]struct {
 		left   time.Duration // of the URLs' life when the task ends
@@ -240,6 +242,7 @@ func TestArchiveExpired(t *testing.T) {
 		"before":            {-time.Hour, 0, "file 1 was not copied in time; file 2 was not copied in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFront(t, func(path string, _ int, w http.ResponseWriter, _ *http.Request) bool {
 				missing := strings.Contains(path, "_watermark")
 				if missing {
@@ -266,6 +269,7 @@ func TestArchiveExpired(t *testing.T) {
 
 // TestArchiveLate archives what Kling delivers after the deadline: it was paid for.
 func TestArchiveLate(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{archive: "file://" + t.TempDir(), sim: klingtest.Options{Duration: time.Hour}})
 	w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
@@ -284,6 +288,7 @@ func TestArchiveLate(t *testing.T) {
 
 // TestArchiveIsShared has three replicas, of which one goes in the middle.
 func TestArchiveIsShared(t *testing.T) {
+	t.Parallel()
 	const requests = 40
 	dir := t.TempDir()
 	w := start(t, setup{ // by polls: callbacks to the replica that goes would be lost with it
@@ -304,6 +309,7 @@ func TestArchiveIsShared(t *testing.T) {
 
 // TestArchiveBeginsWhenSwitchedOn leaves alone what succeeded before, and catches up with what did while it was off.
 func TestArchiveBeginsWhenSwitchedOn(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	off := setup{}
 	on := setup{archive: "file://" + t.TempDir()}
@@ -327,6 +333,7 @@ func TestArchiveBeginsWhenSwitchedOn(t *testing.T) {
 
 // TestArchiveRefused has a result whose URLs lead where nothing may be fetched.
 func TestArchiveRefused(t *testing.T) {
+	t.Parallel()
 	var inside int
 	internal := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { inside++ }))
 	defer internal.Close()

@@ -34,6 +34,7 @@ func (w *world) edit(stream string, change func(*jetstream.StreamConfig)) {
 // TestBoundedStreamStopsTheStart is told of limits by which a stream drops what was acknowledged. Recorded: 20 messages for
 // KLING_REQUESTS lost 60 of 80 acknowledged requests, 40 for KLING_EVENTS made 80 tasks twice.
 func TestBoundedStreamStopsTheStart(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	w.replicas[0].stop()
 	for _, test := range []struct {
@@ -171,6 +172,7 @@ func TestFullEvents(t *testing.T) {
 
 // TestFullRequests has the stream of requests refuse what is too much, at once and at its publisher.
 func TestFullRequests(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{StreamMaxBytes: bridge.StreamSizes{Requests: 64 << 10}}})
 	w.sim.SetAuthOutage(1002)
 	first := w.submit("first", strings.Repeat("x", 40<<10))

@@ -100,6 +100,7 @@ func v2Body(task klingtest.TaskView, status string) string {
 }
 
 func TestEveryBodyShapeCompletes(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	shapes := map[string]struct {
 		kind  string
@@ -143,6 +144,7 @@ func TestEveryBodyShapeCompletes(t *testing.T) {
 }
 
 func TestCallbackStatusCodes(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	task := w.task("text2video", "codes")
 	url := task.CallbackURL
@@ -208,6 +210,7 @@ func TestCallbackStatusCodes(t *testing.T) {
 }
 
 func TestCallbackAfterTheEnd(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	task := w.task("text2video", "ended")
 	for _, status := range []string{"succeed", "succeed", "failed", "processing", "submitted"} {
@@ -225,6 +228,7 @@ func TestCallbackAfterTheEnd(t *testing.T) {
 }
 
 func TestWebhookSignatures(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{WebhookSecrets: []string{"whsec_b2xkb2xkb2xk", webhookSecret}}})
 	task := w.task("text2video", "signed")
 	signer, err := kling.NewWebhook([]string{webhookSecret})
@@ -272,6 +276,7 @@ func TestWebhookSignatures(t *testing.T) {
 }
 
 func TestSignedCallbacksOfTheSimulator(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{WebhookSecret: webhookSecret}, bridge: bridge.Options{WebhookSecrets: []string{webhookSecret}},
 	})
@@ -281,6 +286,7 @@ func TestSignedCallbacksOfTheSimulator(t *testing.T) {
 }
 
 func TestTrustQuery(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
 	task := w.task("text2video", "q")
 	if got := w.post(task.CallbackURL, v1Body(task, "succeed")); got != http.StatusOK {
@@ -305,6 +311,7 @@ func TestTrustQuery(t *testing.T) {
 // TestTrustQueryWithoutRecord has Kling call back about a task whose record is lost. The replica that has created it still
 // has it in memory, the other one has not.
 func TestTrustQueryWithoutRecord(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
 	task := w.task("text2video", "lost")
 	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
@@ -347,6 +354,7 @@ func (w *world) forget(filters ...string) {
 }
 
 func TestCallbackWithoutJetStream(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t)
 	w := start(t, setup{sim: silent(), natsURL: srv.URL()})
 	task := w.task("text2video", "down")
@@ -370,6 +378,7 @@ func TestCallbackWithoutJetStream(t *testing.T) {
 
 // TestSlowCallback sends a body that never comes.
 func TestSlowCallback(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	task := w.task("text2video", "slow")
 	addr, path, _ := strings.Cut(strings.TrimPrefix(task.CallbackURL, "http://"), "/")

@@ -69,6 +69,7 @@ func (p *persistent) callBack(task klingtest.TaskView, wantReused bool) {
 // TestStrangersGiveWay fills the callback listener again and again with connections that prove nothing and stay. Recorded:
 // 2,100 of the second kind, or of the third over TLS, and no callback got through any more.
 func TestStrangersGiveWay(t *testing.T) {
+	t.Parallel()
 	limits := few()
 	limits.PerAddress = 1000
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: limits}})
@@ -103,6 +104,7 @@ func TestStrangersGiveWay(t *testing.T) {
 
 // TestStrangersGiveWayOverTLS does so with handshakes that never begin or lead to nothing.
 func TestStrangersGiveWayOverTLS(t *testing.T) {
+	t.Parallel()
 	serverTLS, clientTLS := certificate(t)
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{
 		CallbackTLS: serverTLS, PublicURL: "https://bridge.example", Connections: few(),
@@ -132,6 +134,7 @@ func TestStrangersGiveWayOverTLS(t *testing.T) {
 // TestProvenOnesGiveWayToo lets a new connection in where all have proven themselves, in place of the one whose last proof
 // is the oldest.
 func TestProvenOnesGiveWayToo(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: few()}})
 	task := w.task("text2video", "popular")
 	var known []*persistent
@@ -148,6 +151,7 @@ func TestProvenOnesGiveWayToo(t *testing.T) {
 // TestNobodyGivesWayAtOnce has a new connection wait until somebody leaves, while all are spared, and the bridge stop while
 // another one waits.
 func TestNobodyGivesWayAtOnce(t *testing.T) {
+	t.Parallel()
 	limits := listener.Limits{Total: 4, PerAddress: 1, GiveWayAfter: time.Hour, ProveWithin: time.Hour}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: limits}})
 	task := w.task("text2video", "spared")
@@ -170,6 +174,7 @@ func TestNobodyGivesWayAtOnce(t *testing.T) {
 
 // TestStrangersHaveSeconds closes what has proven nothing in time, and nothing else.
 func TestStrangersHaveSeconds(t *testing.T) {
+	t.Parallel()
 	limits := listener.Limits{ProveWithin: 500 * time.Millisecond}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: limits}})
 	task := w.task("text2video", "timed")
@@ -258,6 +263,7 @@ func (w *world) strangerFrom(d *disguise, addr string) net.Conn {
 // TestStrangersOfOneAddress lets one address, of IPv6 one site, push out nobody's connections but its own, and those of a
 // proxy that have proven themselves not even for others of the proxy's.
 func TestStrangersOfOneAddress(t *testing.T) {
+	t.Parallel()
 	d := &disguise{Listener: listenLocal(t), ctx: t.Context(), from: make(chan string)}
 	limits := listener.Limits{Total: 1000, PerAddress: 4, GiveWayAfter: time.Nanosecond, ProveWithin: time.Hour}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackListener: d, Connections: limits}})

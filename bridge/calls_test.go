@@ -8,6 +8,7 @@ import (
 )
 
 func TestCodesOfErrorsAreBounded(t *testing.T) {
+	t.Parallel()
 	for want, e := range map[string]kling.Error{
 		"1303":       {Code: 1303, HTTPStatus: 429},
 		"other":      {Code: 987654, HTTPStatus: 400},

@@ -25,6 +25,7 @@ func (w *world) submitModel(id, model string) {
 // limits of 2 and 20, sixty requests took seven times as long as they had to (recorded 2026-11). Here tasks end all at once
 // when Kling is full, so that the time it takes is told in rounds.
 func TestCapacityByModelOrPool(t *testing.T) {
+	t.Parallel()
 	const each = 30
 	for name, c := range map[string]struct {
 		sim  klingtest.Options
@@ -82,6 +83,7 @@ func (w *world) running() (tasks []klingtest.TaskView) {
 
 // TestFullModelHoldsUpNoOther has hundreds of requests of a model that is full wait before those of another.
 func TestFullModelHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	const before, behind = 400, 20
 	w := start(t, setup{sim: klingtest.Options{
 		SlotsByModel: map[string]int{scarce: 2, plentiful: 5}, SubmittedFor: 20 * time.Millisecond,

@@ -20,6 +20,7 @@ const codeNoCapacity = 1303
 // TestSlotsStayBusy works off a backlog of many times the pool, alone and with replicas that share it. How busy the slots
 // are is told and not judged: that is for "make bench", on a machine that does nothing else.
 func TestSlotsStayBusy(t *testing.T) {
+	t.Parallel()
 	const slots, requests = 8, 500
 	for _, replicas := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d replicas", replicas), func(t *testing.T) {
@@ -48,6 +49,7 @@ func TestSlotsStayBusy(t *testing.T) {
 // TestFullPool fills the only video slot: images are made all the same, and when the slot is free the urgent request
 // comes before all that have waited longer.
 func TestFullPool(t *testing.T) {
+	t.Parallel()
 	for _, replicas := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d replicas", replicas), func(t *testing.T) {
 			t.Parallel()
@@ -103,6 +105,7 @@ func (w *world) utilisation(pool kling.Pool, slots int) float64 {
 
 // TestBoundHoldsOverReplicas gives three replicas more to do than the configured bound lets them, all at once.
 func TestBoundHoldsOverReplicas(t *testing.T) {
+	t.Parallel()
 	const bound, requests = 2, 40
 	w := start(t, setup{replicas: 3, bridge: bridge.Options{Concurrency: map[kling.Pool]int{kling.PoolVideo: bound}}})
 	for i := range requests {

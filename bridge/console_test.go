@@ -20,6 +20,7 @@ import (
 
 // TestConsole uses the console in a browser, as a person would, on a bridge whose one image slot is taken for long.
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		bridge: bridge.Options{Simulated: true},
 		sim: klingtest.Options{
@@ -38,7 +39,7 @@ func TestConsole(t *testing.T) {
 		run  func(context.Context, *testing.T, *world)
 	}{
 		{"Live", seeLive}, {"Story", seeStory}, {"Search", search}, {"Replay", replay}, {"Cancel", cancelWaiting}, {"Pick", pickRequests},
-		{"Keyboard", useKeyboard}, {"Script", showScriptAsText}, {"Phone", fitPhone}, {"Colors", readInBothSchemes},
+		{"Keyboard", useKeyboard}, {"Script", showScriptAsText}, {"Phone", fitPhone}, {"Colors", readInBothSchemes}, {"Login", logIn},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(b, t, w) })
 	}
@@ -297,12 +298,9 @@ func readInBothSchemes(b context.Context, t *testing.T, w *world) {
 	}
 }
 
-// TestConsoleOffLoopback is closed without a token, and asks for it with one.
-func TestConsoleOffLoopback(t *testing.T) {
+// logIn finds the console closed off the loopback interface without a token, and is asked for it with one.
+func logIn(b context.Context, t *testing.T, w *world) {
 	const token = "correct-horse-battery-staple"
-	w := start(t, setup{})
-	b := browser(t)
-
 	closed := startAnywhere(t, w, "")
 	if status, _ := get(t, closed+"/healthz"); status != http.StatusOK {
 		t.Errorf("health: status %d", status)

@@ -10,6 +10,7 @@ import (
 // TestRepeatOfARejectedRequest repeats a rejected id with another kind and another body: the dead letter stays the one of
 // the request that was rejected.
 func TestRepeatOfARejectedRequest(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	w.forgetMessageIDsAfter(100 * time.Millisecond)
 	began := time.Now()

@@ -15,6 +15,7 @@ import (
 // TestCallbackOfAnotherDeployment sends the callbacks of one deployment to another that shares its callback secret, as a
 // staging system with the settings of production does: nothing is published there.
 func TestCallbackOfAnotherDeployment(t *testing.T) {
+	t.Parallel()
 	secret := []string{"shared-secret"}
 	lost := klingtest.Faults{LoseCallback: 1}
 	staging := start(t, setup{sim: klingtest.Options{Faults: lost}, bridge: bridge.Options{CallbackSecrets: secret, Namespace: "staging"}})
@@ -38,6 +39,7 @@ func TestCallbackOfAnotherDeployment(t *testing.T) {
 // TestCallbackOfAnUnknownTask reports on a right URL a task that is none of this deployment's: nothing is known of the
 // request, and the task's external id is not the one that would be derived for it.
 func TestCallbackOfAnUnknownTask(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	w.submit("order-1", "a")
 	w.await("order-1")
@@ -61,6 +63,7 @@ func TestCallbackOfAnUnknownTask(t *testing.T) {
 // TestCallbackBesideTheEnd reports on the URL of a request that has expired while it seemed never sent, as something before
 // Kling had refused what Kling answered. Only its own task is taken for late.
 func TestCallbackBesideTheEnd(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{sim: silent()})
 	e.set(func(r *http.Request, _ string) *page {
 		if r.Method == http.MethodPost {

@@ -118,6 +118,7 @@ func retired(kind string) func(*http.Request, string) *page {
 
 // TestRetiredRoute has 300 requests of a kind whose route is a page before 50 of another kind in the same lane.
 func TestRetiredRoute(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{bridge: bridge.Options{ProbeInterval: 300 * time.Millisecond}})
 	admin := w.replicas[0].adminURL
 	e.set(retired("multi-image2video"))
@@ -159,6 +160,7 @@ func TestRetiredRoute(t *testing.T) {
 
 // TestEdgeInTheWay has a firewall or a quota answer for a while: every create, or everything there is.
 func TestEdgeInTheWay(t *testing.T) {
+	t.Parallel()
 	const blocked = "<html><head><title>Attention Required! | Cloudflare</title></head></html>"
 	answers := map[string]page{
 		"403 page": {403, blocked}, "400 page": {400, blocked}, "200 page": {200, blocked},
@@ -224,6 +226,7 @@ func edgeInTheWay(w *world, e *edge, answer page, all bool) {
 
 // TestBodyRefusedAlone has a gateway refuse one body: it is rejected once others were seen to pass, and quotes the page.
 func TestBodyRefusedAlone(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{413, 200} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
@@ -261,6 +264,7 @@ func TestBodyRefusedAlone(t *testing.T) {
 // TestAnswerRefusedAlone has a gateway let one body through and refuse what Kling answers, again and again: the task is
 // adopted rather than its request rejected, which would invite its user to pay twice. Nobody has recorded that.
 func TestAnswerRefusedAlone(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{sim: silent(), bridge: bridge.Options{
 		ProbeInterval: 200 * time.Millisecond, LookupWindow: 300 * time.Millisecond,
 	}})
@@ -288,6 +292,7 @@ func TestAnswerRefusedAlone(t *testing.T) {
 
 // TestProbesAlternate refuses everything: no request is tried twice before each was tried once.
 func TestProbesAlternate(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{bridge: bridge.Options{ProbeInterval: 100 * time.Millisecond}})
 	w.request(testRequest{
 		Kind: "text2video", ID: "urgent", Priority: events.PriorityHigh, Body: body(map[string]any{"prompt": "urgent"}),
@@ -318,6 +323,7 @@ func TestProbesAlternate(t *testing.T) {
 // TestPageInPlaceOfAnAnswer has one request answered by a page that says 200, more often than it would be sent without any
 // answer: it goes on when the page is gone.
 func TestPageInPlaceOfAnAnswer(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{bridge: bridge.Options{
 		ProbeInterval: 100 * time.Millisecond, LookupWindow: 100 * time.Millisecond,
 	}})

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
@@ -23,6 +24,7 @@ import (
 
 // TestUnusableRequestIDs gives different requests ids that look alike once they are shortened.
 func TestUnusableRequestIDs(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	long := strings.Repeat("A", 128)
 	for _, id := range []string{long + "0", long + "1", long + "1", "a\xff", "a\xfe"} {
@@ -50,6 +52,7 @@ func TestUnusableRequestIDs(t *testing.T) {
 
 // TestDeadLetterSurvivesItsHeaders rejects a request whose headers leave no room for the reason.
 func TestDeadLetterSurvivesItsHeaders(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	msg := w.message("headers", "[policy]")
 	msg.Header.Set("X-Huge", strings.Repeat("x", 60<<10))
@@ -67,6 +70,7 @@ func TestDeadLetterSurvivesItsHeaders(t *testing.T) {
 
 // TestDeadLetterIsOwed takes the stream of dead letters away while a request is rejected.
 func TestDeadLetterIsOwed(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	s, err := w.js.Stream(w.ctx, "KLING_DEAD")
 	if err != nil {
@@ -92,6 +96,7 @@ func TestDeadLetterIsOwed(t *testing.T) {
 // TestRefusalAfterUnknownOutcome has a create call of unknown outcome and then one that is certainly refused: only the
 // first has a lookup window.
 func TestRefusalAfterUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	const window = 3 * time.Second
 	w := start(t, setup{
 		sim: klingtest.Options{Faults: klingtest.Faults{Create: func(v klingtest.CreateView) klingtest.Fault {
@@ -119,6 +124,7 @@ func TestRefusalAfterUnknownOutcome(t *testing.T) {
 // the next one certainly refused. What is known of the first must survive that, or the task's own external id would have
 // the request rejected.
 func TestTaskAppearsAfterARefusal(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{
 			QueryLag: 1200 * time.Millisecond,
@@ -145,6 +151,7 @@ func TestTaskAppearsAfterARefusal(t *testing.T) {
 
 // TestLookupHoldsUpNobody leaves one create call without an answer while others come.
 func TestLookupHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Faults: klingtest.Faults{Create: func(v klingtest.CreateView) klingtest.Fault {
 			if strings.Contains(v.Prompt, "unknown") {
@@ -165,6 +172,7 @@ func TestLookupHoldsUpNobody(t *testing.T) {
 
 // TestConsumerIsMadeAgain deletes the consumers under a running bridge.
 func TestConsumerIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Callbacks: klingtest.None}, bridge: bridge.Options{PollAfter: 200 * time.Millisecond},
 	})
@@ -180,6 +188,7 @@ func TestConsumerIsMadeAgain(t *testing.T) {
 
 // TestLateResultByQuery lets Kling report a result after the deadline where callbacks are not trusted.
 func TestLateResultByQuery(t *testing.T) {
+	t.Parallel()
 	o := silent()
 	w := start(t, setup{sim: o, bridge: bridge.Options{CallbackTrust: callback.TrustQuery}})
 	w.request(testRequest{Kind: "text2video", ID: "late", Timeout: time.Second, Body: body(map[string]any{"prompt": "a"})})
@@ -203,6 +212,7 @@ func TestLateResultByQuery(t *testing.T) {
 
 // TestPollRefusesAnotherTask has Kling give the id of a task to another one, as one that was reset might.
 func TestPollRefusesAnotherTask(t *testing.T) {
+	t.Parallel()
 	var log logBuffer
 	w := start(t, setup{
 		sim: silent(), bridge: bridge.Options{
@@ -214,10 +224,11 @@ func TestPollRefusesAnotherTask(t *testing.T) {
 	if err := w.sim.Finish(other.ID); err != nil {
 		t.Fatal(err)
 	}
-	e := w.stored("KLING_EVENTS", "kling-state.pending.*.*.mine")
-	if len(e) != 1 {
-		t.Fatalf("%d records", len(e))
-	}
+	var e []*bus.Message
+	w.eventually("the record is there", func() bool { // not while a poll sets its timer anew
+		e = w.stored("KLING_EVENTS", "kling-state.pending.*.*.mine")
+		return len(e) == 1
+	})
 	forged := nats.NewMsg("kling-put.kling-state.due.text2video.video.mine")
 	forged.Data = bytes.ReplaceAll(e[0].Data, []byte(mine.ID), []byte(other.ID))
 	if _, err := w.js.PublishMsg(w.ctx, forged); err != nil {
@@ -231,6 +242,7 @@ func TestPollRefusesAnotherTask(t *testing.T) {
 
 // TestObjectsAreBounded refers to one object many times, and to ones that are not there.
 func TestObjectsAreBounded(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{bridge: bridge.Options{MaxInlineBytes: 1000}})
 	store, err := w.js.CreateObjectStore(w.ctx, jetstream.ObjectStoreConfig{Bucket: "in"})
 	if err != nil {
@@ -268,6 +280,7 @@ func TestObjectsAreBounded(t *testing.T) {
 
 // TestBodyOfAWrongURLIsNotWaitedFor promises a body to a URL that does not exist and never sends it.
 func TestBodyOfAWrongURLIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	conn, err := new(net.Dialer).DialContext(w.ctx, "tcp", strings.TrimPrefix(w.replicas[0].callbackURL, "http://"))
 	if err != nil {
@@ -287,6 +300,7 @@ func TestBodyOfAWrongURLIsNotWaitedFor(t *testing.T) {
 
 // TestUnprovenBodiesAreBounded stalls many bodies on the route that anybody may use. Tasks' own callbacks are taken.
 func TestUnprovenBodiesAreBounded(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Adopt: true}})
 	task := w.task("text2video", "mine")
 	addr := strings.TrimPrefix(w.replicas[0].callbackURL, "http://")

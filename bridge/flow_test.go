@@ -37,11 +37,16 @@ var coreBodies = map[string]map[string]any{
 }
 
 func TestEveryRequestEndsInOneCompletion(t *testing.T) {
-	w := start(t, setup{})
+	t.Parallel()
+	// Long enough for the task to be announced before it ends.
+	w := start(t, setup{sim: klingtest.Options{SubmittedFor: 20 * time.Millisecond, Duration: 2 * time.Second}})
 	for kind, fields := range coreBodies {
-		id := w.request(testRequest{
+		w.request(testRequest{
 			Kind: kind, ID: "order-" + kind, Body: body(fields), Metadata: map[string]string{"Tenant": "acme"},
 		})
+	}
+	for kind := range coreBodies {
+		id := "order-" + kind
 		ev := w.await(id)
 		if ev.Status != events.StatusSucceed || ev.Kind != kind || ev.RequestID != id {
 			t.Errorf("%s: completion %+v", kind, ev)
@@ -65,6 +70,7 @@ func TestEveryRequestEndsInOneCompletion(t *testing.T) {
 }
 
 func TestKeyPair(t *testing.T) {
+	t.Parallel()
 	w := &world{t: t, ctx: t.Context()}
 	w.startSim(klingtest.Options{AccessKey: "ak", SecretKey: "sk-0123456789abcdef0123456789abcdef"})
 	client := w.klingClient(kling.Credentials{AccessKey: "ak", SecretKey: "sk-0123456789abcdef0123456789abcdef"}, nil)
@@ -76,6 +82,7 @@ func TestKeyPair(t *testing.T) {
 }
 
 func TestResultIsWhatKlingSent(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	id := w.submit("exact", "a")
 	ev := w.await(id)
@@ -100,6 +107,7 @@ func TestResultIsWhatKlingSent(t *testing.T) {
 }
 
 func TestFailedTask(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	ev := w.await(w.submit("f1", "fail: Image pixel is invalid"))
 	want := events.Error{Class: events.ErrorKling, Message: "Image pixel is invalid", Retryable: true}
@@ -116,6 +124,7 @@ func TestFailedTask(t *testing.T) {
 }
 
 func TestRejectedRequestsAreKept(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	w.request(testRequest{
 		Kind: "text2video", ID: "policy", Body: body(map[string]any{"prompt": "[policy]"}),
@@ -169,6 +178,7 @@ func TestRejectedRequestsAreKept(t *testing.T) {
 }
 
 func TestKnownRequestCreatesNothing(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{SubmittedFor: 50 * time.Millisecond, Duration: 300 * time.Millisecond}})
 	again := func() {
 		msg := nats.NewMsg("kling.request.text2video.high") // another subject and no message id: nothing for the broker to go by
@@ -196,6 +206,7 @@ func TestKnownRequestCreatesNothing(t *testing.T) {
 }
 
 func TestUnknownKindFailsAtItsPublisher(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	for _, subject := range []string{"kling.request.nonsense", "kling.request.text2video.urgent"} {
 		if _, err := w.js.Publish(w.ctx, subject, []byte(`{}`)); err == nil {
@@ -205,6 +216,7 @@ func TestUnknownKindFailsAtItsPublisher(t *testing.T) {
 }
 
 func TestLostCallbackEndsByPoll(t *testing.T) {
+	t.Parallel()
 	lose := func(v klingtest.CallbackView) klingtest.CallbackFault {
 		return klingtest.CallbackFault{Lose: strings.Contains(v.Prompt, "lost")}
 	}
@@ -230,6 +242,7 @@ func TestLostCallbackEndsByPoll(t *testing.T) {
 }
 
 func TestRepeatedLateAndReorderedCallbacks(t *testing.T) {
+	t.Parallel()
 	disorder := func(v klingtest.CallbackView) klingtest.CallbackFault {
 		return klingtest.CallbackFault{Repeat: 3, Reorder: v.Status == klingtest.StatusProcessing}
 	}
@@ -250,6 +263,7 @@ func TestRepeatedLateAndReorderedCallbacks(t *testing.T) {
 }
 
 func TestCallbackBeforeTheCreateReply(t *testing.T) {
+	t.Parallel()
 	early := func(v klingtest.CallbackView) klingtest.CallbackFault {
 		return klingtest.CallbackFault{Early: v.Status == klingtest.StatusSubmitted}
 	}
@@ -262,6 +276,7 @@ func TestCallbackBeforeTheCreateReply(t *testing.T) {
 }
 
 func TestPollOnly(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{pollOnly: true, bridge: bridge.Options{PollMinInterval: 100 * time.Millisecond}})
 	v1, v2 := w.submit("v1", "a"), w.request(testRequest{
 		Kind: "text-to-video", ID: "v2", Body: body(coreBodies["text-to-video"]),
@@ -280,26 +295,42 @@ func TestPollOnly(t *testing.T) {
 	w.noViolations()
 }
 
+// TestOverdueTasksArePolledInBulk has the timers of all tasks fire while no bridge runs.
 func TestOverdueTasksArePolledInBulk(t *testing.T) {
+	t.Parallel()
 	// Pages have up to 500 tasks, other queries take 20 ids (recorded 2026-09).
 	for kind, most := range map[string]int{"text2video": 20, "text-to-video": 100} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			const tasks = 1000
-			w := start(t, setup{
+			s := setup{
 				sim: klingtest.Options{
 					Callbacks: klingtest.None, Slots: map[kling.Pool]int{kling.PoolVideo: 2 * tasks},
 					SubmittedFor: time.Millisecond, Duration: 10 * time.Millisecond,
 				},
-				bridge: bridge.Options{PollAfter: 8 * time.Second},
-			})
+				bridge: bridge.Options{PollAfter: 10 * time.Second},
+			}
+			w := start(t, s)
 			for i := range tasks {
 				w.request(testRequest{Kind: kind, ID: fmt.Sprintf("o-%d", i), Body: body(coreBodies[kind])})
 			}
-			w.eventually("all are completed", func() bool {
-				return w.count("KLING_EVENTS", "kling.completion.>") == tasks
+			w.eventually("all tasks are announced", func() bool {
+				return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == tasks
 			})
+			w.replicas[0].stop()
+			completed := func() uint64 { return w.count("KLING_EVENTS", "kling.completion.>") }
+			early := completed() // on a slow machine
+			if early > tasks/2 {
+				t.Fatalf("%d of %d tasks were polled before all were created", early, tasks)
+			}
+			w.eventually("all timers have fired", func() bool {
+				return w.count("KLING_EVENTS", "kling-state.due.>") == tasks-early
+			})
+			before := w.sim.Calls()
+			w.startBridge(s)
+			w.eventually("all are completed", func() bool { return completed() == tasks })
 			calls := w.sim.Calls()
-			if n := calls.Queries + calls.ListPages; n > most {
+			if n := calls.Queries + calls.ListPages - before.Queries - before.ListPages; n > most {
 				t.Errorf("%d calls for %d tasks of one kind, want at most %d", n, tasks, most)
 			}
 		})
@@ -307,6 +338,7 @@ func TestOverdueTasksArePolledInBulk(t *testing.T) {
 }
 
 func TestExpiryAndLateResult(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
 	id := w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),

@@ -62,6 +62,7 @@ func (w *world) about(id string) []string {
 
 // TestForeignMessagesBeforeTheRequest has all that may be stored by mistake or malice stored before the request comes.
 func TestForeignMessagesBeforeTheRequest(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	for i, subject := range everywhere("victim") {
 		id := fmt.Sprintf("victim-%d", i)
@@ -82,6 +83,7 @@ func TestForeignMessagesBeforeTheRequest(t *testing.T) {
 
 // TestForeignMessagesBeforeTheEnd has them stored while the task is under way, whose result is paid for.
 func TestForeignMessagesBeforeTheEnd(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	for i, subject := range everywhere("paid") {
 		id := fmt.Sprintf("paid-%d", i)
@@ -105,6 +107,7 @@ func TestForeignMessagesBeforeTheEnd(t *testing.T) {
 
 // TestForeignCompletionAfterTheEnd has one stored beside the real one: it goes when it is met, and no other comes.
 func TestForeignCompletionAfterTheEnd(t *testing.T) {
+	t.Parallel()
 	log := &logged{}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Logger: slog.New(slog.NewJSONHandler(log, nil))}})
 	task := w.task("text2video", "done")
@@ -152,17 +155,19 @@ func (l *logged) has(all ...string) bool {
 // TestForeignMessagesAndRacingReplicas has the ends of many requests told to several replicas at once, with foreign
 // messages in the way of each.
 func TestForeignMessagesAndRacingReplicas(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
-		url      func() string
+		url      func(*testing.T) string
 		replicas int
 	}{
-		"R1": {func() string { return bustest.Start(t).URL() }, 1},
-		"R3": {func() string { return bustest.StartCluster(t).URL() }, 3},
+		"R1": {func(t *testing.T) string { return bustest.Start(t).URL() }, 1},
+		"R3": {func(t *testing.T) string { return bustest.StartCluster(t).URL() }, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			const requests = 16 // as many tasks as Kling runs at a time, at most
 			w := start(t, setup{
-				sim: silent(), natsURL: c.url(), replicas: 3, bridge: bridge.Options{StreamReplicas: c.replicas},
+				sim: silent(), natsURL: c.url(t), replicas: 3, bridge: bridge.Options{StreamReplicas: c.replicas},
 			})
 			var tasks []klingtest.TaskView
 			for i := range requests {
@@ -215,6 +220,7 @@ func (w *world) try(url, body string) (status int, err error) {
 // TestForeignRecordsHoldNothingUp has records planted of requests that nobody made: they take no slot for good, and no
 // place of those that are to be polled.
 func TestForeignRecordsHoldNothingUp(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Callbacks: klingtest.None}, pollOnly: true,
 		bridge: bridge.Options{
@@ -238,6 +244,7 @@ func TestForeignRecordsHoldNothingUp(t *testing.T) {
 
 // TestTimerThatForeignMessageEnded has the timer of a task whose callbacks never come ended by a planted message.
 func TestTimerThatForeignMessageEnded(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Callbacks: klingtest.None},
 		bridge: bridge.Options{
@@ -253,6 +260,7 @@ func TestTimerThatForeignMessageEnded(t *testing.T) {
 
 // TestForeignDeadLetter has one in the way of a real one.
 func TestForeignDeadLetter(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	w.trick("kling.dead.text2video.rejected.bad", "kling.dead.text2video.rejected.marker")
 	w.eventually("it is stored", func() bool { return w.count("KLING_DEAD", "kling.dead.*.*.marker") == 1 })
@@ -273,6 +281,7 @@ func TestForeignDeadLetter(t *testing.T) {
 
 // TestForeignLateEvent has one stored beside an expired request: a list of tasks is not to fail for it.
 func TestForeignLateEvent(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	w.await(w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(coreBodies["text2video"]),

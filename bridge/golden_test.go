@@ -57,6 +57,7 @@ func (rec *recorder) call(path string) (string, bool) {
 // TestGoldenRequests holds what Kling would see of each core kind and of three newer ones to files that were compared
 // with its documentation by hand.
 func TestGoldenRequests(t *testing.T) {
+	t.Parallel()
 	rec := &recorder{calls: map[string]string{}}
 	api := httptest.NewServer(rec)
 	t.Cleanup(api.Close)

@@ -15,6 +15,7 @@ import (
 // TestCompletionDeletedByHand has an operator delete a completion at once: the stream still refuses its message id. The bridge
 // says so, and stores it again when the duplicate window is over. Recorded: "messages of somebody else's are in the way".
 func TestCompletionDeletedByHand(t *testing.T) {
+	t.Parallel()
 	log := &logged{}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Logger: slog.New(slog.NewJSONHandler(log, nil))}})
 	task := w.task("text2video", "deleted")

@@ -12,6 +12,7 @@ import (
 // TestAdminHosts asks for what needs no token by the names that probes, Prometheus and people use, and by one that somebody
 // has made to lead here.
 func TestAdminHosts(t *testing.T) {
+	t.Parallel()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +70,7 @@ func TestAdminHosts(t *testing.T) {
 
 // TestAdminWithoutHost answers probes that speak HTTP/1.0, which need not name anybody.
 func TestAdminWithoutHost(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	conn, err := new(net.Dialer).DialContext(w.ctx, "tcp", strings.TrimPrefix(w.replicas[0].adminURL, "http://"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 // TestInputsAreReadFromAllowedBucketsOnly has requests refer to buckets that all exist. Who may publish requests is not
 // to read what is none of theirs, an archive for instance.
 func TestInputsAreReadFromAllowedBucketsOnly(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{bridge: bridge.Options{InputBuckets: []string{"kling-inputs", "team-*"}}})
 	for _, bucket := range []string{"kling-inputs", "kling-inputs-2", "team-a", "results", "a-team-b"} {
 		store, err := w.js.CreateObjectStore(w.ctx, jetstream.ObjectStoreConfig{Bucket: bucket})

@@ -19,6 +19,7 @@ import (
 // the first create is answered that its external id exists (recorded 2026-09-22, in both generations). The task is found,
 // by GET /tasks where the kind's query is a page, and adopted.
 func TestKnownExternalID(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		kind, body string
 		retired    string // path prefix of queries that are answered by a page
@@ -66,6 +67,7 @@ func TestKnownExternalID(t *testing.T) {
 
 // TestOlderTask has Kling know a task that is older than the request under its external id: it is not adopted.
 func TestOlderTask(t *testing.T) {
+	t.Parallel()
 	for name, age := range map[string]time.Duration{"older": time.Hour, "within the grace": 4 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,6 +99,7 @@ func TestOlderTask(t *testing.T) {
 
 // TestKnownExternalIDWithoutTask has Kling know the external id, but no task by it to the end of the lookup window.
 func TestKnownExternalIDWithoutTask(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{sim: silent(), bridge: bridge.Options{LookupWindow: 500 * time.Millisecond}})
 	e.set(func(r *http.Request, _ string) *page {
 		if r.Method == http.MethodPost {
@@ -115,6 +118,7 @@ func TestKnownExternalIDWithoutTask(t *testing.T) {
 
 // TestRedeliveredRequest has a request redelivered of which nothing is stored: it is looked up before it is sent.
 func TestRedeliveredRequest(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	w.replicas[0].stop()
 	for _, id := range []string{"made", "not-made"} {

@@ -64,6 +64,7 @@ func (w *world) lane(name string) bool {
 // TestKindMovesToAnotherPool restarts a bridge with a kind in another pool, and with a pool that no kind is in any more.
 // Recorded: the second start ended with "filtered consumer not unique on workqueue stream".
 func TestKindMovesToAnotherPool(t *testing.T) {
+	t.Parallel()
 	before := kindsWith(t, "new=/v1/videos/new:extra")
 	after := kindsWith(t, "new=/v1/videos/new:image,effects=/v1/videos/effects:image,text-to-video=/text-to-video/{model}:image")
 	w := start(t, setup{sim: klingtest.Options{Kinds: before}, bridge: bridge.Options{Kinds: before}})
@@ -95,6 +96,7 @@ func TestKindMovesToAnotherPool(t *testing.T) {
 
 // TestReplicasOfTwoVersions has replicas disagree over the pool of a kind while they are replaced.
 func TestReplicasOfTwoVersions(t *testing.T) {
+	t.Parallel()
 	old, moved := kling.DefaultKinds(), kindsWith(t, "text2video=/v1/videos/text2video:image")
 	w := start(t, setup{})
 	for _, kinds := range []kling.Kinds{moved, old, moved} {
@@ -111,6 +113,7 @@ func TestReplicasOfTwoVersions(t *testing.T) {
 
 // TestStrangersConsumer names a consumer that takes requests away, rather than retry for ever.
 func TestStrangersConsumer(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	w.replicas[0].stop()
 	for name := range mustList(w) {

@@ -14,6 +14,7 @@ import (
 
 // TestHostileHeaders publishes requests whose headers mean something to a NATS server.
 func TestHostileHeaders(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	many := map[string]string{}
 	for i := range 400 {
@@ -42,6 +43,7 @@ func TestHostileHeaders(t *testing.T) {
 
 // TestLargestRequest publishes the largest request the stream takes, which must be able to end as a dead letter.
 func TestLargestRequest(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	s, err := w.js.Stream(w.ctx, "KLING_REQUESTS")
 	if err != nil {
@@ -72,6 +74,7 @@ func TestLargestRequest(t *testing.T) {
 
 // TestEventLargerThanAMessage completes a task whose object does not fit into a message beside what the event says.
 func TestEventLargerThanAMessage(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t, func(o *server.Options) { o.MaxPayload = 128 << 10 })
 	w := start(t, setup{sim: silent(), natsURL: srv.URL()})
 	task := w.task("text2video", "large")

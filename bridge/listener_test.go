@@ -23,6 +23,7 @@ import (
 
 // TestHealthProbesOfTheCallbackListener are answered to anybody, and say nothing.
 func TestHealthProbesOfTheCallbackListener(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: listener.Limits{ProveWithin: time.Hour}}})
 	for _, test := range []struct {
 		method, target string
@@ -90,6 +91,7 @@ func (w *world) untilClosed(conn net.Conn) string {
 
 // TestCompressedCallback refuses what would have to be decompressed.
 func TestCompressedCallback(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	task := w.task("text2video", "packed")
 	good := v1Body(task, "processing")
@@ -119,6 +121,7 @@ func TestCompressedCallback(t *testing.T) {
 
 // TestCompressedAdoption refuses it for tasks of others too.
 func TestCompressedAdoption(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Adopt: true}})
 	url := w.replicas[0].callbackURL + "/callbacks/text2video"
 	if got := w.do(http.MethodPost, url, `{}`, http.Header{"Content-Encoding": {"gzip"}}).status; got != http.StatusUnsupportedMediaType {
@@ -128,11 +131,14 @@ func TestCompressedAdoption(t *testing.T) {
 
 // TestHTTP2 takes callbacks over HTTP/2, with TLS and without.
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	t.Run("h2c", func(t *testing.T) {
+		t.Parallel()
 		w := start(t, setup{sim: silent()})
 		w.useHTTP2(w.replicas[0].callbackURL, nil)
 	})
 	t.Run("TLS", func(t *testing.T) {
+		t.Parallel()
 		serverTLS, clientTLS := certificate(t)
 		w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackTLS: serverTLS, PublicURL: "https://bridge.example"}})
 		w.useHTTP2(strings.Replace(w.replicas[0].callbackURL, "http:", "https:", 1), clientTLS)
@@ -195,6 +201,7 @@ func (w *world) useHTTP2(base string, clientTLS *tls.Config) {
 // TestHTTP2Bounds tells what one connection may take up, and closes one that announces more: its memory would be there
 // before the frame.
 func TestHTTP2Bounds(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Connections: listener.Limits{ProveWithin: time.Hour}}})
 	c := w.idleHTTP2(w.stranger())
 	frame, err := c.framer.ReadFrame()

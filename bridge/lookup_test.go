@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -25,6 +26,7 @@ func firstCreate(fault klingtest.Fault) klingtest.Faults {
 
 // TestUnknownOutcomes loses the answer to a create call in every known way, in both API generations.
 func TestUnknownOutcomes(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []klingtest.Effect{
 		klingtest.ResetAfterStore, klingtest.Gateway504AfterStore, klingtest.TruncateAfterStore, klingtest.HangAfterStore,
 		klingtest.Error500AfterStore, klingtest.ResetBeforeStore, klingtest.Error500NoTask, klingtest.Error503NoTask,
@@ -54,6 +56,7 @@ func TestUnknownOutcomes(t *testing.T) {
 // TestTaskThatCannotBeQueriedYet loses the answer and then hides the task for longer than the lookup window: the call is
 // sent again, Kling refuses the external id it has seen, and the task is adopted.
 func TestTaskThatCannotBeQueriedYet(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{
 			Faults: firstCreate(klingtest.ResetAfterStore), QueryLag: 1500 * time.Millisecond,
@@ -72,6 +75,7 @@ func TestTaskThatCannotBeQueriedYet(t *testing.T) {
 
 // TestRefusedAfterUnknownOutcome sends again what was answered 500, and learns that it was wrong all along.
 func TestRefusedAfterUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Faults: klingtest.Faults{Create: func(v klingtest.CreateView) klingtest.Fault {
 			if v.Seen == 0 {
@@ -90,6 +94,7 @@ func TestRefusedAfterUnknownOutcome(t *testing.T) {
 
 // TestExternalIDOfSomebodyElse asks for an external id that the account has used: nothing is adopted that is not ours.
 func TestExternalIDOfSomebodyElse(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	request := func(id string) {
 		w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
@@ -119,6 +124,7 @@ func TestExternalIDOfSomebodyElse(t *testing.T) {
 
 // TestExternalIDLeftBehind sends a request whose external id a rejected one brought along: it has made no task.
 func TestExternalIDLeftBehind(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{Faults: firstCreate(klingtest.Answer{Code: 1301})}})
 	for i, id := range []string{"refused", "mended", "repeated"} {
 		w.request(testRequest{Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": id, "external_task_id": "same"})})
@@ -134,6 +140,7 @@ func TestExternalIDLeftBehind(t *testing.T) {
 
 // TestTooFast is refused until it is slow enough; no request is lost to it.
 func TestTooFast(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []klingtest.Effect{klingtest.TooFast1302, klingtest.TooFastNoCode429} {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
@@ -148,12 +155,11 @@ func TestTooFast(t *testing.T) {
 
 // TestKlingIsAway has nobody listen where Kling should be.
 func TestKlingIsAway(t *testing.T) {
+	t.Parallel()
 	w := &world{t: t, ctx: t.Context()}
 	w.startSim(klingtest.Options{})
-	gone := listenLocal(t)
-	_ = gone.Close()
 	client, err := kling.NewClient(kling.Options{
-		BaseURL: "http://" + gone.Addr().String(), Credentials: kling.Credentials{APIKey: apiKey},
+		BaseURL: "http://" + bustest.FreeAddr(t), Credentials: kling.Credentials{APIKey: apiKey},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +177,7 @@ func TestKlingIsAway(t *testing.T) {
 // TestOutages lets Kling refuse credentials or account for a while: nothing is rejected, readiness says why, and all
 // complete afterwards without a restart.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	for code, component := range map[int]string{1000: "kling", 1002: "kling", 1004: "kling", 1101: "kling", 1102: "pool:video", 1304: "kling"} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
@@ -204,6 +211,7 @@ func TestOutages(t *testing.T) {
 
 // TestWaitingRequestExpires fills the only slot and lets a request wait behind it past its deadline.
 func TestWaitingRequestExpires(t *testing.T) {
+	t.Parallel()
 	o := silent()
 	o.Slots = map[kling.Pool]int{kling.PoolVideo: 1}
 	w := start(t, setup{sim: o})

@@ -90,6 +90,7 @@ func (w *world) counted(want map[string]float64) map[string]float64 {
 }
 
 func TestMetricsOfRealFlows(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{
 			Slots: map[kling.Pool]int{kling.PoolVideo: 2},
@@ -104,7 +105,7 @@ func TestMetricsOfRealFlows(t *testing.T) {
 				return klingtest.CallbackFault{Lose: strings.Contains(v.Prompt, "lose") || !end}
 			}},
 		},
-		bridge: metered(t, bridge.Options{PollAfter: 200 * time.Millisecond, PollMinInterval: 100 * time.Millisecond}),
+		bridge: metered(t, bridge.Options{PollAfter: 4 * time.Second, PollMinInterval: 100 * time.Millisecond}), // time for callbacks
 	})
 	for i, prompt := range []string{"a", "b", "c", "lose it", "fail: no", "[policy]"} {
 		w.submit(fmt.Sprintf("flow-%d", i), prompt)
@@ -203,6 +204,7 @@ func (w *world) units(kind string) (sum float64) {
 }
 
 func TestMetricsOfWaitingRequests(t *testing.T) {
+	t.Parallel()
 	sim := silent()
 	sim.Slots = map[kling.Pool]int{kling.PoolVideo: 1}
 	w := start(t, setup{sim: sim, bridge: metered(t, bridge.Options{Concurrency: map[kling.Pool]int{kling.PoolVideo: 7}})})
@@ -227,6 +229,7 @@ func TestMetricsOfWaitingRequests(t *testing.T) {
 }
 
 func TestMetricsOfAPause(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Faults: klingtest.Faults{Create: func(klingtest.CreateView) klingtest.Fault {
 			return klingtest.Answer{Code: 1102}
@@ -248,6 +251,7 @@ func TestMetricsOfAPause(t *testing.T) {
 }
 
 func TestMetricsWithoutJetStream(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t)
 	w := start(t, setup{sim: silent(), natsURL: srv.URL(), bridge: metered(t, bridge.Options{})})
 	task := w.task("text2video", "down")
@@ -261,9 +265,10 @@ func TestMetricsWithoutJetStream(t *testing.T) {
 	w.counted(map[string]float64{`kling_ready`: 1})
 }
 
-// TestMetricsAreBounded sends a thousand requests that have nothing in common.
+// TestMetricsAreBounded sends many requests that have nothing in common.
 func TestMetricsAreBounded(t *testing.T) {
-	const requests = 1000
+	t.Parallel()
+	const requests = 300
 	w := start(t, setup{
 		sim:    klingtest.Options{Slots: map[kling.Pool]int{kling.PoolVideo: requests}},
 		bridge: metered(t, bridge.Options{}),
@@ -296,6 +301,7 @@ func TestMetricsAreBounded(t *testing.T) {
 }
 
 func TestNoMetricsWithoutAHandler(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	if status, _ := get(t, w.replicas[0].adminURL+"/metrics"); status != http.StatusNotFound {
 		t.Errorf("got %d", status)

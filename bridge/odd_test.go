@@ -12,6 +12,7 @@ import (
 // TestOddValuesMakeSoundEvents has callbacks say what Kling would not: the events keep to their schema all the same,
 // against which every stored event is checked.
 func TestOddValuesMakeSoundEvents(t *testing.T) {
+	t.Parallel()
 	const aVideo = `"task_result":{"videos":[{"id":"1","url":"https://a","duration":"5"}]}`
 	w := start(t, setup{sim: silent()})
 	for i, fields := range []string{

@@ -49,6 +49,7 @@ func (r *refuser) query(v klingtest.QueryView) klingtest.Fault {
 // TestPollOfManyAndARefusedOne polls more tasks of the newer API than Kling takes in one query, 20 (recorded 2026-09). One
 // of them is refused with all that it is asked with, until it no longer is.
 func TestPollOfManyAndARefusedOne(t *testing.T) {
+	t.Parallel()
 	const tasks = 45
 	r := &refuser{}
 	sim := silent()
@@ -86,11 +87,13 @@ func TestPollOfManyAndARefusedOne(t *testing.T) {
 // TestPollOfARefusedList has Kling refuse the list of one kind for good, and then its queries too: each task is asked for
 // by itself, and where that is refused by GET /tasks, which knows it as well (recorded 2026-09).
 func TestPollOfARefusedList(t *testing.T) {
+	t.Parallel()
 	for name, routes := range map[string][]klingtest.Route{
 		"its list":             {klingtest.RouteList},
 		"its list and queries": {klingtest.RouteList, klingtest.RouteQuery},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			refuse := func(v klingtest.QueryView) klingtest.Fault {
 				if v.Kind == "text2video" && slices.Contains(routes, v.Route) {
 					return klingtest.Answer{HTTPStatus: 400, Code: 1201, Message: "This API is no longer available"} // recorded 2026-09
@@ -116,6 +119,7 @@ func TestPollOfARefusedList(t *testing.T) {
 
 // TestPollOfSolutions polls the kinds that GET /tasks knows nothing of.
 func TestPollOfSolutions(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	asked := map[klingtest.Route]int{}
 	w := start(t, setup{

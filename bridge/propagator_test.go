@@ -13,6 +13,7 @@ import (
 
 // TestHeadersOfTracesAreChosen has a bridge pass on less than the W3C context of a request, as OTEL_PROPAGATORS may say.
 func TestHeadersOfTracesAreChosen(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		propagator     propagation.TextMapPropagator
 		trace, baggage bool
@@ -22,6 +23,7 @@ func TestHeadersOfTracesAreChosen(t *testing.T) {
 		"none":               {propagation.NewCompositeTextMapPropagator(), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := start(t, setup{bridge: bridge.Options{Propagator: test.propagator}})
 			msg := nats.NewMsg("kling.request.text2video")
 			msg.Header.Set("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")

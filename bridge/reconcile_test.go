@@ -16,6 +16,7 @@ import (
 
 // TestLostStateIsFoundAgain takes from JetStream what it knows of one task.
 func TestLostStateIsFoundAgain(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim: klingtest.Options{Callbacks: klingtest.None}, replicas: 2,
 		bridge: bridge.Options{ReconcileInterval: 300 * time.Millisecond, LookupWindow: time.Second},
@@ -42,6 +43,7 @@ var quickSweeps = bridge.Options{ReconcileInterval: 300 * time.Millisecond, Look
 // TestLostStateOfTheNewerAPI takes from JetStream what it knows of tasks whose lists do not tell their kind. Of one its
 // progress is left, which does; of one its outputs do; another is taken for the kind that is likeliest to have its own.
 func TestLostStateOfTheNewerAPI(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{Callbacks: klingtest.None}, bridge: quickSweeps})
 	lost := map[string]struct {
 		kind, found string
@@ -72,6 +74,7 @@ func TestLostStateOfTheNewerAPI(t *testing.T) {
 // TestLostTaskThatCallsBack has its callback tell the kind of a task of which nothing else is known: a search that finds it
 // before leaves it alone.
 func TestLostTaskThatCallsBack(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: quickSweeps})
 	task := w.task("image-to-video", "running")
 	w.forget("kling-state.pending.*.*.*", "kling.*.*.*.running")
@@ -94,6 +97,7 @@ func TestLostTaskThatCallsBack(t *testing.T) {
 // TestRefusedListStopsNoSweep has Kling refuse the list of one kind for good: a lost task of a later kind is found all
 // the same, one of that kind is by its query, and so is a record whose timer is gone.
 func TestRefusedListStopsNoSweep(t *testing.T) {
+	t.Parallel()
 	refuse := func(v klingtest.QueryView) klingtest.Fault {
 		if v.Route == klingtest.RouteList && v.Kind == "text2video" {
 			return klingtest.Answer{HTTPStatus: 403, Code: 1103}
@@ -122,6 +126,7 @@ func TestRefusedListStopsNoSweep(t *testing.T) {
 
 // TestSweepWithAKeyPair has credentials that only the older API takes: nothing else is asked.
 func TestSweepWithAKeyPair(t *testing.T) {
+	t.Parallel()
 	w := &world{t: t, ctx: t.Context(), urls: bustest.Start(t).URL()}
 	w.startSim(klingtest.Options{Callbacks: klingtest.None, AccessKey: "access", SecretKey: "secret"})
 	w.connect()

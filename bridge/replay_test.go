@@ -37,6 +37,7 @@ func (w *world) rejected(id string, header nats.Header) {
 }
 
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{}})
 	requests, err := w.nc.SubscribeSync("kling.request.>")
 	if err != nil {
@@ -96,6 +97,7 @@ func TestReplay(t *testing.T) {
 
 // TestReplayBecomesATask follows a replay whose cause was mended, over every event.
 func TestReplayBecomesATask(t *testing.T) {
+	t.Parallel()
 	var mended sync.Once
 	w := start(t, setup{sim: klingtest.Options{Faults: klingtest.Faults{Create: func(klingtest.CreateView) klingtest.Fault {
 		var f klingtest.Fault
@@ -129,6 +131,7 @@ func TestReplayBecomesATask(t *testing.T) {
 
 // TestReplayWaitsForTheLast replays while the replay before waits, is in flight, and has ended.
 func TestReplayWaitsForTheLast(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{
 		sim:    klingtest.Options{SubmittedFor: 10 * time.Millisecond, Duration: time.Hour},
 		bridge: bridge.Options{Concurrency: map[kling.Pool]int{kling.PoolVideo: 1}},
@@ -175,6 +178,7 @@ func TestReplayWaitsForTheLast(t *testing.T) {
 }
 
 func TestReplayOfALongID(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	for _, id := range []string{strings.Repeat("x", 125), strings.Repeat("y", 126)} {
 		w.rejected(id, nil)
@@ -188,6 +192,7 @@ func TestReplayOfALongID(t *testing.T) {
 
 // TestImplausibleReplayOf has users name what they replay, as only replays should.
 func TestImplausibleReplayOf(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	for id, replayOf := range map[string]string{"a": strings.Repeat("x", 129), "b": "\xff", "c": "plausible"} {
 		msg := w.message(id, "a")

@@ -39,6 +39,7 @@ func TestNothingOutlivesRun(t *testing.T) {
 
 // TestNATSGoesAwayDuringTheStart loses the connection when all is set up but what is in flight is not yet counted.
 func TestNATSGoesAwayDuringTheStart(t *testing.T) {
+	t.Parallel()
 	server := bustest.Start(t)
 	w := start(t, setup{natsURL: server.URL()})
 	l := newLink(t, strings.TrimPrefix(server.URL(), "nats://"))

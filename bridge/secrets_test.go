@@ -40,6 +40,7 @@ func (b *logBuffer) String() string {
 // TestSecretsNeverPrint runs successes and failures with every secret set and looks for them in all that comes out:
 // logs at the finest level, traces, events, dead letters, and the answers on both listeners.
 func TestSecretsNeverPrint(t *testing.T) {
+	t.Parallel()
 	const accessKey, secretKey, callbackSecret = "AK-secret-1", "SK-secret-2-0123456789abcdef0123456789", "CB-secret-3"
 	const adminToken = "AT-secret-4"
 	var log logBuffer

@@ -12,6 +12,7 @@ import (
 )
 
 func TestSelfTest(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	b, err := bus.New(w.nc, bus.Options{})
 	if err != nil {
@@ -50,6 +51,7 @@ func TestSelfTest(t *testing.T) {
 }
 
 func TestSelfTestWithAReplacedSecret(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{CallbackSecrets: []string{"new", "old"}}})
 	for _, secret := range []string{"new", "old"} {
 		url, proof := callback.SelfTest(w.replicas[0].callbackURL, secret, "n")

@@ -69,11 +69,14 @@ func (w *world) untilStatus(id string, want events.Status) events.Task {
 }
 
 func TestServiceIsAMicroService(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{bridge: bridge.Options{Version: "v1.2.3"}})
-	msg, err := w.nc.Request("$SRV.INFO.klingbridge", nil, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var msg *nats.Msg
+	w.eventually("it answers", func() (ok bool) {
+		var err error
+		msg, err = w.nc.Request("$SRV.INFO.klingbridge", nil, patience)
+		return err == nil
+	})
 	var info micro.Info
 	if err := json.Unmarshal(msg.Data, &info); err != nil {
 		t.Fatal(err)
@@ -92,6 +95,7 @@ func TestServiceIsAMicroService(t *testing.T) {
 }
 
 func TestRefusedQuestions(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	long := strings.Repeat("x", 129)
 	for _, c := range []struct {
@@ -138,6 +142,7 @@ func TestRefusedQuestions(t *testing.T) {
 
 // TestAnswerThatFails asks for what JetStream has lost.
 func TestAnswerThatFails(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	if err := w.js.DeleteStream(w.ctx, "KLING_DEAD"); err != nil {
 		t.Fatal(err)
@@ -153,6 +158,7 @@ func TestAnswerThatFails(t *testing.T) {
 
 // TestGet follows requests from the stream to their end.
 func TestGet(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	msg := nats.NewMsg("kling.request.text2video.low")
 	msg.Header.Set("Kling-Meta-Tenant", "acme")
@@ -208,6 +214,7 @@ func TestGet(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	request := testRequest{
 		Kind: "text2video", ID: "waits", Body: body(map[string]any{"prompt": "a"}), Metadata: map[string]string{"Tenant": "acme"},
@@ -252,6 +259,7 @@ func TestCancel(t *testing.T) {
 
 // TestCancelWhileCreating asks for the end of a request whose create call has no answer yet.
 func TestCancelWhileCreating(t *testing.T) {
+	t.Parallel()
 	hold := make(chan struct{})
 	w := start(t, setup{sim: klingtest.Options{Faults: klingtest.Faults{Create: func(klingtest.CreateView) klingtest.Fault {
 		<-hold
@@ -278,6 +286,7 @@ func TestCancelWhileCreating(t *testing.T) {
 // TestCancelRacesCreate cancels requests while they are taken off the stream: each is either cancelled, and costs
 // nothing, or becomes a task.
 func TestCancelRacesCreate(t *testing.T) {
+	t.Parallel()
 	const n, racers = 150, 3
 	hold := make(chan struct{})
 	w := start(t, setup{replicas: 2, sim: klingtest.Options{
@@ -347,6 +356,7 @@ func (w *world) cancelAtOnce(id string, racers int) bool {
 }
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	for i, priority := range []events.Priority{events.PriorityHigh, events.PriorityNormal, events.PriorityNormal, events.PriorityLow} {
 		w.request(testRequest{Kind: "text2video", ID: fmt.Sprint(i), Priority: priority, Body: body(map[string]any{"prompt": "a"})})
@@ -377,6 +387,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestStatusOfAPausedPool(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{bridge: bridge.Options{ProbeInterval: time.Hour}, sim: klingtest.Options{APIKeys: []string{"another"}}})
 	w.submit("refused", "a")
 	w.eventually("the pool pauses", func() bool {

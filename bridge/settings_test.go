@@ -49,6 +49,7 @@ func (w *world) settings() map[string]string {
 }
 
 func TestSettingsStayAsTheyAre(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	before := w.settings()
 	if len(before["callback-secret"]) < 52 || len(before["namespace"]) < 52 {
@@ -71,6 +72,7 @@ func TestSettingsStayAsTheyAre(t *testing.T) {
 
 // TestSettingsOfAnEarlierRelease has a stream whose settings could be replaced taken over, with what it holds.
 func TestSettingsOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t)
 	w := &world{t: t, ctx: t.Context(), urls: srv.URL()}
 	w.startSim(klingtest.Options{})
@@ -98,12 +100,14 @@ func TestSettingsOfAnEarlierRelease(t *testing.T) {
 
 // TestForeignSettingStopsTheBridge has somebody else's value where the callback secret is kept.
 func TestForeignSettingStopsTheBridge(t *testing.T) {
+	t.Parallel()
 	for name, value := range map[string]string{
 		"answer to a publish": `{"stream":"KLING_REQUESTS","seq":17}`,
 		"too short":           strings.Repeat("A", 51),
 		"empty":               "",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := &world{t: t, ctx: t.Context(), urls: bustest.Start(t).URL()}
 			w.startSim(klingtest.Options{})
 			w.connect()
@@ -129,15 +133,17 @@ func TestForeignSettingStopsTheBridge(t *testing.T) {
 // TestReplicasShareSettings starts several at once on one server and on a cluster: whatever their writes are refused
 // with, they agree.
 func TestReplicasShareSettings(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
-		url      func() string
+		url      func(*testing.T) string
 		replicas int
 	}{
-		"R1": {func() string { return bustest.Start(t).URL() }, 1},
-		"R3": {func() string { return bustest.StartCluster(t).URL() }, 3},
+		"R1": {func(t *testing.T) string { return bustest.Start(t).URL() }, 1},
+		"R3": {func(t *testing.T) string { return bustest.StartCluster(t).URL() }, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &world{t: t, ctx: t.Context(), urls: c.url()}
+			t.Parallel()
+			w := &world{t: t, ctx: t.Context(), urls: c.url(t)}
 			w.startSim(silent())
 			w.connect()
 			s := setup{bridge: bridge.Options{StreamReplicas: c.replicas}}
@@ -161,6 +167,7 @@ func TestReplicasShareSettings(t *testing.T) {
 
 // TestReconciliationGoesOn has somebody else's message where replicas note whose turn it is to reconcile.
 func TestReconciliationGoesOn(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{replicas: 2, bridge: bridge.Options{ReconcileInterval: 300 * time.Millisecond}})
 	for i := range 3 {
 		before, _ := w.lastTurn()

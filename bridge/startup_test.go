@@ -16,6 +16,7 @@ import (
 )
 
 func TestReadiness(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t)
 	w := start(t, setup{natsURL: srv.URL(), bridge: bridge.Options{ProbeInterval: 50 * time.Millisecond}})
 	admin := w.startBridge(setup{bridge: bridge.Options{ProbeInterval: 50 * time.Millisecond}}).adminURL
@@ -48,6 +49,7 @@ func notReady(t *testing.T, admin, component string) bool {
 
 // TestBeforeNATSIsThere starts a bridge whose NATS server is not up yet.
 func TestBeforeNATSIsThere(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t)
 	url := srv.URL()
 	srv.Stop()
@@ -70,6 +72,7 @@ func TestBeforeNATSIsThere(t *testing.T) {
 }
 
 func TestStreamInTheWayStopsTheBridge(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t)
 	w := &world{t: t, ctx: t.Context(), urls: srv.URL()}
 	w.startSim(klingtest.Options{})

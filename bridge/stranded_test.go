@@ -15,6 +15,7 @@ import (
 // TestFiredTimerThatNobodyDelivers acks the message of a fired timer by hand, while no bridge runs: recorded, its request
 // had no end for ever. The next bridge puts it back.
 func TestFiredTimerThatNobodyDelivers(t *testing.T) {
+	t.Parallel()
 	s := setup{
 		sim:      klingtest.Options{Duration: time.Hour, SubmittedFor: time.Millisecond},
 		pollOnly: true,

@@ -17,6 +17,7 @@ import (
 // TestStoreWasSetBack starts a bridge on a store that knows nothing of a task that an earlier run has made: recorded with
 // the store of six seconds before, requests were paid twice or rejected. Whatever was stored before the start is looked up.
 func TestStoreWasSetBack(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{bridge: bridge.Options{Namespace: "n"}})
 	w.submit("order-1", "a")
 	externalID := strings.Replace(w.await("order-1").ExternalTaskID, "order-1", "order-2", 1)
@@ -46,6 +47,7 @@ func TestStoreWasSetBack(t *testing.T) {
 // TestIDOfAnotherRequest asks for a task under the external id that is derived for another request, which is in every event:
 // recorded, that one was completed with the asker's task, or made none of its own.
 func TestIDOfAnotherRequest(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	w.submit("victim", "a")
 	derived := w.await("victim").ExternalTaskID
@@ -64,8 +66,10 @@ func TestIDOfAnotherRequest(t *testing.T) {
 
 // TestClockIsOff runs bridges whose clock is far from the NATS server's. They go by the server's.
 func TestClockIsOff(t *testing.T) {
+	t.Parallel()
 	for name, offset := range map[string]time.Duration{"behind": -20 * time.Second, "ahead": 10 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			clock := func() time.Time { return time.Now().Add(offset) }
 			w := start(t, setup{
 				sim: klingtest.Options{Duration: 2 * time.Second, SubmittedFor: time.Millisecond}, pollOnly: true,

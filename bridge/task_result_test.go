@@ -13,6 +13,7 @@ import (
 )
 
 func TestGetTellsTheResult(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	ev := w.await(w.submit("done", "a"))
 	task, err := w.client.Task(w.ctx, "done")
@@ -33,6 +34,7 @@ func TestGetTellsTheResult(t *testing.T) {
 
 // TestGetTellsALateResult asks for what Kling delivered after the deadline: it was paid for.
 func TestGetTellsALateResult(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
 	ev := w.await(w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),

@@ -17,6 +17,7 @@ import (
 
 // TestListPicks asks for what several questions of an operator come down to.
 func TestListPicks(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	message := func(i int) *nats.Msg {
 		source, status := events.SourceCallback, []events.Status{events.StatusSucceed, events.StatusFailed}[i%2]
@@ -86,6 +87,7 @@ func pastAs(i int, status events.Status, source events.Source) *nats.Msg {
 
 // TestListFindsFewAmongMany looks for one in a thousand: each page looks at so many, and its cursor leads on.
 func TestListFindsFewAmongMany(t *testing.T) {
+	t.Parallel()
 	const n = 9000
 	w := full(t)
 	w.put(n, func(i int) *nats.Msg {
@@ -106,6 +108,7 @@ func TestListFindsFewAmongMany(t *testing.T) {
 
 // TestListTellsWhatLateResultsCost adds up what an operator pays for.
 func TestListTellsWhatLateResultsCost(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
 	ev := w.await(w.request(testRequest{
 		Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"}),
@@ -124,6 +127,7 @@ func TestListTellsWhatLateResultsCost(t *testing.T) {
 
 // TestGetTellsWhatIsWaitedFor asks about requests that wait, for different reasons.
 func TestGetTellsWhatIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	w.submit("waits", "a")
 	if task := w.untilStatus("waits", events.StatusWaiting); task.WaitsFor != "a slot of pool video (1 of 1 taken)" {

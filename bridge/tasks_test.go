@@ -99,6 +99,7 @@ func (w *world) all(q events.TaskQuery) (ids []string, pages int) {
 }
 
 func TestListPagesThroughManyTasks(t *testing.T) {
+	t.Parallel()
 	const n = 20_000
 	w := full(t)
 	w.put(n, past)
@@ -137,6 +138,7 @@ func TestListPagesThroughManyTasks(t *testing.T) {
 
 // TestListKeepsTheOrderOfLife lists requests in every state.
 func TestListKeepsTheOrderOfLife(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	w.put(5, past)
 	for i, priority := range []events.Priority{
@@ -173,6 +175,7 @@ func TestListKeepsTheOrderOfLife(t *testing.T) {
 
 // TestListOfManyInFlight pages through tasks in flight while their timers are set anew, which moves their records.
 func TestListOfManyInFlight(t *testing.T) {
+	t.Parallel()
 	const n = 300
 	w := start(t, setup{
 		pollOnly: true,
@@ -197,6 +200,7 @@ func TestListOfManyInFlight(t *testing.T) {
 
 // TestListFitsIntoAMessage asks for more than a message of the server can hold.
 func TestListFitsIntoAMessage(t *testing.T) {
+	t.Parallel()
 	srv := bustest.Start(t, func(o *server.Options) { o.MaxPayload = 32 << 10 })
 	w := start(t, setup{natsURL: srv.URL()})
 	const n = 400

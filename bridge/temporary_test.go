@@ -13,6 +13,7 @@ import (
 
 // TestTemporary tells what a starting bridge waits for from what it ends with.
 func TestTemporary(t *testing.T) {
+	t.Parallel()
 	for want, errs := range map[bool][]error{
 		true: {
 			&jetstream.APIError{Code: 503, ErrorCode: 10008}, // no leader yet

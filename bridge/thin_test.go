@@ -39,6 +39,7 @@ var notUnderstood = []string{
 
 // TestThinSuccessAsksKling has callbacks say less than Kling knows.
 func TestThinSuccessAsksKling(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: metered(t, bridge.Options{})})
 	bodies := slices.Concat(thinSuccesses, notUnderstood)
 	for i, body := range bodies {
@@ -74,6 +75,7 @@ func TestThinSuccessAsksKling(t *testing.T) {
 
 // TestThinSuccessOfARunningTask publishes nothing while Kling says that the task runs.
 func TestThinSuccessOfARunningTask(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	task := w.task("text2video", "early")
 	for i, body := range []string{`{"task_status":"succeed"}`, `{}`} {
@@ -97,6 +99,7 @@ func TestThinSuccessOfARunningTask(t *testing.T) {
 // TestThinSuccessWithoutRecord asks by what the callback says: the request brought an external id along that nothing else
 // tells.
 func TestThinSuccessWithoutRecord(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), replicas: 2})
 	w.request(testRequest{Kind: "text2video", ID: "lost", Body: body(map[string]any{"prompt": "a", "external_task_id": "order-1"})})
 	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.lost") == 1 })
@@ -121,6 +124,7 @@ func TestThinSuccessWithoutRecord(t *testing.T) {
 
 // TestThinSuccessAfterTheDeadline is late, with what Kling has.
 func TestThinSuccessAfterTheDeadline(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	w.request(testRequest{Kind: "text2video", ID: "late", Timeout: 500 * time.Millisecond, Body: body(map[string]any{"prompt": "a"})})
 	if ev := w.await("late"); ev.Status != events.StatusExpired {
@@ -140,6 +144,7 @@ func TestThinSuccessAfterTheDeadline(t *testing.T) {
 
 // TestThinSuccessOfAnAdoptedTask asks Kling although the callback is signed.
 func TestThinSuccessOfAnAdoptedTask(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Adopt: true, WebhookSecrets: []string{webhookSecret}}})
 	signer, err := kling.NewWebhook([]string{webhookSecret})
 	if err != nil {
@@ -234,6 +239,7 @@ func startScripted(t *testing.T) (*world, *scriptedKling, *logged) {
 
 // TestKlingsOwnThinSuccessIsFinal asks once: when Kling says the same, there is no more to come.
 func TestKlingsOwnThinSuccessIsFinal(t *testing.T) {
+	t.Parallel()
 	w, k, log := startScripted(t)
 	w.submit("thin", "a")
 	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.thin") == 1 })
@@ -253,6 +259,7 @@ func TestKlingsOwnThinSuccessIsFinal(t *testing.T) {
 // TestOddFieldsCostThemselves has shapes of proxies that know one type for lists and maps (recorded 2026-09), in
 // callbacks and answers: the result arrives, and what is missing is told once.
 func TestOddFieldsCostThemselves(t *testing.T) {
+	t.Parallel()
 	w, k, log := startScripted(t)
 	const result = `"task_result":{"videos":[{"id":"9","url":"https://h.example/a.mp4?x=1&y=a~b","duration":"5.1"}]}`
 	bodies := []string{
@@ -296,6 +303,7 @@ func TestOddFieldsCostThemselves(t *testing.T) {
 
 // TestOutputsOfEveryType completes what Kling's solutions make, whose outputs have types of their own.
 func TestOutputsOfEveryType(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	task := w.task("text2video", "subtitles")
 	if got := w.post(task.CallbackURL, `{"id":"`+task.ID+`","status":"succeed","outputs":[`+

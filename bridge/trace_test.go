@@ -18,6 +18,7 @@ import (
 
 // TestOneTrace follows a publisher's trace to the completion, over a callback to another replica and over a poll.
 func TestOneTrace(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		lose   bool
 		source events.Source
@@ -33,6 +34,7 @@ func TestOneTrace(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			exporter := tracetest.NewInMemoryExporter()
 			provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 			t.Cleanup(func() { _ = provider.Shutdown(context.WithoutCancel(t.Context())) })

@@ -24,6 +24,7 @@ func deniedByAll(r *http.Request, _ string) *page {
 // TestLostForGood loses every answer to a create whose task is made, and has every query deny it: there is an end to
 // paying. The kind pauses with a reason, others of its lane go on.
 func TestLostForGood(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"text2video", "text-to-video"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -57,6 +58,7 @@ func TestLostForGood(t *testing.T) {
 
 // TestClaimsOfTheDead has a request whose claims outlived their replicas, which is no word on what Kling answers: it is sent.
 func TestClaimsOfTheDead(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{LookupWindow: 100 * time.Millisecond}})
 	w.putRecord("claimed", map[string]any{
 		"state": "creating", "owner": 1, "claim": "somebody's", "claimed_at": time.Now().Add(-time.Minute), "attempt": 3,
@@ -68,6 +70,7 @@ func TestClaimsOfTheDead(t *testing.T) {
 // TestMaintenanceIsNoLostAnswer has creates meet Kling's maintenance again and again, while its query works: the request
 // outlasts it.
 func TestMaintenanceIsNoLostAnswer(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{sim: silent(), bridge: bridge.Options{LookupWindow: 100 * time.Millisecond}})
 	e.set(func(r *http.Request, _ string) *page {
 		if r.Method == http.MethodPost {
@@ -83,6 +86,7 @@ func TestMaintenanceIsNoLostAnswer(t *testing.T) {
 
 // TestDenialThatIsNoProof has the query deny a task that Kling is known to have made: what it denies is not sent again.
 func TestDenialThatIsNoProof(t *testing.T) {
+	t.Parallel()
 	w, e := behindEdge(t, setup{
 		sim: silent(), bridge: bridge.Options{LookupWindow: 300 * time.Millisecond, ProbeInterval: 100 * time.Millisecond},
 	})

@@ -12,6 +12,7 @@ import (
 
 // TestRecordTellsOfALargeBody has the record say how much longer its send may take, for the replica that takes it over.
 func TestRecordTellsOfALargeBody(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent()})
 	store, err := w.js.CreateObjectStore(w.ctx, jetstream.ObjectStoreConfig{Bucket: "inputs"})
 	if err != nil {

@@ -61,6 +61,7 @@ func (w *world) record(id string) (m *bus.Message, members map[string]any) {
 
 // TestRecordOfANewerMinor goes on with a request whose record a newer version has begun, with members of its own.
 func TestRecordOfANewerMinor(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), pollOnly: true, bridge: bridge.Options{
 		LookupWindow: 100 * time.Millisecond, PollMinInterval: 200 * time.Millisecond, PollMaxInterval: 200 * time.Millisecond,
 	}})
@@ -100,6 +101,7 @@ func TestRecordOfANewerMinor(t *testing.T) {
 // TestRecordOfANewerVersion has records that mean what this version does not know: of a request that is in the stream,
 // of a task whose timer fires, and of one whose timer has not fired when it seems it should have.
 func TestRecordOfANewerVersion(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), replicas: 2, bridge: bridge.Options{
 		LookupWindow: 50 * time.Millisecond, ReconcileInterval: 200 * time.Millisecond,
 	}})

@@ -34,6 +34,7 @@ func (w *world) awaitReasons(r *running, texts ...string) {
 // TestStreamsDisappear deletes every stream under a running bridge: it is not ready, makes them anew with the namespace and
 // the secret that it works with, and goes on.
 func TestStreamsDisappear(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	s := subjects.Default()
 	w.submit("before", "a")
@@ -67,6 +68,7 @@ func TestStreamsDisappear(t *testing.T) {
 // TestStoreTakesNothing lets a stream refuse all that is published: the bridge is not ready while nothing can be stored, although nobody
 // asks it to store anything, and is ready again by itself.
 func TestStoreTakesNothing(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	r := w.replicas[0]
 	stream, err := w.js.Stream(w.ctx, "KLING_EVENTS")
@@ -88,6 +90,7 @@ func TestStoreTakesNothing(t *testing.T) {
 
 // TestConsumerDisappears deletes the consumers of a running bridge, which makes them anew.
 func TestConsumerDisappears(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{})
 	for _, stream := range []string{"KLING_REQUESTS", "KLING_EVENTS"} {
 		s, err := w.js.Stream(w.ctx, stream)
