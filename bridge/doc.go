@@ -1,27 +1,36 @@
 // Package bridge turns requests on NATS into tasks at Kling, and what becomes of each task into exactly one completion.
 //
-// # The flow
+// Of this module only package events is for import by other modules.
 //
-// A request goes through these steps, each in the file of its name:
+// # The map
 //
-//  1. consume.go takes the request off the stream, request.go reads and checks it.
-//  2. pool.go decides which request is next and capacity.go whether there is a slot for it at Kling.
-//  3. pending.go stores the intent: a record that is also the task's timer. Nothing is sent before it is stored.
-//  4. create.go makes the create call; lookup.go finds out what became of one whose outcome is unknown.
-//  5. pending.go stores the task id, complete.go announces "submitted", and the request is acked.
-//  6. callback.go receives Kling's callback on a signed URL (sign.go), or
-//     poll.go asks Kling when the timer has fired (query.go: many tasks in one call).
-//  7. complete.go publishes the completion: one message that is event, guard and timer removal at once.
+// Imports lead downwards. What stands side by side does not import each other; depguard holds that (.golangci.yml).
 //
-// A request that can't become a task is completed as rejected and kept by dead.go; one that waits too long is expired
-// by create.go, poll.go or waiting.go, whichever has it. What JetStream itself has lost is searched for by reconcile.go.
-// archiver.go copies the files of results to an archive, beside the flow, as a reader of completions.
-// selftest.go lets doctor ask, from outside in, whether the public URL leads here.
+//	cmd → doctor → bridge → create  callback  poll  maintenance  archiver  api    what happens to a request, and what is asked about it
+//	                           └────────┴───────┴───┬────┴──────────┴──────┘
+//	                                             dispatch                      which request is next, and whether there is a slot
+//	                                              store                        all that is known of requests
+//	                                             request                       one request message: read, checked, its body and files
+//	                                    pull · telemetry · clock · listener    fetching and holding · spans and series · waiting · strangers
+//	                                     bus · kling · subjects · events       JetStream · Kling's HTTP API · subjects · the public contract
 //
-// What is asked about requests comes in by service.go and is answered by asker.go and the files of the questions: task.go,
-// tasks.go, cancel.go, deadlist.go, replay.go and status.go.
+// A request goes through these steps:
 //
-// What happens on the way is told by telemetry.go: as spans, in the log, and as the metrics of metrics.go and gauges.go.
+//  1. dispatch takes it off the stream (intake.go) and request reads it. A pool decides when it is its turn (order.go) and
+//     whether there is a slot for it at Kling (slots.go, ceiling.go).
+//  2. create stores the intent through store (pending.go): a record that is also the task's timer. Nothing is sent before.
+//     It makes the create call (send.go), and finds out what became of one whose outcome is unknown (lookup.go). Then it
+//     stores the task id, announces "submitted" and acks the request.
+//  3. callback receives Kling's callback on a signed URL (ownurl.go), or poll asks Kling when the timer has fired (query.go:
+//     many tasks in one call).
+//  4. store publishes the completion (complete.go): one message that is event, guard and timer removal at once.
+//
+// A request that can't become a task is rejected by create and kept by store (dead.go); one that waits too long is expired by
+// create, poll or maintenance, whichever has it. What JetStream itself has lost is searched for by maintenance
+// (reconcile.go). archiver copies the files of results, beside the flow. api answers questions.
+//
+// This package itself wires the parts (wire.go), starts and stops them (replica.go), serves HTTP (http.go, admin.go), makes
+// the streams (streams.go), and says whether the bridge is able to work (watch.go).
 //
 // # The promise
 //
@@ -34,5 +43,13 @@
 //
 // All state is in JetStream. A replica holds nothing that can't be lost, and any number of them may run.
 //
-// The decisions behind this are in the adr directory beside this file.
+// # Where to change what
+//
+//   - A kind of task: a row of the table in kling/kinds.go; the simulator's rules in kling/klingtest/rules.go.
+//   - An archive target: a scheme in archive/target.go and a file beside archive/file.go; nothing else knows targets.
+//   - A way to trust callbacks: a handler beside callback/ownurl.go, chosen in callback/route.go; its option in options.go.
+//   - A limit for each tenant: dispatch/order.go picks who is next, by what request/request.go reads of a request.
+//   - A class of errors: kling/errors.go classifies, events/event.go names it.
+//
+// The decisions behind all this are in the adr directory beside this file.
 package bridge
