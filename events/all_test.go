@@ -55,7 +55,10 @@ func TestAllTasks(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	for task := range all {
+	for task, err := range all {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if task.RequestID == "3" {
 			break
 		}

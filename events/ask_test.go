@@ -36,7 +36,7 @@ func TestErrorsOfAnswers(t *testing.T) {
 			b.answering(events.EndpointTaskCancel, func(r micro.Request) { _ = r.Error(code, "because", nil) })
 			err := b.client.Cancel(t.Context(), "order-42")
 			for _, target := range all {
-				if errors.Is(err, target) != (target == want) {
+				if errors.Is(err, target) != errors.Is(want, target) {
 					t.Errorf("%v is %v: %t", err, target, errors.Is(err, target))
 				}
 			}

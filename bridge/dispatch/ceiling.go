@@ -222,19 +222,22 @@ func (s *Slots) tries(model string, pool, own fit, others bool, now time.Time) b
 	_, bowed := s.refusals[model]
 	open := !certain || m.due(now) // the model may have room
 	switch {
-	case pool == fitsSoon || own == fitsSoon:
+	case pool == fitsSoon, own == fitsSoon:
 		return false
 	case pool == fitsNow:
 		return open && m.calm(others)
 	case !s.calm(others):
 		return false
-	case own == fitsNow && !bowed && len(s.refusals) > 0: // it has nothing to do with the pool's limit, for all that is known
-		return true
-	case own != fitsNow && !open:
-		return false
-	default:
-		return s.due(now) && !s.another(model, own, now)
+	case own != fitsNow:
+		return open && s.triesFull(model, own, now)
+	default: // a model that was never refused has nothing to do with the pool's limit, for all that is known
+		return !bowed && len(s.refusals) > 0 || s.triesFull(model, own, now)
 	}
+}
+
+// triesFull reports whether it is this model's turn to try a full pool.
+func (s *Slots) triesFull(model string, own fit, now time.Time) bool {
+	return s.due(now) && !s.another(model, own, now)
 }
 
 // calm reports whether others' calls do not blur what is learned from one more.
