@@ -177,19 +177,7 @@ func (a *Adopter) record(id, kind string, task kling.Task, now time.Time) *store
 	if createdAt.IsZero() {
 		createdAt = now
 	}
-	return &store.Record{
-		Version:        store.Version,
-		RequestID:      id,
-		Kind:           kind,
-		State:          store.StateSubmitted,
-		ExternalTaskID: task.ExternalID,
-		TaskID:         task.ID,
-		Slots:          1,
-		RequestedAt:    createdAt,
-		SubmittedAt:    createdAt,
-		Deadline:       now.Add(a.taskTimeout),
-		NextPollAt:     now.Add(adoptedPoll),
-	}
+	return store.TaskRecord(id, kind, task, createdAt, now.Add(a.taskTimeout), now.Add(adoptedPoll))
 }
 
 // adoptedPoll is when an adopted task is polled first, should it have no further callback.

@@ -50,16 +50,14 @@ func (lr *Live) ask(ctx context.Context, rec *store.Record, task kling.Task) (ou
 // askable adds to the record of a request whose own is lost what it takes to ask for its task: what that one said is derived
 // again. Its task's ids are taken from the callback, if that is trusted: a request may have brought an external id along.
 func (lr *Live) askable(rec *store.Record, task kling.Task) {
-	rec.State = store.StateSubmitted
-	if rec.Deadline.IsZero() {
-		rec.Deadline = lr.Store.Now().Add(lr.TaskTimeout)
-	}
+	taskID, externalID := "", ""
 	if lr.Trust == TrustURL {
-		rec.TaskID, rec.ExternalTaskID = cmp.Or(task.ID, rec.TaskID), cmp.Or(task.ExternalID, rec.ExternalTaskID)
+		taskID, externalID = task.ID, task.ExternalID
 	}
-	if rec.TaskID == "" && rec.ExternalTaskID == "" {
-		rec.ExternalTaskID = lr.Namer.ExternalID(rec.Token())
+	if taskID == "" && externalID == "" && rec.TaskID == "" && rec.ExternalTaskID == "" {
+		externalID = lr.Namer.ExternalID(rec.Token())
 	}
+	rec.Rebuilt(taskID, externalID, lr.Store.Now().Add(lr.TaskTimeout))
 }
 
 // publish is apply for what Kling itself has confirmed.
@@ -121,9 +119,7 @@ func (lr *Live) known(ctx context.Context, cb callback) (*store.Record, error) {
 	if waiting == nil || waiting.Invalid != nil {
 		return lr.Store.Find(ctx, cb.kind.Name, cb.token) // it may have been looked up meanwhile
 	}
-	rec = lr.Store.WaitingRecord(waiting)
-	rec.ExternalTaskID = cmp.Or(waiting.Req.ExternalID, lr.Namer.ExternalID(cb.token))
-	return rec, nil
+	return lr.Store.WaitingRecord(waiting, cmp.Or(waiting.Req.ExternalID, lr.Namer.ExternalID(cb.token))), nil
 }
 
 // unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, or it has

@@ -1,6 +1,7 @@
 package create
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
@@ -116,8 +117,7 @@ func (c *Creator) ownID(ctx context.Context, j *attempt) (why *events.Error, err
 // intend stores the intent and sends.
 func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
 	j.claimedAt = time.Now()
-	rec := c.newRecord(ctx, j)
-	rec.Upload = kling.UploadTime(body.Size())
+	rec := store.NewRecord(j.Req, c.externalID(j.Req), c.newSend(body), c.Telemetry.Carry(ctx))
 	seq, first, err := c.Store.Intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return dispatch.Result{}, err
@@ -132,29 +132,14 @@ func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (
 	return c.send(ctx, j, body)
 }
 
-func (c *Creator) newRecord(ctx context.Context, j *attempt) *store.Record {
-	externalID := j.Req.ExternalID
-	if externalID == "" {
-		externalID = c.Namer.ExternalID(j.Req.Token)
-	}
-	return &store.Record{
-		Version:        store.Version,
-		RequestID:      j.Req.ID,
-		Kind:           j.Req.Kind.Name,
-		State:          store.StateCreating,
-		Owner:          j.Req.Sequence,
-		Claim:          rand.Text(),
-		Attempt:        1,
-		ClaimedAt:      c.Store.Now(),
-		ExternalTaskID: externalID,
-		Slots:          j.Req.Slots,
-		Model:          j.Req.Model,
-		RequestedAt:    j.Req.RequestedAt,
-		Deadline:       j.Req.Deadline,
-		Metadata:       j.Req.Metadata,
-		ReplayOf:       j.Req.ReplayOf,
-		Trace:          c.Telemetry.Carry(ctx),
-	}
+// externalID is the id that the request's task is known by at Kling.
+func (c *Creator) externalID(r *request.Request) string {
+	return cmp.Or(r.ExternalID, c.Namer.ExternalID(r.Token))
+}
+
+// newSend is a create call that is about to be claimed.
+func (c *Creator) newSend(body request.Object) store.Send {
+	return store.Send{Claim: rand.Text(), At: c.Store.Now(), Upload: kling.UploadTime(body.Size())}
 }
 
 func (c *Creator) creatingFire(rec *store.Record) time.Time {

@@ -2,7 +2,6 @@ package create
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"time"
@@ -94,13 +93,8 @@ func (c *Creator) resend(ctx context.Context, j *attempt) (dispatch.Result, erro
 		return dispatch.Result{}, errors.Join(err, request.InputError(inputErr))
 	}
 	j.claimedAt = time.Now()
-	rec := *j.rec
-	rec.Certain = j.certain()
-	rec.Attempt++
-	rec.EarlierAt = j.lastSend()
-	rec.Claim, rec.ClaimedAt = rand.Text(), c.Store.Now()
-	rec.Upload = max(rec.Upload, kling.UploadTime(body.Size()))
-	seq, held, err := c.Store.Claim(ctx, &rec, c.creatingFire(&rec), j.recSeq)
+	rec := j.rec.Resent(c.newSend(body), j.certain(), j.lastSend())
+	seq, held, err := c.Store.Claim(ctx, rec, c.creatingFire(rec), j.recSeq)
 	if err != nil {
 		return dispatch.Result{}, err
 	}
@@ -108,6 +102,6 @@ func (c *Creator) resend(ctx context.Context, j *attempt) (dispatch.Result, erro
 		return c.resume(ctx, j, rec.Claim)
 	}
 	c.Log.WarnContext(ctx, "sending again: Kling knows no such task", append(j.Attrs(), slog.Int("attempt", rec.Attempt))...)
-	j.rec, j.recSeq = &rec, seq
+	j.rec, j.recSeq = rec, seq
 	return c.send(ctx, j, body)
 }

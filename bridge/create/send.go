@@ -12,7 +12,6 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
-	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -78,23 +77,21 @@ const (
 // submitted stores the task id, tells the world and acks the request, in this order.
 func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
 	j.Accepted()
-	rec := *j.rec
 	now := c.Store.Now()
-	rec.State, rec.TaskID, rec.SubmittedAt = store.StateSubmitted, task.ID, now
-	rec.NextPollAt = clock.Earlier(now.Add(c.FirstPoll), rec.Deadline)
-	stored, err := c.Store.Arm(ctx, &rec, rec.NextPollAt)
+	rec := j.rec.Submitted(task.ID, now, clock.Earlier(now.Add(c.FirstPoll), j.rec.Deadline))
+	stored, err := c.Store.Arm(ctx, rec, rec.NextPollAt)
 	if err != nil {
 		return dispatch.Result{}, err
 	}
-	c.created(ctx, j.Req, &rec)
+	c.created(ctx, j.Req, rec)
 	if stored { // else a callback has been faster
-		c.Cache.Put(&rec)
-		if err := c.Store.Announce(ctx, &rec, &task); err != nil {
+		c.Cache.Put(rec)
+		if err := c.Store.Announce(ctx, rec, &task); err != nil {
 			return dispatch.Result{}, err
 		}
 	}
 	if task.Status.Terminal() { // an adopted task may have ended long ago
-		if _, err := c.Store.Observe(ctx, &rec, task, events.SourcePoll); err != nil {
+		if _, err := c.Store.Observe(ctx, rec, task, events.SourcePoll); err != nil {
 			return dispatch.Result{}, err
 		}
 	}

@@ -68,13 +68,7 @@ func (p *Poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr
 
 // found publishes what Kling says, and completes a record that the create call never did.
 func (p *Poller) found(ctx context.Context, d *dueTask, task kling.Task) (store.Effect, error) {
-	if d.rec.TaskID == "" {
-		d.rec.State, d.rec.TaskID = store.StateSubmitted, task.ID
-		d.rec.SubmittedAt = task.CreatedAt
-		if d.rec.SubmittedAt.IsZero() {
-			d.rec.SubmittedAt = p.Store.Now()
-		}
-	}
+	d.rec.Found(task, p.Store.Now())
 	return p.Store.Observe(ctx, d.rec, task, events.SourcePoll)
 }
 
@@ -101,8 +95,7 @@ func (p *Poller) again(ctx context.Context, d *dueTask) error {
 		_, err := p.Store.Rearm(ctx, d.rec, clock.Earlier(now.Add(store.CreatingTimer), d.rec.Deadline), d.seq)
 		return err
 	}
-	d.rec.Polls++
-	d.rec.NextPollAt = clock.Earlier(now.Add(p.interval(d.rec.Polls)), d.rec.Deadline)
+	d.rec.Polled(clock.Earlier(now.Add(p.interval(d.rec.Polls+1)), d.rec.Deadline))
 	_, err := p.Store.Arm(ctx, d.rec, d.rec.NextPollAt)
 	return err
 }

@@ -30,16 +30,17 @@ func (s *Store) RejectWaiting(ctx context.Context, r *request.Waiting) error {
 }
 
 func (s *Store) endWaiting(ctx context.Context, r *request.Waiting, e End) (first bool, err error) {
-	rec := s.WaitingRecord(r)
+	rec := s.WaitingRecord(r, "")
 	e.Untouched = true
 	return s.Complete(s.Telemetry.Resume(ctx, &rec.Trace), rec, e)
 }
 
-// WaitingRecord is what a request that lies in the stream says of itself. Nothing is known of a task of its.
-func (s *Store) WaitingRecord(r *request.Waiting) *Record {
+// WaitingRecord is what a request that lies in the stream says of itself. Nothing is known of a task of its but, where it may
+// have one, the external id.
+func (s *Store) WaitingRecord(r *request.Waiting, externalID string) *Record {
 	return &Record{
 		Version: Version, RequestID: r.Req.ID, Kind: r.Req.Kind.Name, State: StateUnheard, Owner: r.Msg.Seq,
-		RequestedAt: r.Req.RequestedAt, Deadline: r.Req.Deadline, Metadata: r.Req.Metadata, ReplayOf: r.Req.ReplayOf,
+		ExternalTaskID: externalID, RequestedAt: r.Req.RequestedAt, Deadline: r.Req.Deadline, Metadata: r.Req.Metadata, ReplayOf: r.Req.ReplayOf,
 		Trace: s.Telemetry.CarryHeaders(r.Msg.Header),
 	}
 }
