@@ -32,7 +32,8 @@ type Job struct {
 	waits    time.Time // for slots, as the first that does; zero: it has not
 	passed   int       // creates of others before its turn, to be restored if the turn comes to nothing
 	cleared  bool      // no pause keeps it from being sent this time
-	probes   int       // sends that found what it waits for still paused
+	probing  bool      // it tries whether a pause is over
+	probes   int       // tries that did not show that it is
 }
 
 // InProgress implements inHand.

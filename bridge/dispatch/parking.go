@@ -91,7 +91,7 @@ func (p *Pool) nextProbe(now time.Time) *Job {
 		p.giveBack(best)
 		return nil
 	}
-	best.cleared = true
+	best.cleared, best.probing = true, true
 	key := p.key(best)
 	at := slices.Index(p.ready[key], best)
 	p.ready[key] = slices.Delete(p.ready[key], at, at+1)

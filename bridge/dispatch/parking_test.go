@@ -77,3 +77,32 @@ func TestKindsAlternateAsProbes(t *testing.T) {
 		t.Errorf("tried %s", tried)
 	}
 }
+
+// TestProbesThatAreNeverSentAlternate has the most urgent request fail each time before it is sent: it does not take every probe
+// of a pause.
+func TestProbesThatAreNeverSentAlternate(t *testing.T) {
+	credit := &kling.Error{Action: kling.ActionPause, Code: 1102}
+	p := testPool(nil)
+	p.Begin = doing(func(j *Job) Result {
+		if j.Req.ID == "a" {
+			return TryAgain(0)
+		}
+		p.pauses.Failed(j.Req.Kind, credit, time.Now(), time.Now())
+		return Paused()
+	})
+	p.pauses.Failed(kindNamed(t, "text2video"), credit, time.Now(), time.Now())
+	p.add(testJob(t, "a", "text2video", events.PriorityHigh))
+	p.add(testJob(t, "b", "text2video", events.PriorityNormal))
+	var tried string
+	now := time.Now()
+	for range 4 {
+		now = now.Add(2 * p.pauses.Interval)
+		if j := p.next(now); j != nil {
+			p.run(j)
+			tried += j.Req.ID + " "
+		}
+	}
+	if tried != "a b a b " {
+		t.Errorf("tried %s", tried)
+	}
+}

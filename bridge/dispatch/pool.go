@@ -242,7 +242,10 @@ func (p *Pool) run(j *Job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running--
-	j.cleared = false
+	if j.probing || r.outcome == resultPaused { // also one that came to nothing before it was sent: the next is another's
+		j.probes++
+	}
+	j.cleared, j.probing = false, false
 	key := p.key(j)
 	switch r.outcome {
 	case resultSettled, resultLeft:
@@ -257,7 +260,6 @@ func (p *Pool) run(j *Job) {
 		p.goBack(j, key)
 	case resultPaused:
 		p.giveBack(j)
-		j.probes++
 		p.ready[key] = append(p.ready[key], j)
 		p.signalRoom()
 	case resultAgain:
