@@ -55,6 +55,7 @@ type world struct {
 	sim      *klingtest.Running
 	phone    *phone
 	recorded bool // see setup
+	copies   int  // of each stream
 	replicas []*replica
 	trap     trap
 	calm     atomic.Bool  // nothing goes wrong any more
@@ -83,7 +84,7 @@ type world struct {
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{
-		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: subjects.Default(), recorded: s.recorded,
+		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: subjects.Default(), recorded: s.recorded, copies: s.streamReplicas,
 		asked: map[string]asked{}, killed: map[point]int{},
 		fired: map[uint64]bool{}, seen: map[string]int{}, ends: map[string]ending{},
 	}
