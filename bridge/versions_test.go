@@ -15,6 +15,8 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -89,7 +91,8 @@ func TestRecordOfANewerMinor(t *testing.T) {
 	if err := w.sim.Finish(w.sim.Tasks()[0].ID); err != nil {
 		t.Fatal(err)
 	}
-	if ev := w.await("begun"); ev.Status != events.StatusSucceed || ev.ExternalTaskID != "ext-begun" {
+	// A record of before there were several accounts names none.
+	if ev := w.await("begun"); ev.Status != events.StatusSucceed || ev.ExternalTaskID != "ext-begun" || ev.Account != kling.DefaultAccount {
 		t.Errorf("got %+v", ev)
 	}
 	w.settledDown()
@@ -109,11 +112,11 @@ func TestRecordOfANewerVersion(t *testing.T) {
 	later, long := time.Now().Add(time.Hour), time.Now().Add(-time.Minute)
 	submitted := func(taskID string) map[string]any {
 		return map[string]any{
-			"v": 2, "state": "submitted", "owner": 1, "task_id": taskID, "external_task_id": task.ExternalID,
+			"v": store.Version + 1, "state": "submitted", "owner": 1, "task_id": taskID, "external_task_id": task.ExternalID,
 			"next_poll_at": long, "metadata": map[string]string{"Tenant": "acme"},
 		}
 	}
-	w.putRecord("waits", map[string]any{"v": 2, "state": "creating", "owner": 2, "claim": "x", "claimed_at": long}, later)
+	w.putRecord("waits", map[string]any{"v": store.Version + 1, "state": "creating", "owner": 2, "claim": "x", "claimed_at": long}, later)
 	w.putRecord("slept", submitted("871000000000000199"), later)
 	w.putRecord("polled", submitted(task.ID), time.Now())
 	waits, _ := w.record("waits")

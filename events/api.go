@@ -33,6 +33,7 @@ type Task struct {
 	Status         Status            `json:"status"` // waiting, creating, submitted, processing, or how it ended
 	TaskID         string            `json:"task_id"`
 	ExternalTaskID string            `json:"external_task_id"`
+	Account        string            `json:"account,omitempty"` // at Kling; empty: none was given to the request yet
 	RequestedAt    Time              `json:"requested_at"`
 	SubmittedAt    *Time             `json:"submitted_at"`
 	CompletedAt    *Time             `json:"completed_at"`

@@ -65,6 +65,7 @@ type Event struct {
 	Source         Source            `json:"source"`
 	TaskID         string            `json:"task_id,omitempty"`
 	ExternalTaskID string            `json:"external_task_id,omitempty"`
+	Account        string            `json:"account,omitempty"` // at Kling, that has the task or was asked for one
 	Message        string            `json:"message"`
 	Result         *Result           `json:"result,omitempty"` // when Status is succeed
 	Error          *Error            `json:"error,omitempty"`  // on a completion exactly when Status is not succeed

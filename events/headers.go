@@ -17,6 +17,9 @@ const (
 	// HeaderExternalTaskID is on events: the task's external_task_id at Kling, absent where there is none.
 	HeaderExternalTaskID = "Kling-External-Task-Id"
 
+	// HeaderAccount is on requests, the account at Kling to use, and on events, the account of the task.
+	HeaderAccount = "Kling-Account"
+
 	HeaderStatus   = "Kling-Status"    // on events: the event's status
 	HeaderSource   = "Kling-Source"    // on events: callback, poll or bridge
 	HeaderSlots    = "Kling-Slots"     // on submitted events of tasks that take more than one slot of their pool

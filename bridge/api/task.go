@@ -48,7 +48,7 @@ func (a *API) waitsFor(r *request.Request) string {
 func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 	task := events.Task{
 		RequestID: rec.RequestID, Kind: rec.Kind, Pool: a.pool(rec.Kind), Status: events.StatusCreating,
-		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, RequestedAt: events.At(rec.RequestedAt),
+		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, Account: rec.Account, RequestedAt: events.At(rec.RequestedAt),
 		SubmittedAt: instant(rec.SubmittedAt), NextPollAt: instant(rec.NextPollAt), Deadline: instant(rec.Deadline),
 		Metadata: rec.Metadata, ReplayOf: rec.ReplayOf,
 	}

@@ -177,7 +177,7 @@ func (a *Adopter) record(id, kind string, task kling.Task, now time.Time) *store
 	if createdAt.IsZero() {
 		createdAt = now
 	}
-	return store.TaskRecord(id, kind, task, createdAt, now.Add(a.taskTimeout), now.Add(adoptedPoll))
+	return store.TaskRecord(kling.DefaultAccount, id, kind, task, createdAt, now.Add(a.taskTimeout), now.Add(adoptedPoll))
 }
 
 // adoptedPoll is when an adopted task is polled first, should it have no further callback.

@@ -117,7 +117,7 @@ func (c *Creator) ownID(ctx context.Context, j *attempt) (why *events.Error, err
 // intend stores the intent and sends.
 func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
 	j.claimedAt = time.Now()
-	rec := store.NewRecord(j.Req, c.externalID(j.Req), c.newSend(body), c.Telemetry.Carry(ctx))
+	rec := store.NewRecord(j.Req, kling.DefaultAccount, c.externalID(j.Req), c.newSend(body), c.Telemetry.Carry(ctx))
 	seq, first, err := c.Store.Intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return dispatch.Result{}, err

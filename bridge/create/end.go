@@ -54,7 +54,7 @@ func (c *Creator) expire(ctx context.Context, j *attempt) (dispatch.Result, erro
 func (c *Creator) end(ctx context.Context, j *attempt, e store.End) (first bool, err error) {
 	rec := j.rec
 	if rec == nil {
-		rec = store.NewRecord(j.Req, "", c.newSend(request.Object{}), c.Telemetry.Carry(ctx))
+		rec = store.NewRecord(j.Req, "", "", c.newSend(request.Object{}), c.Telemetry.Carry(ctx))
 		e.Untouched = true
 	}
 	return c.Store.Complete(ctx, rec, e)

@@ -133,7 +133,7 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	s.Log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
 		slog.String("kind", k.Name), slog.String("task_id", t.ID))
 	deadline := s.Bus.Now().Add(s.TaskTimeout)
-	return s.Store.DueNow(ctx, store.TaskRecord(token, k.Name, t, t.CreatedAt, deadline, time.Time{}))
+	return s.Store.DueNow(ctx, store.TaskRecord(kling.DefaultAccount, token, k.Name, t, t.CreatedAt, deadline, time.Time{}))
 }
 
 // isLost reports whether there is neither a record nor a completion, readable or not.

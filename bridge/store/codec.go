@@ -1,16 +1,29 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 )
 
-// Version is the newest version of records that this bridge understands, and the one that it writes.
-const Version = 1
+// Version is the newest version of records that this bridge understands.
+//
+// Version 2 names the account at Kling. Version 1 does not, and is of the account [kling.DefaultAccount].
+const Version = 2
+
+// versionOf is the version that a record of an account is written as: the oldest that says what it means. Replicas of the
+// version before, which know only one account, leave records of others alone.
+func versionOf(account string) int {
+	if account == "" || account == kling.DefaultAccount {
+		return 1
+	}
+	return Version
+}
 
 // Newer reports whether the record means what only a newer version of the bridge knows.
 func (r *Record) Newer() bool { return r.Version > Version }
@@ -27,6 +40,7 @@ func Decode(data []byte) (*Record, error) {
 	if rec.RequestID == "" || rec.Kind == "" {
 		return nil, errors.New("not a record")
 	}
+	rec.Account = cmp.Or(rec.Account, kling.DefaultAccount)
 	if len(rec.Metadata) == 0 {
 		rec.Metadata = nil // it is stored as none
 	}
@@ -81,7 +95,7 @@ func onlyKnown(data []byte) bool {
 func knownMember(name []byte) bool {
 	switch string(name) {
 	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "certain", "claimed_at", "earlier_at", "upload",
-		"external_task_id", "task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace":
+		"external_task_id", "task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace", "account":
 		return true
 	default:
 		return false

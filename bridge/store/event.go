@@ -20,6 +20,7 @@ func (s *Store) event(rec *Record, end End, now time.Time) *events.Event {
 		Source:         end.source,
 		TaskID:         rec.TaskID,
 		ExternalTaskID: rec.ExternalTaskID,
+		Account:        rec.Account,
 		Message:        end.message,
 		RequestedAt:    events.At(rec.RequestedAt),
 		PublishedAt:    events.At(now),

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
@@ -35,7 +36,7 @@ func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
 func (s *Store) unheard(ctx context.Context, kind, token string) (*Record, error) {
 	m, err := s.Guarded().Last(ctx, s.Subjects.Progress("*", "*", token))
 	if errors.Is(err, bus.ErrNoMessage) {
-		return &Record{Version: Version, RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
+		return &Record{Version: versionOf(""), RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -56,8 +57,13 @@ func EndedRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record 
 
 // toldRecord is what an event tells of the record of its request.
 func toldRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
+	account := ev.Account
+	if account == "" && (ev.TaskID != "" || ev.ExternalTaskID != "") { // of before events named it
+		account = kling.DefaultAccount
+	}
 	rec := &Record{
-		Version:        Version,
+		Version:        versionOf(account),
+		Account:        account,
 		RequestID:      ev.RequestID,
 		Kind:           ev.Kind,
 		State:          StateUnheard,

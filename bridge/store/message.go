@@ -77,6 +77,9 @@ func (s *Store) headMsg(ctx context.Context, ev *events.Event, subject, msgID st
 	if ev.ExternalTaskID != "" {
 		h.Set(events.HeaderExternalTaskID, request.ClipTo(request.HeaderSafe(ev.ExternalTaskID), MaxTaskID))
 	}
+	if ev.Account != "" {
+		h.Set(events.HeaderAccount, ev.Account)
+	}
 	for name, value := range ev.Metadata {
 		h.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))
 	}

@@ -59,6 +59,7 @@ type Record struct {
 	Metadata       map[string]string `json:"metadata,omitempty"`
 	ReplayOf       string            `json:"replay_of,omitempty"`
 	Trace          telemetry.Trace   `json:"trace,omitzero"` // of the request
+	Account        string            `json:"account"`        // at Kling, that may have the task; empty: none was given to the request yet
 
 	Unknown json.RawMessage `json:"-"` // members of a newer version, as an object; nil: none
 

@@ -18,10 +18,11 @@ type Send struct {
 	Upload time.Duration // what the body adds to the time that it may take
 }
 
-// NewRecord is the record of a request whose task is about to be created under an external id.
-func NewRecord(r *request.Request, externalID string, first Send, trace telemetry.Trace) *Record {
+// NewRecord is the record of a request whose task is about to be created on an account under an external id.
+func NewRecord(r *request.Request, account, externalID string, first Send, trace telemetry.Trace) *Record {
 	return &Record{
-		Version:        Version,
+		Version:        versionOf(account),
+		Account:        account,
 		RequestID:      r.ID,
 		Kind:           r.Kind.Name,
 		State:          StateCreating,
@@ -41,10 +42,11 @@ func NewRecord(r *request.Request, externalID string, first Send, trace telemetr
 	}
 }
 
-// TaskRecord is the record of a task of which nothing was known.
-func TaskRecord(requestID, kind string, task kling.Task, createdAt, deadline, nextPoll time.Time) *Record {
+// TaskRecord is the record of a task of an account of which nothing was known.
+func TaskRecord(account, requestID, kind string, task kling.Task, createdAt, deadline, nextPoll time.Time) *Record {
 	return &Record{
-		Version:        Version,
+		Version:        versionOf(account),
+		Account:        account,
 		RequestID:      requestID,
 		Kind:           kind,
 		State:          StateSubmitted,
@@ -90,6 +92,11 @@ func (r *Record) Found(task kling.Task, now time.Time) {
 func (r *Record) Polled(next time.Time) {
 	r.Polls++
 	r.NextPollAt = next
+}
+
+// On notes the account that the task of a record is on, of which that was not known.
+func (r *Record) On(account string) {
+	r.Account, r.Version = account, versionOf(account)
 }
 
 // Rebuilt adds to what is left of a lost record what it takes to ask for its task. Ids that are empty are not known.
