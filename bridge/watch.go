@@ -36,6 +36,7 @@ type watch struct {
 
 	looks       int
 	lastSeq     map[string]uint64 // by stream
+	witness     *bus.Message      // a public event of a while ago, which nobody but an operator deletes; nil: none yet
 	wrong       []dispatch.Reason // with the streams
 	lastRestart time.Time
 
@@ -128,8 +129,10 @@ func (w *watch) compareSequences(ctx context.Context) {
 		if last := w.lastSeq[name]; state.LastSeq < last {
 			w.log.ErrorContext(ctx, "a stream has gone back: what it stored last is lost, and requests are looked up before they are sent",
 				slog.String("stream", name), slog.Uint64("last_sequence", state.LastSeq), slog.Uint64("was", last))
-			w.restored()
-			w.suspect(w.bus.Now())
+			w.lostState()
+		}
+		if name == w.subjects.EventsStream() {
+			w.lookForPurge(ctx, w.lastSeq[name])
 		}
 		w.lastSeq[name] = state.LastSeq
 	}
@@ -157,8 +160,7 @@ func (w *watch) streams(ctx context.Context) (lost []string, wrong []dispatch.Re
 // restore makes streams anew that have disappeared, with the consumers and the values that all replicas agree on.
 func (w *watch) restore(ctx context.Context, lost []string) error {
 	w.tell(ctx, []dispatch.Reason{{Component: "nats", Reason: fmt.Sprintf("streams have disappeared: %v", lost)}})
-	w.restored()
-	w.suspect(w.bus.Now())
+	w.lostState()
 	if _, err := provision(ctx, w.bus, w.opts); err != nil {
 		return fmt.Errorf("make streams anew: %w", err)
 	}

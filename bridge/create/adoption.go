@@ -34,13 +34,24 @@ func (c *Creator) exists(ctx context.Context, j *attempt, failure *kling.Error) 
 // SuspectBefore has every request that was stored before a time looked up before its first send: its task may exist though
 // nothing is known of it here. So it is after the start and after each reconnection, as a store may have been set back or
 // emptied meanwhile, and where streams have disappeared.
-func (c *Creator) SuspectBefore(at time.Time) { c.suspectedAt.Store(at.UnixNano()) }
+//
+// A time that is still to come has repeats looked up, too, of what was lost. An earlier time than the last one changes nothing.
+func (c *Creator) SuspectBefore(at time.Time) {
+	for {
+		before := c.suspectedAt.Load()
+		if before >= at.UnixNano() || c.suspectedAt.CompareAndSwap(before, at.UnixNano()) {
+			return
+		}
+	}
+}
 
+// suspects reports whether the task of a request may exist of which nothing is stored: because state may be lost, or because
+// this replica remembers the task itself.
 func (c *Creator) suspects(r *request.Request) bool {
 	if n := c.Store.Bus.Reconnections(); n != c.reconnections.Swap(n) {
 		c.SuspectBefore(c.Store.Now())
 	}
-	return r.RequestedAt.UnixNano() < c.suspectedAt.Load()
+	return r.RequestedAt.UnixNano() < c.suspectedAt.Load() || c.Cache.Get(r.Token) != nil
 }
 
 // askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which

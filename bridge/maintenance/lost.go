@@ -10,7 +10,6 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 const (
@@ -133,7 +132,11 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	s.Log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
 		slog.String("kind", k.Name), slog.String("task_id", t.ID))
 	deadline := s.Bus.Now().Add(s.TaskTimeout)
-	return s.Store.DueNow(ctx, store.TaskRecord(kling.DefaultAccount, token, k.Name, t, t.CreatedAt, deadline, time.Time{}))
+	rec, err := s.Store.LostRecord(ctx, kling.DefaultAccount, k.Name, token, t, deadline)
+	if err != nil {
+		return err
+	}
+	return s.Store.DueNow(ctx, rec)
 }
 
 // isLost reports whether there is neither a record nor a completion, readable or not.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -46,6 +47,18 @@ func (s *Store) unheard(ctx context.Context, kind, token string) (*Record, error
 		return nil, fmt.Errorf("progress on %s: %w", m.Subject, err)
 	}
 	return toldRecord(s.Telemetry, m, &ev), nil
+}
+
+// LostRecord is the record of a task that an account at Kling has and whose own is lost, with what its progress tells of its
+// request.
+func (s *Store) LostRecord(ctx context.Context, account, kind, token string, task kling.Task, deadline time.Time) (*Record, error) {
+	rec := TaskRecord(account, token, kind, task, task.CreatedAt, deadline, time.Time{})
+	told, err := s.unheard(ctx, kind, token)
+	if err == nil && told.TaskID == task.ID {
+		rec.RequestID, rec.RequestedAt = told.RequestID, told.RequestedAt
+		rec.Metadata, rec.ReplayOf, rec.Trace = told.Metadata, told.ReplayOf, told.Trace
+	}
+	return rec, err
 }
 
 // EndedRecord is what a completion still tells of the record that it ended.
