@@ -24,19 +24,20 @@ import (
 type promise string
 
 const (
-	oneCompletion promise = "exactly one completion per request"
-	paysOnce      promise = "never pays twice"
-	nothingForged promise = "nothing forged"
-	deadLetters   promise = "a dead letter for each rejected request and for no other"
-	aReceipt      promise = "a 2xx is a receipt"
-	honestAnswers promise = "an honest callback is never refused"
-	truth         promise = "an event says what has happened"
-	order         promise = "progress in order, and none after the end"
-	lateOnce      promise = "late once, and only after the deadline"
-	anEnd         promise = "everything comes to an end"
-	anyMayDie     promise = "a replica ends only when it is told to"
-	goodManners   promise = "Kling is called as its documentation says"
-	aSoundTest    promise = "the test itself works"
+	oneCompletion  promise = "exactly one completion per request"
+	paysOnce       promise = "never pays twice"
+	nothingForged  promise = "nothing forged"
+	deadLetters    promise = "a dead letter for each rejected request and for no other"
+	aReceipt       promise = "a 2xx is a receipt"
+	honestAnswers  promise = "an honest callback is never refused"
+	truth          promise = "an event says what has happened"
+	order          promise = "progress in order, and none after the end"
+	lateOnce       promise = "late once, and only after the deadline"
+	anEnd          promise = "everything comes to an end"
+	anyMayDie      promise = "a replica ends only when it is told to"
+	readyMeansAble promise = "ready means able"
+	goodManners    promise = "Kling is called as its documentation says"
+	aSoundTest     promise = "the test itself works"
 )
 
 // cutShort is what Kling finds wrong with a call whose replica died or has seen in the middle of it that it stood still.
@@ -84,7 +85,7 @@ func (s *stage) create(v klingtest.CreateView) klingtest.Fault {
 	s.excused[v.ExternalID] = disguised
 	s.blind[v.ExternalID] += meets.blind
 	s.mu.Unlock()
-	if unasked {
+	if unasked && !s.forgotten(tokenOf(v.TaskView)) {
 		s.blame(paysOnce, "the create call of %s is made again without a look whether the task exists", tokenOf(v.TaskView))
 	}
 	return meets.fault
@@ -150,7 +151,11 @@ func (s *stage) checkAnswer(task klingtest.TaskView, status string, answered int
 	switch answered {
 	case 0, http.StatusServiceUnavailable: // nobody there, or not able to store it
 	case http.StatusOK:
-		if token := tokenOf(task); !tells {
+		token := tokenOf(task)
+		if s.purgedOf(token) != "" && (!tells || !ended(status)) {
+			return // what the answer stands for may be what was deleted
+		}
+		if !tells {
 			if !s.has(s.subjects.StateOf(token), s.subjects.CompletionOf(token)) {
 				s.blame(aReceipt, "callback %s of %s was answered 200 and Kling is not asked", status, token)
 			}
@@ -196,7 +201,7 @@ func (s *stage) settle() {
 			s.startReplica(0)
 		}
 		for _, task := range s.sim.Tasks() {
-			inTime := !s.messageOf(task).wish.hurried // the others are to expire first
+			inTime := !s.messageOf(task).wish.hurried || s.recordLost(tokenOf(task)) // the others are to expire first
 			if !task.Ended() && (inTime || s.has(s.subjects.CompletionOf(tokenOf(task)))) {
 				s.finish(task)
 			}
@@ -329,6 +334,9 @@ func (s *stage) judgeProgress(token string, progress []storedMsg, end uint64) {
 // judgeCompletion wants an end that the message named in it allows, and exactly the task that goes with it.
 func (s *stage) judgeCompletion(token string, asked *asked, ev events.Event, tasks []klingtest.TaskView) {
 	n := asked.number(ev.Metadata[metaMessage])
+	if n == 0 && len(ev.Metadata) == 0 && s.forgotten(token) && len(tasks) == 1 {
+		_, n = numberOf(tasks[0]) // nothing else tells any more which message it was
+	}
 	if n == 0 {
 		s.blame(truth, "the completion of %s has the metadata %v", token, ev.Metadata)
 		return
@@ -352,6 +360,7 @@ func (s *stage) judgeCompletion(token string, asked *asked, ev events.Event, tas
 	}
 	task := tasks[0]
 	_, disguised := w.creates.outcome() // then the message that is tried next gets the task
+	disguised = disguised || s.forgotten(token)
 	switch {
 	case ev.Status == events.StatusRejected:
 		s.blame(truth, "%s was rejected and has a task", token)

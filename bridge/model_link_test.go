@@ -146,6 +146,13 @@ func (l *link) setDown(down bool) {
 	}
 }
 
+// stands reports whether connections are let through.
+func (l *link) stands() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.isDown
+}
+
 // cut ends the link for good.
 func (l *link) cut() {
 	_ = l.listener.Close()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,18 +57,20 @@ type stage struct {
 	api      *httptest.Server
 	client   *kling.Client
 	began    time.Time
-	edges    int // that were put before Kling
+	edges    int         // that were put before Kling
+	bounded  atomic.Bool // by an operator: a replica that starts meanwhile ends
 
 	mu       sync.Mutex // guards what follows
 	cast     []*replica // all that were ever started
 	alive    []*replica
 	requests map[string]*asked
-	sent     map[string]int  // create calls that may have made a task, by external id
-	answered map[string]int  // queries with an answer, likewise
-	blind    map[string]int  // queries that are still to fail, likewise
-	excused  map[string]bool // what the create call under way makes is disguised as a refusal, likewise
-	endings  map[string]int  // callbacks of the end that were made or lost, by task id
-	told     []string        // the story as it happened
+	sent     map[string]int    // create calls that may have made a task, by external id
+	answered map[string]int    // queries with an answer, likewise
+	blind    map[string]int    // queries that are still to fail, likewise
+	excused  map[string]bool   // what the create call under way makes is disguised as a refusal, likewise
+	purged   map[string]string // what an operator has deleted of requests
+	endings  map[string]int    // callbacks of the end that were made or lost, by task id
+	told     []string          // the story as it happened
 	broken   []breach
 }
 
@@ -104,7 +107,7 @@ func (th *theatre) newStage(st story) (*stage, error) {
 	s := &stage{
 		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
 		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{},
-		excused: map[string]bool{}, endings: map[string]int{},
+		excused: map[string]bool{}, purged: map[string]string{}, endings: map[string]int{},
 	}
 	var simErr, clientErr error
 	s.sim, simErr = klingtest.New(klingtest.Options{
@@ -174,7 +177,7 @@ func (s *stage) startReplica(ahead time.Duration) {
 		CallbackListener: callbacks, AdminListener: admin, PublicURL: callbackHost,
 		LookupWindow: 700 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
 		PollAfter: 200 * time.Millisecond, PollMinInterval: 100 * time.Millisecond, PollMaxInterval: 400 * time.Millisecond,
-		AckWait: 500 * time.Millisecond, ShutdownTimeout: time.Millisecond,
+		AckWait: 500 * time.Millisecond, ShutdownTimeout: time.Millisecond, ReconcileInterval: 2 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{ReplaceAttr: withoutTime})).
 			With(slog.String("replica", r.name)),
 		TracerProvider: noop.NewTracerProvider(),
@@ -190,7 +193,10 @@ func (s *stage) startReplica(ahead time.Duration) {
 	s.mu.Unlock()
 	go func() {
 		defer close(r.done)
-		if err := b.Run(ctx); err != nil {
+		err := b.Run(ctx)
+		if _, conflict := errors.AsType[*bus.ConflictError](err); conflict && s.bounded.Load() && s.bury(r) {
+			s.tell("  replica %s does not start: %v", r.name, err)
+		} else if err != nil {
 			s.blame(anyMayDie, "replica %s ended with %v", r.name, err)
 		}
 		r.link.close()
@@ -280,7 +286,10 @@ func (s *stage) submit(id string, w wish) {
 		s.requests[token] = r
 	}
 	n := len(r.messages) + 1
-	if n > 1 {
+	switch {
+	case n > 1 && s.purged[token] == everything:
+		w = r.messages[0].wish
+	case n > 1:
 		w = w.repeating(r.messages[0].wish)
 	}
 	msg := nats.NewMsg(s.subjects.Request(w.kind, w.priority))
@@ -329,11 +338,18 @@ func (w wish) fields(prompt string) map[string]any {
 	}
 }
 
+// numberOf returns the request and the number of the message that made a task, or zero.
+func numberOf(v klingtest.TaskView) (token string, n int) {
+	if _, err := fmt.Sscanf(v.Prompt, "%s %d", &token, &n); err != nil {
+		return "", 0
+	}
+	return token, n
+}
+
 // messageOf returns the message that made a task.
 func (s *stage) messageOf(v klingtest.TaskView) message {
-	var token string
-	var n int
-	if _, err := fmt.Sscanf(v.Prompt, "%s %d", &token, &n); err != nil {
+	token, n := numberOf(v)
+	if n == 0 {
 		return message{}
 	}
 	s.mu.Lock()

@@ -76,7 +76,7 @@ func steps() *rapid.Generator[step] {
 	}{
 		{8, aRequest}, {3, forgedCallback}, {3, contradiction}, {3, honestCallback}, {2, waitForTask}, {2, waitForEnd},
 		{2, finish}, {3, crashAtWrite}, {1, crash}, {1, shutdown}, {4, oneMore}, {2, cutOff}, {1, glitchAtWrite}, {2, outage},
-		{1, anEdge},
+		{1, anEdge}, {2, purge}, {1, bound},
 	}
 	var cards []func(*rapid.T) step
 	for _, p := range pack {
