@@ -85,11 +85,7 @@ func (a *Archiver) work(ctx, hard context.Context) {
 		err := a.Bus.Fetch(ctx, a.Subjects.EventsStream(), archiveConsumer, 1, pull.Wait, func(msg jetstream.Msg) {
 			a.handle(hard, msg)
 		})
-		if err != nil && ctx.Err() == nil {
-			a.Log.DebugContext(ctx, "fetch results to archive", slog.Any("err", err))
-			clock.Sleep(ctx, pull.RetryPause)
-			pull.Renew(ctx, a.Log, func() (jetstream.Consumer, error) { return a.Consumer(ctx) })
-		}
+		pull.Recover(ctx, a.Log, archiveConsumer, err, func() (jetstream.Consumer, error) { return a.Consumer(ctx) })
 	}
 }
 

@@ -14,18 +14,11 @@ import (
 // resume goes on with a request that is already known: from an earlier delivery, or because it repeats another. A record
 // with the claim mine was stored a moment ago by a write whose ack was lost: nothing was sent under it yet.
 func (c *Creator) resume(ctx context.Context, j *attempt, mine string) (dispatch.Result, error) {
-	e, err := c.Store.Load(ctx, j.Req.Token)
-	if errors.Is(err, bus.ErrNoMessage) {
-		return c.resumeEnded(ctx, j)
-	}
-	if err != nil {
-		return dispatch.Result{}, err
+	e, result, err := c.ours(ctx, j)
+	if e == nil {
+		return result, err
 	}
 	switch {
-	case e.Rec.Newer():
-		return c.leave(ctx, j, e.Rec), nil
-	case e.Rec.Owner != j.Req.Sequence:
-		return c.repeat(ctx, j)
 	case e.Rec.State == store.StateSubmitted:
 		if err := c.Store.Announce(ctx, e.Rec, nil); err != nil {
 			return dispatch.Result{}, err
@@ -66,19 +59,29 @@ func (c *Creator) resumeEnded(ctx context.Context, j *attempt) (dispatch.Result,
 
 // resumeKnown settles a request that could not be ended because something is known of it.
 func (c *Creator) resumeKnown(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	e, err := c.Store.Load(ctx, j.Req.Token)
-	if errors.Is(err, bus.ErrNoMessage) {
-		return c.resumeEnded(ctx, j)
+	e, result, err := c.ours(ctx, j)
+	if e == nil {
+		return result, err
 	}
-	if err != nil {
-		return dispatch.Result{}, err
-	}
-	switch {
-	case e.Rec.Newer():
-		return c.leave(ctx, j, e.Rec), nil
-	case e.Rec.Owner != j.Req.Sequence:
-		return c.repeat(ctx, j)
-	}
-	j.rec, j.recSeq = e.Rec, e.Seq // our own, from before a crash: its end removes it
+	j.rec, j.recSeq = e.Rec, e.Seq // from before a crash: its end removes it
 	return dispatch.TryAgain(0), nil
+}
+
+// ours loads the record that this message goes on with. It is nil where there is none, and the message is settled by the
+// result: the request has ended, repeats another, or is a newer version's.
+func (c *Creator) ours(ctx context.Context, j *attempt) (*store.Entry, dispatch.Result, error) {
+	e, err := c.Store.Load(ctx, j.Req.Token)
+	switch {
+	case errors.Is(err, bus.ErrNoMessage):
+		result, err := c.resumeEnded(ctx, j)
+		return nil, result, err
+	case err != nil:
+		return nil, dispatch.Result{}, err
+	case e.Rec.Newer():
+		return nil, c.leave(ctx, j, e.Rec), nil
+	case e.Rec.Owner != j.Req.Sequence:
+		result, err := c.repeat(ctx, j)
+		return nil, result, err
+	}
+	return &e, dispatch.Result{}, nil
 }

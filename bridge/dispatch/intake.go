@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/otel/baggage"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
-	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -45,11 +44,7 @@ func (in *Intake) Pull(ctx context.Context, key Lane, p *Pool) {
 			return
 		}
 		err := in.fetch(ctx, key, room, p)
-		if err != nil && ctx.Err() == nil {
-			in.Log.DebugContext(ctx, "fetch requests", slog.String("consumer", key.Durable()), slog.Any("err", err))
-			clock.Sleep(ctx, pull.RetryPause)
-			pull.Renew(ctx, in.Log, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
-		}
+		pull.Recover(ctx, in.Log, key.Durable(), err, func() (jetstream.Consumer, error) { return in.consumer(ctx, key) })
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
-	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
 	"github.com/klingbridge/klingbridge/bridge/store"
@@ -78,11 +77,7 @@ func (p *Poller) Run(ctx, hard context.Context) {
 				kinds.Go(func() { p.drain(ctx, hard, kind) })
 			}
 		}
-		if err != nil && ctx.Err() == nil {
-			p.Log.DebugContext(ctx, "fetch due records", slog.Any("err", err))
-			clock.Sleep(ctx, pull.RetryPause)
-			pull.Renew(ctx, p.Log, func() (jetstream.Consumer, error) { return p.Consumer(ctx) })
-		}
+		pull.Recover(ctx, p.Log, store.PollConsumer, err, func() (jetstream.Consumer, error) { return p.Consumer(ctx) })
 	}
 }
 

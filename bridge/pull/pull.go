@@ -13,12 +13,20 @@ import (
 const (
 	// Wait bounds one pull. Long ones save work, and a shutdown does not wait for them.
 	Wait = 30 * time.Second
-	// RetryPause follows a failed pull.
-	RetryPause = 500 * time.Millisecond
+	// retryPause follows a failed pull.
+	retryPause = 500 * time.Millisecond
 )
 
-// Renew makes a consumer again that may have been deleted.
-func Renew(ctx context.Context, log *slog.Logger, ensure func() (jetstream.Consumer, error)) {
+// Recover follows a pull of the named consumer that failed: it waits for a moment, and makes the consumer again, which may
+// have been deleted. Where ctx is what ended the pull it does nothing.
+func Recover(ctx context.Context, log *slog.Logger, consumer string, failed error, ensure func() (jetstream.Consumer, error)) {
+	if failed == nil || ctx.Err() != nil {
+		return
+	}
+	log.DebugContext(ctx, "pull", slog.String("consumer", consumer), slog.Any("err", failed))
+	if !clock.Sleep(ctx, retryPause) {
+		return
+	}
 	if _, err := ensure(); err != nil && ctx.Err() == nil {
 		log.DebugContext(ctx, "consumer", slog.Any("err", err)) // every lane tries: readiness tells it once
 	}

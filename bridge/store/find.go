@@ -96,25 +96,25 @@ func toldRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
 	return rec
 }
 
-// entry is a record as it was found.
-type entry struct {
+// Entry is a record as it was found.
+type Entry struct {
 	Rec *Record
 	Seq uint64
 	Due bool // its timer has fired and the poller has it
 }
 
 // Load returns the newest record of a request, or bus.ErrNoMessage.
-func (s *Store) Load(ctx context.Context, token string) (entry, error) {
+func (s *Store) Load(ctx context.Context, token string) (Entry, error) {
 	m, err := s.Guarded().Last(ctx, s.Subjects.StateOf(token))
 	if err != nil {
-		return entry{}, err
+		return Entry{}, err
 	}
 	rec, err := Decode(m.Data)
 	if err != nil {
-		return entry{}, fmt.Errorf("record on %s: %w", m.Subject, err)
+		return Entry{}, fmt.Errorf("record on %s: %w", m.Subject, err)
 	}
 	parsed, _ := s.Subjects.Parse(m.Subject)
-	return entry{Rec: rec, Seq: m.Seq, Due: parsed.Type == subjects.TypeDue}, nil
+	return Entry{Rec: rec, Seq: m.Seq, Due: parsed.Type == subjects.TypeDue}, nil
 }
 
 // Completion returns the stored completion of a request, or bus.ErrNoMessage.

@@ -38,7 +38,7 @@ func TestUnknownMembersSurvive(t *testing.T) {
 	ctx, later := t.Context(), time.Now().Add(time.Hour)
 	rec := newTestRecord("kept")
 	rec.State, rec.TaskID = StateCreating, ""
-	check := func(step string, ok bool, err error) entry {
+	check := func(step string, ok bool, err error) Entry {
 		t.Helper()
 		if !ok || err != nil {
 			t.Fatalf("%s: %v, %v", step, ok, err)
