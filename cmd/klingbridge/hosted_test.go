@@ -38,9 +38,9 @@ func saveContext(t *testing.T, name, text string) {
 }
 
 // hosted is the environment of a bridge whose tasks take no time.
-func hosted(t *testing.T, pairs ...string) *ward {
+func hosted(t *testing.T, pairs ...string) *env {
 	t.Helper()
-	w := &ward{t, freePorts(t)}
+	w := &env{t, freePorts(t)}
 	w.set("KLING_API_KEY", "good", "KLING_BASE_URL", klingtest.Start(t, klingtest.Options{APIKeys: []string{"good"}, Duration: 1}).URL)
 	w.set("BRIDGE_PUBLIC_URL", "http://"+w.environ["BRIDGE_CALLBACK_ADDR"])
 	w.set(pairs...)
@@ -48,7 +48,7 @@ func hosted(t *testing.T, pairs ...string) *ward {
 }
 
 // works has every sort of command use the same JetStream as the bridge.
-func (w *ward) works() {
+func (w *env) works() {
 	w.t.Helper()
 	input := filepath.Join(w.t.TempDir(), "a.png")
 	if err := os.WriteFile(input, []byte("\x89PNG"), 0o600); err != nil {

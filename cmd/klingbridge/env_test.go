@@ -29,34 +29,34 @@ import (
 // nowhere is where nobody listens.
 const nowhere = "127.0.0.1:1"
 
-// ward is an environment in which everything is in order until a test breaks it. No bridge runs in it.
-type ward struct {
+// env is an environment in which everything is in order until a test breaks it. No bridge runs in it.
+type env struct {
 	t       *testing.T
 	environ map[string]string
 }
 
-func newWard(t *testing.T, change ...func(*server.Options)) *ward {
+func newEnv(t *testing.T, change ...func(*server.Options)) *env {
 	t.Helper()
-	w := &ward{t, freePorts(t)}
+	w := &env{t, freePorts(t)}
 	w.set("NATS_URL", bustest.Start(t, change...).URL())
 	w.set("KLING_BASE_URL", klingtest.Start(t, klingtest.Options{APIKeys: []string{"good"}}).URL)
 	w.set("KLING_API_KEY", "good")
 	return w
 }
 
-func (w *ward) set(pairs ...string) {
+func (w *env) set(pairs ...string) {
 	for i := 0; i < len(pairs); i += 2 {
 		w.environ[pairs[i]] = pairs[i+1]
 	}
 }
 
 // provision leaves behind what a bridge does: streams and settings.
-func (w *ward) provision() {
+func (w *env) provision() {
 	w.t.Helper()
 	open(w.t, w.environ, "serve").stop()
 }
 
-func (w *ward) jetStream() jetstream.JetStream {
+func (w *env) jetStream() jetstream.JetStream {
 	w.t.Helper()
 	nc, err := nats.Connect(w.environ["NATS_URL"])
 	if err != nil {
@@ -70,7 +70,7 @@ func (w *ward) jetStream() jetstream.JetStream {
 	return js
 }
 
-func (w *ward) createStream(c jetstream.StreamConfig) {
+func (w *env) createStream(c jetstream.StreamConfig) {
 	w.t.Helper()
 	if _, err := w.jetStream().CreateStream(w.t.Context(), c); err != nil {
 		w.t.Fatal(err)
@@ -78,7 +78,7 @@ func (w *ward) createStream(c jetstream.StreamConfig) {
 }
 
 // serves runs a web server and makes it the public URL.
-func (w *ward) serves(status int, header http.Header, body string) {
+func (w *env) serves(status int, header http.Header, body string) {
 	web := httptest.NewServer(answering(status, header, body))
 	w.t.Cleanup(web.Close)
 	w.set("BRIDGE_PUBLIC_URL", web.URL, "BRIDGE_CALLBACK_SECRET", "shared")
@@ -93,7 +93,7 @@ func answering(status int, header http.Header, body string) http.Handler {
 }
 
 // klingAt replaces Kling by one whose clock is off.
-func (w *ward) klingAt(off time.Duration) {
+func (w *env) klingAt(off time.Duration) {
 	sim, err := klingtest.New(klingtest.Options{
 		APIKeys: []string{"good"}, AccessKey: "ak", SecretKey: "sk",
 		Now: func() time.Time { return time.Now().Add(off) },
@@ -113,14 +113,14 @@ func (w *ward) klingAt(off time.Duration) {
 }
 
 // klingStands replaces Kling by one for which no time passes between two questions.
-func (w *ward) klingStands() {
+func (w *env) klingStands() {
 	now := time.Now()
 	standing := klingtest.Options{APIKeys: []string{"good"}, Now: func() time.Time { return now }}
 	w.set("KLING_BASE_URL", klingtest.Start(w.t, standing).URL)
 }
 
 // completions stores some as a bridge would.
-func (w *ward) completions(source events.Source, n int) {
+func (w *env) completions(source events.Source, n int) {
 	w.t.Helper()
 	js, s := w.jetStream(), subjects.Default()
 	for i := range n {
@@ -133,7 +133,7 @@ func (w *ward) completions(source events.Source, n int) {
 }
 
 // ask runs doctor.
-func (w *ward) ask() (diagnosis, outcome) {
+func (w *env) ask() (diagnosis, outcome) {
 	w.t.Helper()
 	got := execute(w.t.Context(), w.environ, "", "doctor", "--json")
 	var d diagnosis
@@ -214,15 +214,15 @@ func accounts(t *testing.T) func(*server.Options) {
 }
 
 // pair uses a key pair in place of the API key.
-func (w *ward) pair() {
+func (w *env) pair() {
 	delete(w.environ, "KLING_API_KEY")
 	w.set("KLING_ACCESS_KEY", "ak", "KLING_SECRET_KEY", "sk")
 }
 
-func (w *ward) login() { w.set("NATS_USER", "app", "NATS_PASSWORD", "secret") }
+func (w *env) login() { w.set("NATS_USER", "app", "NATS_PASSWORD", "secret") }
 
 // holdings is every stream with its configuration and state.
-func (w *ward) holdings() string {
+func (w *env) holdings() string {
 	w.t.Helper()
 	var b strings.Builder
 	list := w.jetStream().ListStreams(w.t.Context())
