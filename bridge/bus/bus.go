@@ -22,6 +22,7 @@ var ErrServerTooOld = errors.New("NATS server is too old")
 // Bus is a connection to JetStream, with the embedded server if there is one.
 type Bus struct {
 	nc       *nats.Conn
+	acker    *acker
 	js       jetstream.JetStream
 	embedded *embedded
 	closing  sync.Once
@@ -36,12 +37,16 @@ type Bus struct {
 // server denies it is not told of: see [Bus.Denied].
 func New(nc *nats.Conn, o Options) (*Bus, error) {
 	b := &Bus{nc: nc, denials: newDenials(), retried: func() {}, clock: newClock(o)}
-	return b, b.useJetStream(o)
+	return b, b.use(o)
 }
 
-func (b *Bus) useJetStream(o Options) (err error) {
+// use prepares the connection for JetStream.
+func (b *Bus) use(o Options) (err error) {
 	prefix, err := o.apiPrefix()
 	if err != nil {
+		return err
+	}
+	if b.acker, err = newAcker(b.nc); err != nil {
 		return err
 	}
 	answered := func(subject string, _ []byte, _ nats.Header) { b.denials.worked(subject) }
@@ -78,7 +83,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := CheckVersion(b.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
-	return b.useJetStream(o)
+	return b.use(o)
 }
 
 // CheckVersion returns an [ErrServerTooOld] for a server older than [MinServerVersion]. It compares the numbers before

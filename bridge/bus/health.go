@@ -19,9 +19,14 @@ const failingFor = 4 * time.Second
 // Safe for concurrent use.
 type health struct {
 	mu      sync.Mutex
-	failing map[string]*failing // by what was being done
+	failing map[activity]*failing
 	stored  time.Time           // when a publish was stored last
 }
+
+// activity is what was being done, in two parts, so that nothing is put together for what goes well.
+type activity struct{ doing, what string }
+
+func (a activity) String() string { return a.doing + a.what }
 
 type failing struct {
 	since time.Time
@@ -29,7 +34,7 @@ type failing struct {
 }
 
 // note follows one try that began at a time.
-func (h *health) note(what string, err error, began time.Time) {
+func (h *health) note(what activity, err error, began time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
@@ -37,7 +42,7 @@ func (h *health) note(what string, err error, began time.Time) {
 		return
 	}
 	if h.failing == nil {
-		h.failing = map[string]*failing{}
+		h.failing = map[activity]*failing{}
 	}
 	if f := h.failing[what]; f != nil {
 		f.err = err
@@ -78,7 +83,7 @@ func (b *Bus) Stored() time.Time {
 
 // notePull follows one pull from a consumer.
 func (b *Bus) notePull(stream, durable string, err error) {
-	b.health.note("consumer "+durable+" of stream "+stream, err, time.Now())
+	b.health.note(activity{"consumer ", durable + " of stream " + stream}, err, time.Now())
 }
 
 // notePublish follows one try to publish. A refusal by a guard or a message id is a success: the stream has answered. No
@@ -88,7 +93,7 @@ func (b *Bus) notePublish(subject string, ack Ack, err error, began time.Time) {
 		return // a stream that is full is told as that
 	}
 	first, _, _ := strings.Cut(subject, ".")
-	b.health.note("publishing below "+first, err, began)
+	b.health.note(activity{"publishing below ", first}, err, began)
 	if err == nil && ack.Stored {
 		b.health.noteStored(began)
 	}

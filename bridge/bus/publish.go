@@ -84,18 +84,24 @@ func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error
 	if err := b.roomFor(ctx, msg); err != nil {
 		return Ack{}, later, err
 	}
-	tryCtx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	reply, err := b.nc.RequestMsgWithContext(tryCtx, msg)
+	reply, err := b.acker.request(ctx, msg, attemptTimeout)
 	if err != nil {
 		return Ack{}, classifyClient(err), err
 	}
 	b.denials.worked(msg.Subject)
+	if seq, ok := plainAck(reply); ok {
+		return Ack{Seq: seq, Stored: true}, never, nil
+	}
+	return classifyAnswer(reply)
+}
+
+// classifyAnswer reads an answer that is more than a plain ack.
+func classifyAnswer(reply []byte) (Ack, again, error) {
 	var resp struct {
 		Error *jetstream.APIError `json:"error"`
 		jetstream.PubAck
 	}
-	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+	if err := json.Unmarshal(reply, &resp); err != nil {
 		return Ack{}, later, fmt.Errorf("answer of stream: %w", err)
 	}
 	if resp.Error != nil {
