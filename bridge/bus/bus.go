@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,6 +16,9 @@ import (
 
 // MinServerVersion is the oldest NATS server that keeps the promises: message schedules that a publish can purge.
 const MinServerVersion = "2.14.0"
+
+// closingFlush bounds the wait for the server to have read what was sent last.
+const closingFlush = 500 * time.Millisecond
 
 // ErrServerTooOld is returned by [Open] and [CheckVersion] for a server older than [MinServerVersion].
 var ErrServerTooOld = errors.New("NATS server is too old")
@@ -152,6 +156,9 @@ func (b *Bus) URL() string {
 func (b *Bus) Close() {
 	b.closing.Do(func() {
 		if b.nc != nil {
+			if b.nc.IsConnected() {
+				_ = b.nc.FlushTimeout(closingFlush) // acks that nobody waits for
+			}
 			b.nc.Close()
 		}
 		if b.embedded != nil {

@@ -178,8 +178,18 @@ func (b *Bus) maySubscribe(ctx context.Context, subject string) bool {
 
 // delivered is a message as a consumer delivers it.
 type delivered interface {
+	Ack() error
 	DoubleAck(ctx context.Context) error
 	Reply() string
+}
+
+// Ack acknowledges a message that does no harm when it comes again: the ack may get lost. While something is denied it waits
+// for the server's word, from which it is learned that acks are not.
+func (b *Bus) Ack(ctx context.Context, msg delivered) error {
+	if b.denials.count.Load() > 0 {
+		return b.DoubleAck(ctx, msg)
+	}
+	return msg.Ack()
 }
 
 // DoubleAck acknowledges a message and returns once the server has confirmed it.

@@ -68,11 +68,11 @@ func (c *Creator) leave(ctx context.Context, j *attempt, rec *store.Record) disp
 	return dispatch.Left()
 }
 
-// ack takes the request off the stream and makes sure of it: one that comes back would be looked up for nothing.
+// ack takes the request off the stream. Should the ack get lost, the message comes again and is met as one that is known.
 func (c *Creator) ack(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
 	defer cancel()
-	if err := c.Store.Bus.DoubleAck(ctx, j.Msg); err != nil {
+	if err := c.Store.Bus.Ack(ctx, j.Msg); err != nil {
 		return dispatch.Result{}, err
 	}
 	return dispatch.Settled(), nil
