@@ -114,14 +114,14 @@ fmt-check:
 	$(GOLANGCI) fmt --diff ./...
 
 .PHONY: generate
-generate: ## Write what is generated: the README's tables of variables and metrics
-	go test ./config -run '^TestReadmeTable$$' -update
+generate: ## Write what is generated: the pages' tables of variables and metrics
+	go test ./config -run '^TestTable$$' -update
 	go test ./cmd/klingbridge -run '^TestMetricsInUse$$' -update
 
 # The same tests without -update compare. They are in "make race" too.
 .PHONY: generated
 generated:
-	go test ./config -run '^TestReadmeTable$$'
+	go test ./config -run '^TestTable$$'
 	go test ./cmd/klingbridge -run '^TestMetricsInUse$$'
 
 # Not part of check: building promtool for the first time takes minutes. The tests parse the rules in any case.

@@ -1,6 +1,6 @@
 // Package config reads the environment into one struct and says everything that is wrong with it at once.
 //
-// The struct is the only list of variables: their defaults, their help and the table in the README come from its tags.
+// The struct is the only list of variables: their defaults, their help and the table in README.md here come from its tags.
 // What only other packages can judge (kinds, pools, the subject prefix) is kept as it was written; the command checks it
 // and adds to the same report.
 package config

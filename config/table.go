@@ -28,7 +28,7 @@ func Variables() []Variable {
 	return all
 }
 
-// Table returns the variables as a Markdown table, for the README.
+// Table returns the variables as a Markdown table, for the page beside this package.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning |\n|---|---|---|\n")

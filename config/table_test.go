@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	readme     = "../README.md"
+	readme     = "README.md"
 	tableBegin = "<!-- config:begin -->\n"
 	tableEnd   = "<!-- config:end -->"
 )
 
-var update = flag.Bool("update", false, "write the README's table")
+var update = flag.Bool("update", false, "write the page's table")
 
-// TestReadmeTable holds the README's table of variables to the struct. With -update it writes the table.
-func TestReadmeTable(t *testing.T) {
+// TestTable holds the page's table of variables to the struct. With -update it writes the table.
+func TestTable(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(readme)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // remedies say what to do about a reason for which a bridge is not ready, by words that it has. The first that fits holds.
 var remedies = []struct{ words, remedy string }{
-	{"Permissions Violation", "give the bridge's NATS user the permissions that the README lists"},
+	{"Permissions Violation", "give the bridge's NATS user the permissions that deployments/README.md lists"},
 	{"with discard", "take the limit off: nats stream edit … --max-msgs=-1 --max-bytes=-1"},
 	{"max_age is", "nats stream edit … --max-age, or start the bridge anew, which sets it"},
 	{"have disappeared", "the bridge makes them anew; what they held is lost"},

@@ -53,7 +53,7 @@ func (e *examination) permissions(ctx context.Context) []Finding {
 		denied := slices.DeleteFunc(sort.subjects, func(s string) bool { return permitted(s, sort.given) })
 		if len(denied) > 0 {
 			findings = append(findings, fault("this user may not "+sort.may+" "+strings.Join(denied, ", "),
-				"give it the permissions that the README lists")...)
+				"give it the permissions that deployments/README.md lists")...)
 		}
 	}
 	if len(findings) == 0 {

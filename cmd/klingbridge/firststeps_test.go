@@ -91,10 +91,10 @@ func TestFirstStepsNameAModel(t *testing.T) {
 	}
 }
 
-// TestDocumentsListTheKinds holds the README and the AsyncAPI document to the table of kinds.
+// TestDocumentsListTheKinds holds the page of requests and the AsyncAPI document to the table of kinds.
 func TestDocumentsListTheKinds(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../events/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestDocumentsListTheKinds(t *testing.T) {
 	for _, kind := range kling.DefaultKinds().All() {
 		names = append(names, kind.Name)
 		if !strings.Contains(requests, "`"+kind.Name+"`") {
-			t.Errorf("the README's section about requests does not name %s", kind.Name)
+			t.Errorf("the page's section about requests does not name %s", kind.Name)
 		}
 	}
 	if got := doc.Components.Parameters["kind"].Examples; !slices.Equal(got, names) {

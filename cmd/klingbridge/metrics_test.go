@@ -19,10 +19,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-var update = flag.Bool("update", false, "write the README's table of metrics")
+var update = flag.Bool("update", false, "write the page's table of metrics")
 
 const (
-	readmeFile    = "../../README.md"
+	pageFile      = "../../deployments/prometheus/README.md"
 	alertsFile    = "../../deployments/prometheus/alerts.yaml"
 	alertsTest    = "../../deployments/prometheus/alerts_test.yaml"
 	runbookFile   = "../../deployments/prometheus/RUNBOOK.md"
@@ -31,8 +31,8 @@ const (
 	runbookURL = "https://github.com/klingbridge/klingbridge/blob/main/deployments/prometheus/RUNBOOK.md"
 )
 
-// TestMetricsInUse holds the README, the dashboard and the alerts to what a running bridge reports after some of
-// everything has happened. With -update it writes the README's table.
+// TestMetricsInUse holds the page of metrics, the dashboard and the alerts to what a running bridge reports after some of
+// everything has happened. With -update it writes the page's table.
 func TestMetricsInUse(t *testing.T) {
 	t.Parallel()
 	environ := freePorts(t)
@@ -219,16 +219,16 @@ func metricsTable(families map[string]metricFamily) string {
 func holdReadme(t *testing.T, want string) {
 	t.Helper()
 	const begin, end = "<!-- metrics:begin -->\n", "<!-- metrics:end -->"
-	before, rest, begins := strings.Cut(readText(t, readmeFile), begin)
+	before, rest, begins := strings.Cut(readText(t, pageFile), begin)
 	table, after, ends := strings.Cut(rest, end)
 	switch {
 	case !begins || !ends:
-		t.Fatalf("%s has no table between %q and %q", readmeFile, begin, end)
+		t.Fatalf("%s has no table between %q and %q", pageFile, begin, end)
 	case table == want:
 	case !*update:
-		t.Fatalf("the table of metrics in %s is not current: make generate", readmeFile)
+		t.Fatalf("the table of metrics in %s is not current: make generate", pageFile)
 	default:
-		if err := os.WriteFile(readmeFile, []byte(before+begin+want+end+after), 0o644); err != nil {
+		if err := os.WriteFile(pageFile, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,17 +22,17 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 )
 
-// listedPermissions is the README's block for the user of the bridge, as the server's configuration has it.
+// listedPermissions is the page's block for the user of the bridge, as the server's configuration has it.
 func listedPermissions(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../deployments/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, begins := strings.Cut(string(readme), "<!-- permissions:begin -->\n```\n")
 	block, _, ends := strings.Cut(rest, "```\n<!-- permissions:end -->")
 	if !begins || !ends {
-		t.Fatal("the README has no permissions")
+		t.Fatal("the page has no permissions")
 	}
 	return block
 }
@@ -56,7 +56,7 @@ func userOf(t *testing.T, o *server.Options, name string) *server.User {
 	return o.Users[i]
 }
 
-// TestPermissionsAreListedOnce holds the README to the accounts that are deployed. Those of an archive are a comment there.
+// TestPermissionsAreListedOnce holds the page to the accounts that are deployed. Those of an archive are a comment there.
 func TestPermissionsAreListedOnce(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "server.conf")
@@ -76,11 +76,11 @@ func TestPermissionsAreListedOnce(t *testing.T) {
 		slices.Sort(lists[0])
 		slices.Sort(lists[1])
 		if !slices.Equal(lists[0], lists[1]) {
-			t.Errorf("%s: the README lists %q, accounts.conf %q", name, lists[0], lists[1])
+			t.Errorf("%s: the page lists %q, accounts.conf %q", name, lists[0], lists[1])
 		}
 	}
 	if *listed.Response != *used.Response {
-		t.Errorf("responses: the README lists %+v, accounts.conf %+v", listed.Response, used.Response)
+		t.Errorf("responses: the page lists %+v, accounts.conf %+v", listed.Response, used.Response)
 	}
 }
 
@@ -165,7 +165,7 @@ func (r *realm) diagnose() (d diagnosis) {
 	return d
 }
 
-// TestListedPermissionsSuffice has a bridge do all that it does under the permissions of the README. Recorded: with those of
+// TestListedPermissionsSuffice has a bridge do all that it does under the permissions of the page. Recorded: with those of
 // an earlier one completions came, requests stayed in the queue for ever, and it was ready.
 func TestListedPermissionsSuffice(t *testing.T) {
 	t.Parallel()

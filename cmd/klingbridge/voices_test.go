@@ -253,7 +253,7 @@ func TestAllSayTheSame(t *testing.T) {
 		{"a permission that is missing", func(f *faulty) func() {
 			f.srv.Reload(bustest.Config(f.t, smallAccount(strings.Replace(listed, `"kling.completion.>"  #`, "#", 1))))
 			return func() { f.srv.Reload(bustest.Config(f.t, smallAccount(listed))) }
-		}, "Permissions Violation for Subscription", "that the README lists"},
+		}, "Permissions Violation for Subscription", "that deployments/README.md lists"},
 		{"all streams are lost", func(f *faulty) func() {
 			f.srv.RestartEmpty()
 			return func() {}
