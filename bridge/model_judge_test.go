@@ -16,6 +16,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 	"github.com/klingbridge/klingbridge/events/eventstest"
 )
@@ -301,7 +302,7 @@ func (s *stage) judgeRequest(token string, asked *asked, stored []storedMsg) {
 	of := map[events.Type][]storedMsg{}
 	for _, m := range stored {
 		of[m.Type] = append(of[m.Type], m)
-		if m.Type != events.TypeDead {
+		if m.Type != events.TypeDead && m.Type != subjects.TypeOriginal {
 			eventstest.Check(&verdicts{TB: s.t, s: s}, m.Subject, m.Header, m.Data)
 		}
 	}

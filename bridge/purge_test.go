@@ -53,7 +53,7 @@ func (w *world) repeatIsAdopted(task klingtest.TaskView) {
 	w.t.Helper()
 	before := w.sim.Calls().Creates
 	w.requestAgain(testRequest{Kind: "text2video", ID: "order-1", Body: body(map[string]any{"prompt": "a"})})
-	w.eventually("it is known again", func() bool { return w.count("KLING_EVENTS", "kling-state.>") == 1 })
+	w.eventually("it is known again", func() bool { return w.count("KLING_EVENTS", "kling-state.*.*.*.order-1") == 1 })
 	if err := w.sim.Finish(task.ID); err != nil {
 		w.t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func TestServiceIsAMicroService(t *testing.T) {
 		subjects[e.Subject] = true
 	}
 	want := map[string]bool{
-		"kling.api.task.get": true, "kling.api.task.list": true, "kling.api.task.cancel": true,
+		"kling.api.task.get": true, "kling.api.task.list": true, "kling.api.task.again": true, "kling.api.task.cancel": true,
 		"kling.api.dead.list": true, "kling.api.dead.replay": true, "kling.api.status": true,
 	}
 	if diff := cmp.Diff(want, subjects); diff != "" || info.Name != "klingbridge" || info.Version != "1.2.3" {

@@ -1,6 +1,9 @@
 package events
 
-import "strings"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // The statuses of a request that is no task yet. No event carries them; [Task] does.
 const (
@@ -18,6 +21,7 @@ type Endpoint string
 const (
 	EndpointTaskGet    Endpoint = "task.get"    // a request id; TaskAnswer
 	EndpointTaskList   Endpoint = "task.list"   // TaskQuery or empty; TaskList
+	EndpointTaskAgain  Endpoint = "task.again"  // AgainQuery; Replayed. Too early while the request has not ended
 	EndpointTaskCancel Endpoint = "task.cancel" // a request id; Cancelled. Too late once the task exists: Kling has no cancel
 	EndpointDeadList   Endpoint = "dead.list"   // PageQuery or empty; DeadList
 	EndpointDeadReplay Endpoint = "dead.replay" // a request id; Replayed
@@ -52,6 +56,12 @@ type Task struct {
 	WaitsFor string `json:"waits_for,omitempty"`
 	// Result is what Kling made, also what came after the deadline: only in the answer to [EndpointTaskGet].
 	Result *Result `json:"result,omitempty"`
+	// Body is what was asked for, as it came, its first 4 KiB; invalid UTF-8 is replaced. It is only in the answer to
+	// [EndpointTaskGet], and empty where it is not known: of a task that was made outside the bridge, and of a request that
+	// was handled by a version of the bridge which did not keep it.
+	Body      string `json:"body,omitempty"`
+	BodyBytes int    `json:"body_bytes,omitempty"` // of the whole body
+	TraceID   string `json:"trace_id,omitempty"`   // of the trace that the request's life is, 32 hex digits
 }
 
 // TaskAnswer answers [EndpointTaskGet].
@@ -71,6 +81,9 @@ type TaskQuery struct {
 	Kind     string   `json:"kind,omitempty"`   // empty: any
 	Source   Source   `json:"source,omitempty"` // only those that ended, and by this; empty: any
 	Since    Time     `json:"since,omitzero"`   // only those that ended since then, and that have not; zero: all
+	// Metadata is what the requests must have, all of it: {"Tenant": "acme"} for those with the header Kling-Meta-Tenant:
+	// acme. Names are taken in any case; empty: any.
+	Metadata map[string]string `json:"meta,omitempty"`
 	PageQuery
 }
 
@@ -104,6 +117,15 @@ type TaskList struct {
 	Cursor string `json:"cursor"` // for the next page; empty: this is the last
 }
 
+// AgainQuery asks [EndpointTaskAgain] to send a request again that has ended, whatever its end. What Kling charges for the
+// new task is charged again.
+type AgainQuery struct {
+	RequestID string `json:"request_id"`
+	// Set has members of the body that replace those of the old one, or are added to it: {"duration": "10"}. A request that
+	// brought its own external_task_id needs another one here.
+	Set map[string]json.RawMessage `json:"set,omitempty"`
+}
+
 // Cancelled answers [EndpointTaskCancel].
 type Cancelled struct {
 	Cancelled bool `json:"cancelled"` // always true: anything else is an error
@@ -128,7 +150,7 @@ type DeadList struct {
 	Cursor string       `json:"cursor"`
 }
 
-// Replayed answers [EndpointDeadReplay].
+// Replayed answers [EndpointDeadReplay] and [EndpointTaskAgain].
 type Replayed struct {
 	RequestID string `json:"request_id"` // of the new request: <id>-r<n>
 }

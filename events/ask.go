@@ -96,6 +96,17 @@ func (c *Client) Replay(ctx context.Context, id string) (newID string, err error
 	return answer.RequestID, err
 }
 
+// Again sends a request again that has ended, whatever its end, and returns the id of the new one. set has members of the
+// body that replace those of the old one; nil: none. It costs what Kling charges for the new task.
+//
+// The error is [ErrTooLate] while the request or the last time it was sent again has not ended, where its body is not known,
+// and where it brought an external_task_id of its own and set has no other one.
+func (c *Client) Again(ctx context.Context, id string, set map[string]json.RawMessage) (newID string, err error) {
+	var answer Replayed
+	err = c.askQuery(ctx, EndpointTaskAgain, AgainQuery{RequestID: id, Set: set}, &answer)
+	return answer.RequestID, err
+}
+
 // Status returns what the bridge has to do and what keeps it from doing so, as one replica sees it.
 func (c *Client) Status(ctx context.Context) (BridgeStatus, error) {
 	var answer BridgeStatus

@@ -66,7 +66,10 @@ func checkID(id string) error {
 
 // Get returns what is known of one request. 400: no request id; 404: nothing is known of it.
 func (a *API) Get(ctx context.Context, id string) (events.TaskAnswer, error) {
-	task, _, err := a.find(ctx, id)
+	task, held, err := a.find(ctx, id)
+	if err == nil {
+		err = a.addBody(ctx, &task, held)
+	}
 	return events.TaskAnswer{Task: task}, err
 }
 
@@ -92,7 +95,7 @@ func (a *API) find(ctx context.Context, id string) (events.Task, *request.Waitin
 	case held == nil:
 		return events.Task{}, nil, refusef(http.StatusNotFound, "nothing is known of a request %q", id)
 	default:
-		task := a.waitingTask(held.Req)
+		task := a.waitingTask(held)
 		task.Before, task.WaitsFor = &held.Before, a.waitsFor(held.Req)
 		return task, held, nil
 	}

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
-
-// maxShownPayload is what a list shows of a dead letter's body.
-const maxShownPayload = 4 << 10
 
 // DeadList returns one page of dead letters, newest first. 400: a query that makes no sense.
 func (a *API) DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error) {
@@ -42,7 +38,6 @@ func (a *API) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 		n, _ := strconv.Atoi(m.Header.Get(header)) // 0 where there is none
 		return n
 	}
-	payload := m.Data[:min(len(m.Data), maxShownPayload)]
 	return &events.DeadLetter{
 		RequestID: m.Header.Get(events.HeaderRequestID),
 		Kind:      parsed.Kind,
@@ -56,7 +51,7 @@ func (a *API) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 			Retryable:  m.Header.Get(events.HeaderErrorRetryable) == "true",
 		},
 		Metadata: events.Metadata(m.Header),
-		Payload:  strings.ToValidUTF8(string(payload), "\uFFFD"),
+		Payload:  shown(m.Data),
 		Bytes:    len(m.Data),
 	}, nil
 }

@@ -16,6 +16,7 @@ type taskFilter struct {
 	statuses []events.Status // empty: any
 	source   events.Source   // empty: any
 	since    time.Time       // zero: all
+	meta     map[string]string
 }
 
 // unended are the statuses of requests that have not ended.
@@ -24,7 +25,7 @@ var unended = []events.Status{
 }
 
 func newTaskFilter(q events.TaskQuery, kinds kling.Kinds) (taskFilter, error) {
-	f := taskFilter{kind: q.Kind, statuses: q.Statuses, source: q.Source, since: q.Since.Time}
+	f := taskFilter{kind: q.Kind, statuses: q.Statuses, source: q.Source, since: q.Since.Time, meta: q.Metadata}
 	if _, ok := kinds.Lookup(q.Kind); !ok && q.Kind != "" {
 		return f, refusef(http.StatusBadRequest, "kind: there is no kind %q", q.Kind)
 	}
@@ -78,5 +79,29 @@ func (f taskFilter) endStatus() events.Status {
 
 // wantsEnd reports whether a request that has ended is asked for.
 func (f taskFilter) wantsEnd(t *events.Task) bool {
-	return f.wants(t.Status) && (f.source == "" || f.source == t.Source)
+	return f.wants(t.Status) && (f.source == "" || f.source == t.Source) && f.wantsMeta(t)
+}
+
+// wantsMeta reports whether a request has all the metadata that is asked for. Names are taken in any case, as those of the
+// headers are.
+func (f taskFilter) wantsMeta(t *events.Task) bool {
+	for name, value := range f.meta {
+		if !hasMeta(t.Metadata, name, value) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasMeta(meta map[string]string, name, value string) bool {
+	if meta[name] == value {
+		_, ok := meta[name]
+		return ok
+	}
+	for n, v := range meta {
+		if strings.EqualFold(n, name) && v == value {
+			return true
+		}
+	}
+	return false
 }

@@ -90,13 +90,13 @@ func (a *API) listWaiting(ctx context.Context, f taskFilter, p *page[events.Task
 	subject := a.Subjects.Request(orAny(f.kind), events.Priorities()[p.at.Section])
 	for !p.full() {
 		batch := min(p.wants(), maxExamined-p.examined)
-		var held []*request.Request
+		var held []*request.Waiting
 		err := a.Bus.Scan(ctx, a.Subjects.RequestsStream(), subject, p.at.Seq+1, batch, func(m *bus.Message) bool {
 			p.at.Seq = m.Seq
 			p.examined++
 			if r := a.Waiting.Parse(m); r != nil {
-				r.Req.Body = request.Object{} // may be large
-				held = append(held, r.Req)
+				r.Req.Body, r.Msg.Data = request.Object{}, nil // may be large
+				held = append(held, r)
 			}
 			return len(held) < batch && p.examined < maxExamined
 		})
@@ -113,15 +113,15 @@ func (a *API) listWaiting(ctx context.Context, f taskFilter, p *page[events.Task
 	return nil
 }
 
-func (a *API) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request.Request) error {
+func (a *API) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task], held []*request.Waiting) error {
 	tasks := make([]*events.Task, len(held))
 	err := parallel(len(held), func(i int) (err error) {
 		tasks[i], err = a.listedWaiting(ctx, held[i])
 		return err
 	})
 	for i, task := range tasks {
-		if task != nil && f.wants(task.Status) {
-			p.add(*task, place{Section: p.at.Section, Seq: held[i].Sequence})
+		if task != nil && f.wants(task.Status) && f.wantsMeta(task) {
+			p.add(*task, place{Section: p.at.Section, Seq: held[i].Req.Sequence})
 		}
 	}
 	return err
@@ -129,8 +129,8 @@ func (a *API) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task]
 
 // listedWaiting is nil for a request whose task exists, that has ended, or that repeats another: all of them will be
 // acked soon.
-func (a *API) listedWaiting(ctx context.Context, r *request.Request) (*events.Task, error) {
-	newest, err := a.Store.Guarded().Last(ctx, a.Subjects.AnythingOf(r.Token))
+func (a *API) listedWaiting(ctx context.Context, r *request.Waiting) (*events.Task, error) {
+	newest, err := a.Store.Guarded().Last(ctx, a.Subjects.AnythingOf(r.Req.Token))
 	if errors.Is(err, bus.ErrNoMessage) {
 		task := a.waitingTask(r)
 		return &task, nil
@@ -142,7 +142,7 @@ func (a *API) listedWaiting(ctx context.Context, r *request.Request) (*events.Ta
 		return nil, nil
 	}
 	rec, err := store.Decode(newest.Data)
-	if err != nil || rec.State != store.StateCreating || rec.Owner != r.Sequence {
+	if err != nil || rec.State != store.StateCreating || rec.Owner != r.Req.Sequence {
 		return nil, err
 	}
 	task := a.recordTask(rec, false)
@@ -195,7 +195,7 @@ func (a *API) recordKeys(ctx context.Context, kind, after string) ([]string, err
 func (a *API) listedInFlight(ctx context.Context, f taskFilter, key string) (*events.Task, error) {
 	token := key[strings.LastIndexByte(key, '.')+1:]
 	task, known, err := a.known(ctx, token)
-	if err != nil || !known || task.Status.Terminal() || !f.wants(task.Status) {
+	if err != nil || !known || task.Status.Terminal() || !f.wants(task.Status) || !f.wantsMeta(&task) {
 		return nil, err
 	}
 	if task.Status == events.StatusCreating && f.wantsSection(sectionNormal) {

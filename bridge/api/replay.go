@@ -34,11 +34,12 @@ func (a *API) Replay(ctx context.Context, id string) (events.Replayed, error) {
 	if err != nil {
 		return events.Replayed{}, err
 	}
-	as, err := a.freeReplay(ctx, id)
+	as, err := a.freeReplay(ctx, id, refuseSucceeded)
 	if err != nil {
 		return events.Replayed{}, err
 	}
-	msg, err := a.replayMsg(dead, id, as)
+	parsed, _ := a.Subjects.Parse(dead.Subject)
+	msg, err := a.replayMsg(parsed.Kind, store.DeadOriginalOf(dead), id, as)
 	if err != nil {
 		return events.Replayed{}, err
 	}
@@ -48,8 +49,18 @@ func (a *API) Replay(ctx context.Context, id string) (events.Replayed, error) {
 	return events.Replayed{RequestID: as}, nil
 }
 
-// freeReplay returns the id of the first replay that was not asked for yet, if all before it have ended.
-func (a *API) freeReplay(ctx context.Context, id string) (string, error) {
+// refuseSucceeded is why there is no further replay of a dead letter after one that succeeded: asking again after a lost
+// answer does not pay again.
+func refuseSucceeded(replay events.Task) error {
+	if replay.Status == events.StatusSucceed {
+		return refusef(http.StatusConflict, "replay %q has succeeded", replay.RequestID)
+	}
+	return nil
+}
+
+// freeReplay returns the id of the first replay that was not asked for yet, if all before it have ended and none of them is
+// refused.
+func (a *API) freeReplay(ctx context.Context, id string, refuse func(replay events.Task) error) (string, error) {
 	for n := 1; ; n++ {
 		as := replayID(id, n)
 		if len(as) > events.MaxRequestID {
@@ -62,33 +73,41 @@ func (a *API) freeReplay(ctx context.Context, id string) (string, error) {
 			return as, nil
 		case err != nil:
 			return "", err
-		case task.Status == events.StatusSucceed:
-			return "", refusef(http.StatusConflict, "replay %q has succeeded", as)
 		case !task.Status.Terminal():
 			return "", refusef(http.StatusConflict, "replay %q has not ended, it is %s", as, task.Status)
+		}
+		if err := refuse(task); err != nil {
+			return "", err
 		}
 	}
 }
 
-// replayMsg is the request of a dead letter as it came, but for its id and what was said to and by the server.
-func (a *API) replayMsg(dead *bus.Message, id, as string) (*nats.Msg, error) {
-	parsed, ok := a.Subjects.Parse(dead.Subject)
-	if _, known := a.Kinds.Lookup(parsed.Kind); !ok || !known {
-		return nil, refusef(http.StatusBadRequest, "kind: there is no kind %q any more", parsed.Kind)
+// replayMsg is a request as it came, but for its id and what was said to and by the server.
+func (a *API) replayMsg(kind string, o *store.Original, id, as string) (*nats.Msg, error) {
+	if _, known := a.Kinds.Lookup(kind); !known {
+		return nil, refusef(http.StatusBadRequest, "kind: there is no kind %q any more", kind)
 	}
-	priority := events.Priority(dead.Header.Get(events.HeaderErrorPriority))
-	if priority != events.PriorityHigh && priority != events.PriorityLow {
-		priority = events.PriorityNormal
-	}
-	msg := nats.NewMsg(a.Subjects.Request(parsed.Kind, priority))
-	msg.Data = dead.Data
-	for name, values := range dead.Header {
+	msg := nats.NewMsg(a.Subjects.Request(kind, o.Priority))
+	msg.Data = o.Body
+	for name, values := range o.Header {
 		if !store.ForServer(name) && !strings.HasPrefix(name, events.HeaderErrorPrefix) {
 			msg.Header[name] = values
 		}
 	}
-	msg.Header.Set(events.HeaderRequestID, as)
-	msg.Header.Set(events.HeaderReplayOf, id)
-	msg.Header.Set(jetstream.MsgIDHeader, as)
+	for name, value := range map[string]string{
+		events.HeaderRequestID: as, events.HeaderReplayOf: id, jetstream.MsgIDHeader: as,
+	} {
+		deleteAnyCase(msg.Header, name)
+		msg.Header.Set(name, value)
+	}
 	return msg, nil
+}
+
+// deleteAnyCase removes a header however it is spelled.
+func deleteAnyCase(h nats.Header, name string) {
+	for spelled := range h {
+		if strings.EqualFold(spelled, name) {
+			h.Del(spelled)
+		}
+	}
 }

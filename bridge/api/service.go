@@ -73,6 +73,7 @@ func (s *Service) Start(hard context.Context) (stop func(), err error) {
 	for endpoint, answer := range map[events.Endpoint]answerer{
 		events.EndpointTaskGet:    askedByID(a.Get),
 		events.EndpointTaskList:   askedByQuery(a.List),
+		events.EndpointTaskAgain:  askedByQuery(a.Again),
 		events.EndpointTaskCancel: askedByID(a.Cancel),
 		events.EndpointDeadList:   askedByQuery(a.DeadList),
 		events.EndpointDeadReplay: askedByID(a.Replay),
@@ -80,7 +81,7 @@ func (s *Service) Start(hard context.Context) (stop func(), err error) {
 	} {
 		places := others
 		switch endpoint {
-		case events.EndpointTaskGet, events.EndpointTaskCancel, events.EndpointDeadReplay:
+		case events.EndpointTaskGet, events.EndpointTaskAgain, events.EndpointTaskCancel, events.EndpointDeadReplay:
 			places = byID
 		}
 		err := svc.AddEndpoint(strings.ReplaceAll(string(endpoint), ".", "-"), s.handler(hard, places, answer),

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -14,13 +16,20 @@ import (
 )
 
 // waitingTask describes a request in the stream.
-func (a *API) waitingTask(r *request.Request) events.Task {
+func (a *API) waitingTask(w *request.Waiting) events.Task {
+	r := w.Req
 	deadline := events.At(r.Deadline)
 	return events.Task{
 		RequestID: r.ID, Kind: r.Kind.Name, Pool: string(r.Kind.Pool), Status: events.StatusWaiting,
 		ExternalTaskID: r.ExternalID, RequestedAt: events.At(r.RequestedAt), Deadline: &deadline,
-		Metadata: r.Metadata, ReplayOf: r.ReplayOf,
+		Metadata: r.Metadata, ReplayOf: r.ReplayOf, TraceID: a.traceOf(w.Msg.Header),
 	}
+}
+
+// traceOf is the id of the trace that a message's headers tell; empty: they tell none.
+func (a *API) traceOf(h nats.Header) string {
+	trace := a.Store.Telemetry.CarryHeaders(h)
+	return trace.ID()
 }
 
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
@@ -50,7 +59,7 @@ func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 		RequestID: rec.RequestID, Kind: rec.Kind, Pool: a.pool(rec.Kind), Status: events.StatusCreating,
 		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, Account: rec.Account, RequestedAt: events.At(rec.RequestedAt),
 		SubmittedAt: instant(rec.SubmittedAt), NextPollAt: instant(rec.NextPollAt), Deadline: instant(rec.Deadline),
-		Metadata: rec.Metadata, ReplayOf: rec.ReplayOf,
+		Metadata: rec.Metadata, ReplayOf: rec.ReplayOf, TraceID: rec.Trace.ID(),
 	}
 	if task.Metadata == nil {
 		task.Metadata = map[string]string{}
@@ -76,7 +85,7 @@ func (a *API) endedTask(end *bus.Message) (events.Task, error) {
 	if err := json.Unmarshal(end.Data, &task); err != nil {
 		return task, fmt.Errorf("event on %s: %w", end.Subject, err)
 	}
-	task.Pool = a.pool(task.Kind)
+	task.Pool, task.TraceID = a.pool(task.Kind), a.traceOf(end.Header)
 	return task, nil
 }
 

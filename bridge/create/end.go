@@ -46,7 +46,7 @@ func (c *Creator) expire(ctx context.Context, j *attempt) (dispatch.Result, erro
 	if !first {
 		return c.resumeKnown(ctx, j)
 	}
-	return c.ack(ctx, j)
+	return c.keepAndAck(ctx, j)
 }
 
 // end completes a job's request. One that nothing is stored of must be wholly unknown: another message with the same id
@@ -66,6 +66,14 @@ func (c *Creator) leave(ctx context.Context, j *attempt, rec *store.Record) disp
 	c.Log.WarnContext(ctx, "request left to a newer version",
 		append(j.Attrs(), slog.Int("version", rec.Version), slog.Duration("wait", wait))...)
 	return dispatch.Left()
+}
+
+// keepAndAck keeps the request as it came, which nothing else has once it is acked.
+func (c *Creator) keepAndAck(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	if err := c.Store.Keep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data()); err != nil {
+		return dispatch.Result{}, err
+	}
+	return c.ack(ctx, j)
 }
 
 // ack takes the request off the stream. Should the ack get lost, the message comes again and is met as one that is known.

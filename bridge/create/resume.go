@@ -23,7 +23,7 @@ func (c *Creator) resume(ctx context.Context, j *attempt, mine string) (dispatch
 		if err := c.Store.Announce(ctx, e.Rec, nil); err != nil {
 			return dispatch.Result{}, err
 		}
-		return c.ack(ctx, j)
+		return c.keepAndAck(ctx, j)
 	case e.Due: // the poller is looking at it
 		return dispatch.TryAgain(conflictWait), nil
 	}
@@ -48,13 +48,18 @@ func (c *Creator) resumeEnded(ctx context.Context, j *attempt) (dispatch.Result,
 	if err != nil {
 		return dispatch.Result{}, err
 	}
-	if ended.Status == events.StatusRejected && endedBy(ended, j.Req) {
+	switch {
+	case !endedBy(ended, j.Req):
+		return c.repeat(ctx, j)
+	case ended.Status == events.StatusRejected:
 		// A failure between completion and dead letter may have left the letter out. It is stored once.
 		if err := c.Store.Dead.Bury(ctx, j.Req, j.Msg.Headers(), j.Msg.Data(), ended.Error); err != nil {
 			return dispatch.Result{}, err
 		}
+		return c.repeat(ctx, j)
+	default: // it ended before it was acked
+		return c.keepAndAck(ctx, j)
 	}
-	return c.repeat(ctx, j)
 }
 
 // resumeKnown settles a request that could not be ended because something is known of it.

@@ -74,7 +74,7 @@ const (
 	codeMaintenance = 5001
 )
 
-// submitted stores the task id, tells the world and acks the request, in this order.
+// submitted stores the task id, tells the world, keeps the request as it came and acks it, in this order.
 func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
 	j.Accepted()
 	now := c.Store.Now()
@@ -95,5 +95,5 @@ func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (d
 			return dispatch.Result{}, err
 		}
 	}
-	return c.ack(ctx, j)
+	return c.keepAndAck(ctx, j)
 }

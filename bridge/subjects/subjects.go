@@ -6,6 +6,7 @@
 package subjects
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -61,6 +62,19 @@ func (s Subjects) Setting(name string) string { return s.state("setting", name) 
 // External is the note that a request brought an external task id of its own, by the token of that.
 func (s Subjects) External(token string) string { return s.state(TypeExternal, token) }
 
+// Original is a request as it came, kept from when it leaves the stream of requests.
+func (s Subjects) Original(p events.Priority, token string) string {
+	return s.state(TypeOriginal, priorityToken(p), token)
+}
+
+// OriginalOf matches the original of a request.
+func (s Subjects) OriginalOf(token string) string { return s.state(TypeOriginal, "*", token) }
+
+// priorityToken names a priority; in the subject of a request normal has no token.
+func priorityToken(p events.Priority) string { return cmp.Or(string(p), normalToken) }
+
+const normalToken = "normal"
+
 // Logout is the note that somebody has ended a session of the console.
 func (s Subjects) Logout(session string) string { return s.state(TypeLogout, session) }
 
@@ -91,12 +105,13 @@ const (
 	TypeDue      events.Type = "due"      // a record whose timer has fired
 	TypeSlots    events.Type = "slots"    // what replicas tell each other about slots
 	TypeExternal events.Type = "external" // a note of an external task id
+	TypeOriginal events.Type = "original" // a request as it came
 	TypeLogout   events.Type = "logout"   // a note of an ended session
 )
 
 // Parsed is a subject taken apart. Of a public one, see [events.Parsed]; of a pending or due record, Type, Kind, Pool and
 // Token are set; of what replicas tell each other about slots, Pool; of a note of an external task id, Token; of one of a
-// logout, the session as Token.
+// logout, the session as Token; of a request as it came, Priority and Token.
 type Parsed struct {
 	events.Parsed
 	Pool string
@@ -123,6 +138,15 @@ func parseState(t []string) (Parsed, bool) {
 		}
 		p.Kind, p.Pool, p.Token = t[1], t[2], t[3]
 		return p, true
+	case TypeOriginal:
+		if len(t) != 3 {
+			return Parsed{}, false
+		}
+		if t[1] != normalToken {
+			p.Priority = events.Priority(t[1])
+		}
+		p.Token = t[2]
+		return p, slices.Contains(events.Priorities(), p.Priority)
 	case TypeSlots, TypeExternal, TypeLogout:
 		if len(t) != 2 {
 			return Parsed{}, false

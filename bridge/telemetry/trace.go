@@ -1,5 +1,7 @@
 package telemetry
 
+import "strings"
+
 // Trace is a W3C context in the form a record stores. It is a [propagation.TextMapCarrier] of the fields that
 // there are; a map takes three times the memory, in every record.
 type Trace struct {
@@ -29,3 +31,12 @@ func (c *Trace) Set(key, value string) { *c.field(key) = value }
 
 // Keys implements [propagation.TextMapCarrier].
 func (c *Trace) Keys() []string { return []string{"traceparent", "tracestate", "baggage"} }
+
+// ID is the id of the trace, 32 hex digits; empty: there is none.
+func (c *Trace) ID() string {
+	fields := strings.Split(c.Traceparent, "-") // version, trace, span, flags
+	if len(fields) < 4 {
+		return ""
+	}
+	return fields[1]
+}

@@ -28,10 +28,7 @@ With --json each is printed as one JSON object per line: replay_of, the id that 
 					return err
 				}
 				if asJSON {
-					return p.printJSON(struct {
-						ReplayOf string `json:"replay_of"`
-						events.Replayed
-					}{id, events.Replayed{RequestID: replay}})
+					return p.printReplay(id, replay)
 				}
 				_, err = fmt.Fprintln(p.stdout, printable(replay))
 				return err

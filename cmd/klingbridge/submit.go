@@ -169,7 +169,7 @@ func (p *program) request(s submission, attachments []attachment) (request, erro
 
 // newRequest is a request without its body.
 func (p *program) newRequest(s submission) (request, error) {
-	r := request{kind: s.kind, Options: events.Options{ID: s.id, Metadata: map[string]string{}}}
+	r := request{kind: s.kind, Options: events.Options{ID: s.id}}
 	var err error
 	if r.Priority, err = parsePriority(s.priority); err != nil {
 		return r, err
@@ -179,14 +179,20 @@ func (p *program) newRequest(s submission) (request, error) {
 			return r, usagef("--timeout %q is not a duration above zero (want e.g. 2h)", s.timeout)
 		}
 	}
-	for _, meta := range s.metas {
+	r.Metadata, err = parseMetas(s.metas)
+	return r, err
+}
+
+func parseMetas(metas []string) (map[string]string, error) {
+	parsed := map[string]string{}
+	for _, meta := range metas {
 		name, value, ok := strings.Cut(meta, "=")
 		if !ok || name == "" {
-			return r, usagef("--meta %q is not Name=value", meta)
+			return nil, usagef("--meta %q is not Name=value", meta)
 		}
-		r.Metadata[name] = value
+		parsed[name] = value
 	}
-	return r, nil
+	return parsed, nil
 }
 
 func parsePriority(name string) (events.Priority, error) {

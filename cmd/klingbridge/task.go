@@ -7,11 +7,11 @@ import (
 func (p *program) taskCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "task",
-		Short: "Look at requests, or cancel them",
+		Short: "Look at requests, cancel them, or send them again",
 		Args:  noSuchCommand,
 		RunE:  p.needsCommand,
 	}
-	cmd.AddCommand(p.taskGetCommand(), p.taskListCommand(), p.taskCancelCommand())
+	cmd.AddCommand(p.taskGetCommand(), p.taskListCommand(), p.taskCancelCommand(), p.taskAgainCommand())
 	return cmd
 }
 
@@ -28,11 +28,13 @@ const taskFields = `request_id, kind, pool; status: waiting (in the stream), cre
 succeed, failed, rejected, expired or cancelled; task_id (Kling's) and external_task_id, "" while there is none;
 requested_at, submitted_at, completed_at, next_poll_at, deadline: times in RFC 3339, null where there is none; metadata:
 an object; error: null, or an object with class, code, http_status, message and retryable; before: only of one that waits,
-how many of its pool came earlier and are no less urgent; replay_of: only on a replay; of one that has ended also source:
-callback, poll or bridge, by which the end was known, and units: what Kling deducted, a decimal string.`
+how many of its pool came earlier and are no less urgent; replay_of: only on a replay; trace_id: only where there is a
+trace; of one that has ended also source: callback, poll or bridge, by which the end was known, and units: what Kling
+deducted, a decimal string.`
 
 // resultField describes what only the answer about one task has.
 const resultField = `
+body: what was asked for, as it came, its first 4 KiB, and body_bytes: how long it is; both only where that is known.
 waits_for: only of one that waits or is being created, what for, in words for people.
 result: only where Kling made something, be it after the deadline; an object with videos, images, audios and files, lists of
 objects with url (audios: url_mp3 and url_wav) and more, and expires_at, when the URLs die; as in a completion.`

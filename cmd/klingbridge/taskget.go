@@ -98,7 +98,21 @@ func (p *program) printTask(t events.Task) error {
 	for _, name := range slices.Sorted(maps.Keys(t.Metadata)) {
 		row("meta", name+"="+t.Metadata[name])
 	}
+	row("trace", t.TraceID)
+	row("asked for", askedFor(t))
 	return w.Flush()
+}
+
+// askedFor is the body of a request, as far as it is known.
+func askedFor(t events.Task) string {
+	switch {
+	case t.BodyBytes == 0:
+		return "not known"
+	case t.BodyBytes > len(t.Body):
+		return fmt.Sprintf("%s… (%d bytes)", t.Body, t.BodyBytes)
+	default:
+		return t.Body
+	}
 }
 
 func orEmpty(t *events.Time) string {

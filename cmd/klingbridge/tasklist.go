@@ -17,6 +17,7 @@ import (
 // taskPick is what the flags of task list say.
 type taskPick struct {
 	status, kind, source, since string
+	metas                       []string
 	asJSON                      bool
 }
 
@@ -34,6 +35,7 @@ With --json each is printed as one JSON object per line, which has:
 		Example: `  klingbridge task list --status creating,submitted,processing         # what is in flight
   klingbridge task list --status failed,rejected,expired --since 24h   # what went wrong, and why
   klingbridge task list --source poll --since 24h                      # whose callbacks never came
+  klingbridge task list --meta Tenant=acme                             # whose it is
   klingbridge task list --since 24h --all                              # what it cost, in the last line
   klingbridge task list --all --json`,
 		Args: noArgs,
@@ -60,6 +62,7 @@ With --json each is printed as one JSON object per line, which has:
 	f.StringVar(&pick.kind, "kind", "", "only requests of this `kind`")
 	f.StringVar(&pick.source, "source", "", "only requests whose end was known by callback, poll or bridge")
 	f.StringVar(&pick.since, "since", "", "only requests that have not ended, or did since: a `duration` such as 24h, or a time")
+	f.StringArrayVar(&pick.metas, "meta", nil, "only requests with this `Name=value`; may be repeated")
 	f.BoolVar(&pick.asJSON, "json", false, "print the entries, one JSON object per line")
 	list.addFlags(cmd)
 	p.completeFlags(cmd, taskStatuses...)
@@ -95,6 +98,9 @@ func (t taskPick) query(now time.Time) (q events.TaskQuery, err error) {
 	sources := []events.Source{"", events.SourceCallback, events.SourcePoll, events.SourceBridge}
 	if !slices.Contains(sources, q.Source) {
 		return q, usagef("--source %q is not callback, poll or bridge", t.source)
+	}
+	if q.Metadata, err = parseMetas(t.metas); err != nil {
+		return q, err
 	}
 	since, err := parseSince(t.since, now)
 	if !since.IsZero() {

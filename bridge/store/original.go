@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// Original is a request as it came, to be shown and to be sent again.
+type Original struct {
+	Priority events.Priority
+	Header   nats.Header
+	Body     []byte
+}
+
+// Keep stores a request as it came, headers and body, for as long as events are kept. Whoever ends a request or makes it
+// a task does so before the request leaves the stream: from then on nothing else has its body. A rejected request needs
+// none, as its dead letter is the same.
+//
+// It is no guard, and nothing depends on it but what people see and send again: where the stream has no room for anything
+// new the request goes on without. Storing it twice, after a crash or a lost ack, does no harm.
+func (s *Store) Keep(ctx context.Context, r *request.Request, header nats.Header, body []byte) error {
+	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Original(r.Priority, r.Token)))
+	msg.Data = body
+	copyHeaders(msg.Header, header)
+	msg.Header.Set(events.HeaderRequestID, r.Token) // not the id, which may not fit on a header's line
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
+	err := s.Bus.RoomToBegin(ctx)
+	if err == nil {
+		_, err = s.Bus.Publish(ctx, msg)
+	}
+	if errors.Is(err, bus.ErrFull) {
+		s.Log.WarnContext(ctx, "no room to keep the body of a request", slog.String("request_id", r.ID), slog.Any("err", err))
+		return nil
+	}
+	return err
+}
+
+// Original returns a request as it came, or bus.ErrNoMessage where it was not kept.
+func (s *Store) Original(ctx context.Context, token string) (*Original, error) {
+	m, err := s.Guarded().Last(ctx, s.Subjects.OriginalOf(token))
+	if err != nil {
+		return nil, err
+	}
+	parsed, _ := s.Subjects.Parse(m.Subject)
+	return &Original{Priority: parsed.Priority, Header: m.Header, Body: m.Data}, nil
+}
+
+// DeadOriginal returns the request of a dead letter as it came, or bus.ErrNoMessage.
+func (s *Store) DeadOriginal(ctx context.Context, token string) (*Original, error) {
+	m, err := s.Dead.Guarded.Last(ctx, s.Subjects.DeadOf(token))
+	if err != nil {
+		return nil, err
+	}
+	return DeadOriginalOf(m), nil
+}
+
+// DeadOriginalOf is the request of a dead letter as it came.
+func DeadOriginalOf(m *bus.Message) *Original {
+	priority := events.Priority(m.Header.Get(events.HeaderErrorPriority))
+	if priority != events.PriorityHigh && priority != events.PriorityLow {
+		priority = events.PriorityNormal
+	}
+	return &Original{Priority: priority, Header: m.Header, Body: m.Data}
+}
+
+// OriginalOf returns a request that lies in the stream as it came.
+func OriginalOf(r *request.Waiting) *Original {
+	return &Original{Priority: r.Req.Priority, Header: r.Msg.Header, Body: r.Msg.Data}
+}
