@@ -116,19 +116,28 @@ func TestKnownExternalIDWithoutTask(t *testing.T) {
 	}
 }
 
-// TestRedeliveredRequest has a request redelivered of which nothing is stored: it is looked up before it is sent.
+// TestRedeliveredRequest has requests redelivered of which nothing is stored: they are looked up before they are sent. The
+// replica that gets them has run for longer than they are there, so that nothing else makes it suspicious.
 func TestRedeliveredRequest(t *testing.T) {
 	t.Parallel()
-	w := start(t, setup{sim: silent()})
-	w.replicas[0].stop()
+	w := start(t, setup{sim: silent(), pollOnly: true, bridge: bridge.Options{
+		Concurrency: map[kling.Pool]int{kling.PoolVideo: 1}, PollMinInterval: 100 * time.Millisecond,
+	}})
+	w.task("text2video", "runs")
+	w.submit("waits-1", "a")
+	w.submit("waits-2", "a")
+	lane, err := w.js.Consumer(w.ctx, "KLING_REQUESTS", "video-v1-normal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the bridge has no room for more", func() bool {
+		info, err := lane.Info(w.ctx)
+		return err == nil && info.NumPending == 0 && info.NumAckPending == 2 && info.NumWaiting == 0
+	})
 	for _, id := range []string{"made", "not-made"} {
 		w.request(testRequest{
 			Kind: "text2video", ID: id, Body: body(map[string]any{"prompt": "a", "external_task_id": "x-" + id}),
 		})
-	}
-	lane, err := w.js.Consumer(w.ctx, "KLING_REQUESTS", "video-v1-normal")
-	if err != nil {
-		t.Fatal(err)
 	}
 	for range 2 { // in the hands of a replica that dies
 		msg, err := lane.Next(jetstream.FetchMaxWait(patience))
@@ -145,13 +154,19 @@ func TestRedeliveredRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.startBridge(setup{sim: silent()})
-	w.eventually("both are announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 2 })
+	w.eventually("all are completed", func() bool {
+		for _, task := range w.sim.Tasks() {
+			if err := w.sim.Finish(task.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return w.count("KLING_EVENTS", "kling.completion.*.succeed.*") == 5
+	})
 	task, err := w.client.Task(w.ctx, "made")
 	if err != nil || task.TaskID != made.ID {
 		t.Errorf("%v, %+v", err, task)
 	}
-	if calls := w.sim.Calls(); calls.Creates != 2 || len(calls.RefusedCreates) != 0 {
-		t.Errorf("%d creates, refused %v; want one before, and one for the request that was not made", calls.Creates, calls.RefusedCreates)
+	if calls := w.sim.Calls(); calls.Creates != 5 || len(calls.RefusedCreates) != 0 {
+		t.Errorf("%d creates, refused %v; want one by hand, and one for each of the other four", calls.Creates, calls.RefusedCreates)
 	}
 }
