@@ -6,7 +6,7 @@ import "net/http"
 type outcome string
 
 const (
-	outcomeTaken outcome = "" // so far
+	outcomeTaken outcome = "taken" // so far: it is not settled
 
 	// outcomeAnswered is that of a self-test, which is no callback: it is not counted.
 	outcomeAnswered outcome = "answered"
