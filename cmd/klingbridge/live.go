@@ -64,9 +64,19 @@ func (l *live) turn(text, now string) {
 
 // besideLive writes lines that are not the live line's, such as those of the log, without mixing the two.
 type besideLive struct {
-	w    io.Writer
-	line atomic.Pointer[live] // nil while there is none
+	w     io.Writer
+	line  atomic.Pointer[live] // nil while there is none
+	paced paced                // before it, where no person reads
 }
+
+func newBesideLive(w io.Writer) *besideLive {
+	b := &besideLive{w: w}
+	b.paced.w = b
+	return b
+}
+
+// flush writes what is still gathered.
+func (b *besideLive) flush() { b.paced.flush() }
 
 // Write implements [io.Writer].
 func (b *besideLive) Write(lines []byte) (int, error) {

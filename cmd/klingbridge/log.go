@@ -12,12 +12,26 @@ import (
 )
 
 // newLogger writes to w at the given level, as text or JSON; an empty format means text on a terminal and else JSON.
+//
+// Lines for a program that reads them are gathered for some milliseconds, those for a person are not.
 func newLogger(w io.Writer, level, format string) *slog.Logger {
 	options := &slog.HandlerOptions{Level: logLevel(level), ReplaceAttr: spellDuration}
-	if format == "text" || format == "" && isTerminal(w) {
-		return slog.New(tracedHandler{slog.NewTextHandler(w, options)})
+	terminal := isTerminal(w)
+	var handler slog.Handler
+	var gathers *paced
+	if beside, ok := w.(*besideLive); ok && !terminal {
+		gathers = &beside.paced
+		w = gathers
 	}
-	return slog.New(tracedHandler{slog.NewJSONHandler(w, options)})
+	if format == "text" || format == "" && terminal {
+		handler = slog.NewTextHandler(w, options)
+	} else {
+		handler = slog.NewJSONHandler(w, options)
+	}
+	if gathers != nil {
+		handler = urgentHandler{handler, gathers}
+	}
+	return slog.New(tracedHandler{handler})
 }
 
 // tracedHandler adds the ids of the trace that a line belongs to, so that a line leads to its trace and back.

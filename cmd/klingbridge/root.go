@@ -45,14 +45,16 @@ func run(
 	ctx context.Context, args []string, environ map[string]string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
 	p := newProgram(environ, stdin, stdout, stderr)
+	defer p.log.flush() // of a panic, too
 	root := p.rootCommand()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	p.log.flush() // before what is said of the error
 	return p.exitCode(cmd, err)
 }
 
 func newProgram(environ map[string]string, stdin io.Reader, stdout, stderr io.Writer) *program {
-	return &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, log: &besideLive{w: stderr}}
+	return &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, log: newBesideLive(stderr)}
 }
 
 func (p *program) rootCommand() *cobra.Command {
