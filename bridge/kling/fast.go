@@ -1,0 +1,163 @@
+package kling
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// fastReader reads the objects that Kling writes the way it documents them, in one pass and with few allocations. Whatever is
+// unusual it leaves to [readTask]'s other ways, which decide what it means: repeated names, names in other letters or
+// escaped, types that don't fit. What it accepts they read alike.
+type fastReader struct {
+	src    bytes.Buffer
+	d      jsontext.Decoder
+	text   string // what is read: strings are parts of it
+	fields map[reflect.Type]map[string]int
+}
+
+var fastReaders = sync.Pool{New: func() any { return &fastReader{fields: map[reflect.Type]map[string]int{}} }}
+
+// readFast reads a task object. ok is false where that is for somebody else to judge.
+func readFast(raw []byte) (w wireTask, ok bool) {
+	r := fastReaders.Get().(*fastReader)
+	defer func() {
+		r.text, r.src = "", bytes.Buffer{}
+		fastReaders.Put(r)
+	}()
+	r.src = *bytes.NewBuffer(raw)
+	r.d.Reset(&r.src)
+	r.text = string(raw)
+	ok = r.value(reflect.ValueOf(&w).Elem())
+	return w, ok && r.d.InputOffset() == int64(len(raw))
+}
+
+// value reads the next value into v, and reports whether it is of the kind that belongs there.
+func (r *fastReader) value(v reflect.Value) bool {
+	kind := r.d.PeekKind()
+	if kind == 'n' {
+		_, err := r.d.ReadToken()
+		return err == nil
+	}
+	switch at := v.Addr().Interface().(type) {
+	case *text:
+		return r.scalar(at, kind, true)
+	case *ident:
+		return r.scalar(&at.text, kind, true)
+	case *state:
+		return r.scalar((*text)(at), kind, true)
+	case *link:
+		return r.scalar((*text)(at), kind, false)
+	case *links:
+		return r.links(at, kind)
+	}
+	switch {
+	case v.Kind() == reflect.Struct && kind == '{':
+		return r.object(v)
+	case v.Kind() == reflect.Slice && kind == '[':
+		return r.list(v)
+	default:
+		return false
+	}
+}
+
+// scalar reads a string, or a number as it is spelled.
+func (r *fastReader) scalar(at *text, kind jsontext.Kind, number bool) bool {
+	if kind != '"' && (kind != '0' || !number) {
+		return false
+	}
+	raw, err := r.d.ReadValue()
+	if err != nil {
+		return false
+	}
+	end := int(r.d.InputOffset())
+	spelled := r.text[end-len(raw) : end]
+	if kind == '0' {
+		*at = text(spelled)
+		return true
+	}
+	if strings.IndexByte(spelled, '\\') < 0 {
+		*at = text(spelled[1 : len(spelled)-1])
+		return true
+	}
+	plain, err := jsontext.AppendUnquote(nil, raw)
+	*at = text(plain)
+	return err == nil
+}
+
+// links reads a URL, or a list of them.
+func (r *fastReader) links(at *links, kind jsontext.Kind) bool {
+	if kind == '[' {
+		return r.list(reflect.ValueOf((*[]link)(at)).Elem())
+	}
+	var one text
+	if !r.scalar(&one, kind, false) {
+		return false
+	}
+	if one != "" {
+		*at = links{link(one)}
+	}
+	return true
+}
+
+func (r *fastReader) list(v reflect.Value) bool {
+	if _, err := r.d.ReadToken(); err != nil { // the bracket
+		return false
+	}
+	for n := 0; r.d.PeekKind() != ']'; n++ {
+		v.Grow(1)
+		v.SetLen(n + 1)
+		if !r.value(v.Index(n)) {
+			return false
+		}
+	}
+	_, err := r.d.ReadToken()
+	return err == nil
+}
+
+func (r *fastReader) object(v reflect.Value) bool {
+	if _, err := r.d.ReadToken(); err != nil { // the brace
+		return false
+	}
+	fields := r.fieldsOf(v.Type())
+	for r.d.PeekKind() != '}' {
+		name, err := r.d.ReadValue()
+		if err != nil || len(name) < 2 {
+			return false
+		}
+		name = name[1 : len(name)-1]
+		i, known := fields[string(name)]
+		switch {
+		case known && r.value(v.Field(i)):
+		case known || !plainName(name) || r.d.SkipValue() != nil:
+			return false
+		}
+	}
+	_, err := r.d.ReadToken()
+	return err == nil
+}
+
+func (r *fastReader) fieldsOf(t reflect.Type) map[string]int {
+	if known := r.fields[t]; known != nil {
+		return known
+	}
+	fields := map[string]int{}
+	for i := range t.NumField() {
+		fields[t.Field(i).Tag.Get("json")] = i
+	}
+	r.fields[t] = fields
+	return fields
+}
+
+// plainName reports whether a name is in small letters, so that it is not another one in other letters.
+func plainName(name []byte) bool {
+	for _, c := range name {
+		if c >= 'A' && c <= 'Z' || c >= 0x80 || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
