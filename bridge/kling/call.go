@@ -30,6 +30,9 @@ type request struct {
 	method string
 	path   string   // escaped, with its query
 	body   [][]byte // in pieces; nil: none
+
+	changes bool // it makes or changes something at Kling, so that an unknown outcome is worth finding out
+	once    bool // it is sent once, also where Kling refuses the token
 }
 
 // newBody reads the body from its start, as far as the fence lets it.
@@ -80,7 +83,7 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	if failure == nil {
 		return a, nil
 	}
-	if !credentialCode(failure.Code) || !c.auth.discard(token) {
+	if !credentialCode(failure.Code) || !c.auth.discard(token) || r.once {
 		return answer{}, failure
 	}
 	if token, err = c.auth.bearer(); err != nil {
@@ -145,9 +148,9 @@ func readAnswer(body io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// fail makes the error of a call. A query creates nothing, so its outcome is never worth a lookup.
+// fail makes the error of a call. A query changes nothing, so its outcome is never worth a lookup.
 func (r request) fail(v verdict, cause error) *Error {
-	if v.action == ActionLookup && r.op != opCreate {
+	if v.action == ActionLookup && !r.changes {
 		v.action = ActionRetry
 	}
 	return &Error{

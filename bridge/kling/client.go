@@ -154,7 +154,9 @@ func (c *Client) Close() {
 // With [ActionLookup] a task may exist, with any other action none was made. A call whose ctx ends before anything was
 // sent fails with [ActionRetry].
 func (c *Client) Create(ctx context.Context, k Kind, model string, body ...[]byte) (task Task, err error) {
-	r := request{op: opCreate, kind: k.Name, method: http.MethodPost, path: k.CreatePath(pathSegment(model)), body: body}
+	r := request{
+		op: opCreate, kind: k.Name, method: http.MethodPost, path: k.CreatePath(pathSegment(model)), body: body, changes: true,
+	}
 	done := c.watch(ctx, r.op)
 	defer func() { done(err) }()
 	a, err := c.call(ctx, r)

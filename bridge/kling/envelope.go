@@ -105,7 +105,7 @@ var reusedID = regexp.MustCompile(`(?is)external_?task_?id\b.*\balready exists`)
 // have come through. What gateways answer in passing, 5xx and 429, is what it is from Kling.
 func (r request) foreign(a answer, words string) *Error {
 	v, passing := judgeForeign(a.status)
-	if r.op != opCreate {
+	if !r.changes {
 		v.action = ActionRetry // and never a proof that there is no such task
 	}
 	failure := r.fail(v, nil)

@@ -22,7 +22,8 @@ const (
 	ActionPause Action = "pause"
 	// ActionReject: nothing was created, and the same request will always fare so.
 	ActionReject Action = "reject"
-	// ActionLookup: a task may have been created. Look it up by its external id before anything is sent again.
+	// ActionLookup: a task may have been created. Look it up by its external id before anything is sent again. Of a
+	// [SyncCall]: Kling may have done it, and nobody can find out.
 	ActionLookup Action = "lookup"
 )
 
@@ -42,7 +43,7 @@ const (
 
 // Error is how every call of [Client] fails.
 type Error struct {
-	Op   string // create, query, query external, query tasks, list, list recent, check credentials
+	Op   string // create, query, query external, query tasks, list, list recent, check credentials, or the name of a SyncCall
 	Kind string // empty where the call is about no one kind
 
 	Action Action
