@@ -85,7 +85,7 @@ func (s *Server) draft(c call, raw []byte, body fields) (*task, *refusal) {
 	if s.options.RetiredModels {
 		rules = append(slices.Clip(rules), retiredModel(c.kind.Name)...)
 	}
-	if message := firstFault(body, rules); message != "" {
+	if message := firstFault(body, append(slices.Clip(rules), func(f fields) string { return s.unknownFace(c.kind, f) })); message != "" {
 		return nil, &refusal{1201, message}
 	}
 	options := body

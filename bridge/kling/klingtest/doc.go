@@ -13,5 +13,5 @@
 // [Server.SetRetired] takes a route away. Where Kling documents nothing, an [Options] field says what is assumed. Bad
 // manners that Kling would let pass are kept in [Server.Violations].
 //
-// It checks tokens, bodies and signatures with code of its own: of package kling it uses the table of kinds only.
+// It checks tokens, bodies and signatures with code of its own: of package kling it uses the tables of kinds and of calls only.
 package klingtest

@@ -15,6 +15,7 @@ import (
 type Faults struct {
 	Create   func(CreateView) Fault           // asked for each create call that is in order, before anything is stored
 	Query    func(QueryView) Fault            // asked for each query, list page and cost query that is in order
+	Sync     func(SyncView) Fault             // asked for each call that answers at once and is in order, before it is handled
 	Callback func(CallbackView) CallbackFault // asked at each change of status, the creation included
 
 	// Reshape is asked for each task object that is sent, and returns the JSON that is sent in its place; nil: it stays.

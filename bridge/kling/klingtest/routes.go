@@ -23,6 +23,7 @@ type call struct {
 	kind  kling.Kind // of creates, v1 queries and v1 lists
 	model string     // of v2 creates
 	id    string     // of v1 queries
+	sync  kling.SyncCall
 }
 
 // generation is the one that the call belongs to; empty for what serves all.
@@ -44,10 +45,14 @@ func (c call) keyOnly() bool { return c.generation() == kling.V2 || c.generation
 type routes struct {
 	fixed map[string]kling.Kind // v1 and solutions, by path
 	v2    []kling.Kind
+	sync  map[string]kling.SyncCall // by path
 }
 
 func newRoutes(kinds kling.Kinds) routes {
-	rs := routes{fixed: map[string]kling.Kind{}}
+	rs := routes{fixed: map[string]kling.Kind{}, sync: map[string]kling.SyncCall{}}
+	for _, c := range kling.SyncCalls() {
+		rs.sync[c.Path] = c
+	}
 	for _, k := range kinds.All() {
 		if k.Generation == kling.V2 {
 			rs.v2 = append(rs.v2, k)
@@ -69,6 +74,13 @@ func (rs routes) match(method, path string) (c call, known bool) {
 		return call{route: byMethod(method, RouteSolutions, RouteSolutionPage)}, true
 	case costsPath:
 		return call{route: byMethod(method, RouteCosts, "")}, true
+	}
+	if sync, ok := rs.sync[path]; ok {
+		c := call{sync: sync}
+		if method == sync.Method {
+			c.route = RouteSync
+		}
+		return c, true
 	}
 	if k, ok := rs.fixed[path]; ok {
 		list := RouteList

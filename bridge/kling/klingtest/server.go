@@ -52,6 +52,8 @@ type Server struct {
 	calls      Calls
 	costsAt    time.Time        // of the last cost query
 	retired    map[string]Fault // by kind
+	sessions   map[string]session
+	deleted    map[string]bool // voices and elements
 	violations []string
 	waiters    []waiter
 }
@@ -93,8 +95,12 @@ func New(o Options) (*Server, error) {
 		byKind:     map[string][]*task{},
 		seen:       map[string]int{},
 		retired:    map[string]Fault{},
+		sessions:   map[string]session{},
+		deleted:    map[string]bool{},
 		usage:      map[place]*usage{},
-		calls:      Calls{Refused: map[int]int{}, RefusedCreates: map[int]int{}},
+		calls: Calls{
+			Sync: map[string]int{}, SyncDone: map[string]int{}, Refused: map[int]int{}, RefusedCreates: map[int]int{},
+		},
 	}
 	return s, nil
 }
@@ -163,6 +169,7 @@ func (s *Server) Calls() Calls {
 	defer s.mu.Unlock()
 	calls := s.calls
 	calls.Refused, calls.RefusedCreates = maps.Clone(calls.Refused), maps.Clone(calls.RefusedCreates)
+	calls.Sync, calls.SyncDone = maps.Clone(calls.Sync), maps.Clone(calls.SyncDone)
 	return calls
 }
 
@@ -239,7 +246,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 func (s *Server) count(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls.count(c.route)
+	s.calls.count(c)
 }
 
 // admit lets a call in, or says why not.
@@ -267,6 +274,8 @@ func (s *Server) prepare(r *http.Request, c call) (Fault, func() reply) {
 		return s.queryTasks(r, c)
 	case RouteTaskPage, RouteSolutionPage:
 		return s.queryPage(r, c)
+	case RouteSync:
+		return s.syncCall(r, c)
 	default:
 		return s.queryCosts(r, c)
 	}

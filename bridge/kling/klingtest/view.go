@@ -51,6 +51,7 @@ const (
 	RouteTasks    Route = "tasks"     // GET /tasks: v2, and v1 translated
 	RouteTaskPage Route = "task_page" // POST /tasks: likewise
 	RouteCosts    Route = "costs"     // GET /account/costs
+	RouteSync     Route = "sync"      // any other call that answers at once
 
 	RouteSolutions    Route = "solutions"     // GET /solutions
 	RouteSolutionPage Route = "solution_page" // POST /solutions
@@ -62,13 +63,17 @@ type Calls struct {
 	Queries      int // v1 by one id, else by a list of ids
 	ListPages    int // v1 lists, and pages of the others
 	AccountCosts int
-	Refused      map[int]int // by Kling's code
+	Sync         map[string]int `json:",omitempty"` // that answer at once, by name
+	SyncDone     map[string]int `json:",omitempty"` // those of Sync that were handled, whether their answer arrived or not
+	Refused      map[int]int    // by Kling's code
 
 	RefusedCreates map[int]int // those of Refused that were create calls
 }
 
-func (c *Calls) count(route Route) {
-	switch route {
+func (c *Calls) count(asked call) {
+	switch asked.route {
+	case RouteSync:
+		c.Sync[asked.sync.Name]++
 	case RouteCreate:
 		c.Creates++
 	case RouteQuery, RouteTasks, RouteSolutions:
