@@ -6,8 +6,8 @@
 //
 // Imports lead downwards. What stands side by side does not import each other; depguard holds that (.golangci.yml).
 //
-//	cmd → doctor → bridge → create  callback  poll  maintenance  archiver  api    what happens to a request, and what is asked about it
-//	                           └────────┴───────┴───┬────┴──────────┴──────┘
+//	cmd → doctor → bridge → create  callback  poll  maintenance  archiver  api  call   what happens to a request, and what is asked
+//	                           └────────┴───────┴───┬────┴──────────┴──────┴────┘
 //	                                             dispatch                      which request is next, and whether there is a slot
 //	                                              store                        all that is known of requests
 //	                                             request                       one request message: read, checked, its body and files
@@ -27,7 +27,7 @@
 //
 // A request that can't become a task is rejected by create and kept by store (dead.go); one that waits too long is expired by
 // create, poll or maintenance, whichever has it. What JetStream itself has lost is searched for by maintenance
-// (reconcile.go). archiver copies the files of results, beside the flow. api answers questions.
+// (reconcile.go). archiver copies the files of results, beside the flow. api answers questions, call makes those calls that answer at once.
 //
 // This package itself wires the parts (wire.go), starts and stops them (replica.go), serves HTTP (http.go, admin.go), makes
 // the streams (streams.go), and says whether the bridge is able to work (watch.go).
@@ -46,6 +46,7 @@
 // # Where to change what
 //
 //   - A kind of task: a row of the table in kling/kinds.go; the simulator's rules in kling/klingtest/rules.go.
+//   - A call that answers at once: a row of the table in kling/synccalls.go; the simulator's rules in kling/klingtest/sync.go.
 //   - An archive target: a scheme in archive/target.go and a file beside archive/file.go; nothing else knows targets.
 //   - A way to trust callbacks: a handler beside callback/ownurl.go, chosen in callback/route.go; its option in options.go.
 //   - A limit for each tenant: dispatch/order.go picks who is next, by what request/request.go reads of a request.

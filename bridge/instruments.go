@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"github.com/klingbridge/klingbridge/bridge/archiver"
+	"github.com/klingbridge/klingbridge/bridge/call"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
@@ -13,6 +14,7 @@ import (
 // instruments are those of each step.
 type instruments struct {
 	calls     *callMetrics
+	call      *call.Metrics
 	readiness *readinessMetrics
 	store     *store.Metrics
 	dispatch  *dispatch.Metrics
@@ -27,6 +29,7 @@ func newInstruments(o Options) (*instruments, error) {
 	m := telemetry.NewMeter(o.MeterProvider)
 	return &instruments{
 		calls:     newCallMetrics(m),
+		call:      call.NewMetrics(m),
 		readiness: newReadinessMetrics(m),
 		store:     store.NewMetrics(m, o.Kinds),
 		dispatch:  dispatch.NewMetrics(m),

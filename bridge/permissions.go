@@ -50,7 +50,7 @@ func UseOfNATS(b *bus.Bus, o Options) NATSUse {
 	slices.Sort(publish)
 	return NATSUse{Publish: publish, Subscribe: []string{
 		s.Progress("*", events.StatusSubmitted, "*"), s.AllCompletions(), s.SlotNews("*"),
-		s.API(events.EndpointTaskGet), s.API(events.EndpointStatus), "$SRV.PING", "$SRV.INFO.klingbridge",
+		s.API(events.EndpointTaskGet), s.API(events.EndpointStatus), s.Call(events.CallTTS), "$SRV.PING", "$SRV.INFO.klingbridge",
 		b.Conn().NewInbox(),
 	}}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/archiver"
+	"github.com/klingbridge/klingbridge/bridge/call"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/create"
@@ -34,6 +35,7 @@ type replica struct {
 	waiting  *request.Stream
 	expirer  *maintenance.Expirer
 	service  *api.Service
+	caller   *call.Caller
 
 	reconciler *maintenance.Reconciler
 	watch      *watch
@@ -81,6 +83,7 @@ func (p *replica) run(ctx context.Context, b *Bridge, web *web) error {
 	r.pulling.Wait()
 	web.stopCallbacks(b.opts.ShutdownTimeout) // polls and expiry have ended: nothing else publishes
 	r.dispatching.Wait()
+	p.caller.Wait()
 	cancelHard()
 	r.background.Wait()
 	return failure

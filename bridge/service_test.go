@@ -89,6 +89,9 @@ func TestServiceIsAMicroService(t *testing.T) {
 		"kling.api.task.get": true, "kling.api.task.list": true, "kling.api.task.again": true, "kling.api.task.cancel": true,
 		"kling.api.dead.list": true, "kling.api.dead.replay": true, "kling.api.status": true,
 	}
+	for _, name := range events.Calls() {
+		want["kling.call."+name] = true
+	}
 	if diff := cmp.Diff(want, subjects); diff != "" || info.Name != "klingbridge" || info.Version != "1.2.3" {
 		t.Errorf("%s %s (-want +got):\n%s", info.Name, info.Version, diff)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/archiver"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/call"
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
@@ -25,6 +26,7 @@ type wiring struct {
 	*Bridge
 	conn    *bus.Bus
 	o       Options
+	inputs  *request.Attachments
 	store   *store.Store
 	cache   *store.Cache
 	waiting *request.Stream
@@ -41,6 +43,7 @@ func (b *Bridge) wire(ctx context.Context, conn *bus.Bus, o Options, shared map[
 		Bridge: b, conn: conn, o: o, self: rand.Text(), namer: request.NewNamer(o.Namespace), holder: pull.NewHolder(),
 		cache:   store.NewCache(store.CacheSize),
 		signer:  callback.NewSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets),
+		inputs:  request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
 		waiting: request.NewStream(conn, o.Subjects, o.Kinds, o.TaskTimeout),
 		store: &store.Store{
 			Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Retention: o.EventRetention, Telemetry: b.telemetry,
@@ -55,7 +58,8 @@ func (b *Bridge) wire(ctx context.Context, conn *bus.Bus, o Options, shared map[
 		backlog:    &dispatch.BacklogReader{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds},
 	}
 	w.wirePools(p)
-	p.service = api.NewService(w.api(p), conn.Conn(), b.public, o.Simulated, b.log)
+	p.service, p.caller = api.NewService(w.api(p), conn.Conn(), b.public, o.Simulated, b.log), w.caller()
+	p.service.Others = p.caller
 	p.watch = &watch{
 		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: w.self,
 		consume: p.ensureConsumers, restored: w.waiting.Reset, suspect: p.creator.SuspectBefore,
@@ -95,8 +99,7 @@ func (w *wiring) intake() *dispatch.Intake {
 func (w *wiring) creator() *create.Creator {
 	return &create.Creator{
 		Client: w.o.Kling, Store: w.store, Cache: w.cache, CallbackURL: w.signer.URL, Namer: w.namer,
-		Inputs: request.NewAttachments(w.conn.JetStream(), w.o.MaxInlineBytes, w.o.InputBuckets),
-		Pauses: w.pauses, Queries: create.NewQueryTrust(), Telemetry: w.telemetry, Metrics: w.metrics.create, Log: w.log,
+		Inputs: w.inputs, Pauses: w.pauses, Queries: create.NewQueryTrust(), Telemetry: w.telemetry, Metrics: w.metrics.create, Log: w.log,
 		LookupWindow: w.o.LookupWindow, FirstPoll: w.o.firstPoll(),
 	}
 }
@@ -116,6 +119,21 @@ func (w *wiring) reconciler() *maintenance.Reconciler {
 		TaskTimeout: w.o.TaskTimeout,
 	}
 }
+
+func (w *wiring) caller() *call.Caller {
+	return &call.Caller{
+		Client: w.accountClient, Inputs: w.inputs, Conn: w.conn.Conn(), Subjects: w.o.Subjects, Telemetry: w.telemetry,
+		Metrics: w.metrics.call, Log: w.log,
+	}
+}
+
+// accountClient is the client of an account by its name; empty: any. There is one.
+func (w *wiring) accountClient(name string) (*kling.Client, bool) {
+	return w.o.Kling, name == "" || name == defaultAccount
+}
+
+// defaultAccount is that of the plain variables.
+const defaultAccount = "default"
 
 func (w *wiring) api(p *replica) *api.API {
 	a := &api.API{

@@ -30,6 +30,10 @@ var (
 type APIError struct {
 	Code    int // 400 wrong input, 404 unknown id, 409 too late, 500 anything else
 	Message string
+	// Kling is only of [Client.Call], whose codes are: 400 Kling refuses it, or it can't be asked so, 429 too much at a time,
+	// 502 not answered by Kling, 504 not answered in time. Its Retryable says that Kling has certainly not done it, and
+	// that the same call could succeed later.
+	Kling *Error
 }
 
 // Error returns the message and, in brackets, the code.
@@ -43,7 +47,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrTooLate:
 		return e.Code == http.StatusConflict
 	case ErrUnavailable:
-		return e.Code >= http.StatusInternalServerError
+		return e.Code >= http.StatusInternalServerError && (e.Kling == nil || e.Kling.Retryable)
 	default:
 		return false
 	}

@@ -36,6 +36,9 @@ type operation struct {
 	Action   string
 	Channel  ref
 	Messages []ref
+	Reply    struct {
+		Channel ref
+	}
 }
 
 type message struct {
@@ -79,6 +82,8 @@ func TestAsyncAPIHasTheSubjects(t *testing.T) {
 		"late":                {s.Late("{kind}", "{status}", "{id}"), s.EventsStream()},
 		"archived":            {s.Archived("{kind}", "{status}", "{id}"), s.EventsStream()},
 		"dead":                {s.Dead("{kind}", "{status}", "{id}"), s.DeadStream()},
+		"call":                {s.Call("{name}")},
+		"callReply":           {}, // goes to whoever has asked
 	}
 	got := map[string][2]string{}
 	for name, c := range readAsyncAPI(t).Channels {
@@ -117,6 +122,9 @@ func TestAsyncAPIHasTheStatuses(t *testing.T) {
 			t.Errorf("statuses of channel %s (-constants +document):\n%s", name, diff)
 		}
 	}
+	if diff := cmp.Diff(sorted(events.Calls()), sorted(doc.Channels["call"].Parameters["name"].Enum)); diff != "" {
+		t.Errorf("calls (-constants +document):\n%s", diff)
+	}
 	priorities := doc.Channels["requestWithPriority"].Parameters["priority"].Enum
 	if diff := cmp.Diff([]string{string(events.PriorityHigh), string(events.PriorityLow)}, priorities); diff != "" {
 		t.Errorf("priorities (-constants +document):\n%s", diff)
@@ -131,6 +139,8 @@ func TestAsyncAPIRefersToTheSchemas(t *testing.T) {
 		"event":      {"schema/event.schema.json#/$defs/headers", "schema/event.schema.json"},
 		"archived":   {"", "schema/archived.schema.json"},
 		"deadLetter": {"schema/request.schema.json#/$defs/dead_headers", ""}, // the body need not be a request
+		"call":       {"", ""},                                               // Kling's
+		"callAnswer": {"", ""},
 	}
 	got := map[string][2]string{}
 	for name, m := range readAsyncAPI(t).Components.Messages {
@@ -150,7 +160,8 @@ func TestAsyncAPIRefersToTheSchemas(t *testing.T) {
 	}
 }
 
-// Requests are received, all else is sent; each channel has one operation with its own message.
+// Requests and calls are received, all else is sent; each channel has one operation with its own message, or is where the reply
+// of one goes.
 func TestAsyncAPIHasAnOperationForEachChannel(t *testing.T) {
 	t.Parallel()
 	doc := readAsyncAPI(t)
@@ -159,8 +170,11 @@ func TestAsyncAPIHasAnOperationForEachChannel(t *testing.T) {
 		channel := strings.TrimPrefix(op.Channel.Ref, "#/channels/")
 		served = append(served, channel)
 		want := "send"
-		if doc.Channels[channel].Stream == (events.Subjects{}).RequestsStream() {
+		if doc.Channels[channel].Stream == (events.Subjects{}).RequestsStream() || channel == "call" {
 			want = "receive"
+		}
+		if reply := strings.TrimPrefix(op.Reply.Channel.Ref, "#/channels/"); reply != "" {
+			served = append(served, reply)
 		}
 		if op.Action != want {
 			t.Errorf("operation %s: action %q, want %q", name, op.Action, want)

@@ -25,6 +25,7 @@ import (
 // Service answers questions on NATS. Its replicas share the questions by a queue group.
 type Service struct {
 	Asker    *API
+	Others   Endpoints // nil: none
 	metadata map[string]string
 	nc       *nats.Conn
 	log      *slog.Logger
@@ -32,6 +33,14 @@ type Service struct {
 	mu      sync.Mutex
 	stopped bool // no answer is begun any more
 	answers sync.WaitGroup
+}
+
+// Endpoints are what another part answers on the same service, and waits for by itself.
+type Endpoints interface {
+	// AddTo adds them. hard ends the answers under way at once.
+	AddTo(hard context.Context, svc micro.Service) error
+	// Stop begins no further answer.
+	Stop()
 }
 
 const (
@@ -91,10 +100,19 @@ func (s *Service) Start(hard context.Context) (stop func(), err error) {
 			return nil, fmt.Errorf("NATS service %s: %s: %w", serviceName, endpoint, err)
 		}
 	}
+	if s.Others != nil {
+		if err := s.Others.AddTo(hard, svc); err != nil {
+			s.stop(svc)
+			return nil, fmt.Errorf("NATS service %s: %w", serviceName, err)
+		}
+	}
 	return func() { s.stop(svc) }, nil
 }
 
 func (s *Service) stop(svc micro.Service) {
+	if s.Others != nil {
+		s.Others.Stop()
+	}
 	if err := svc.Stop(); err != nil {
 		s.log.Debug("stop the NATS service", slog.Any("err", err)) // the connection is closed next
 	}
