@@ -30,6 +30,7 @@ func TestAccountsDeny(t *testing.T) {
 		"subscriber": {
 			publish: []string{
 				completion, "kling-put." + completion, "kling.request.text2video", "kling.api.task.cancel",
+				"kling.call.tts",
 				"kling-state.setting.callback-secret", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.DELETE.KLING_EVENTS",
 				"$JS.API.STREAM.UPDATE.KLING_EVENTS", "$JS.API.STREAM.MSG.DELETE.KLING_EVENTS",
 			},

@@ -206,6 +206,10 @@ func TestAccountsLetEachDoItsJob(t *testing.T) {
 		t.Fatalf("submit: exit %d: %s", got.code, got.stderr)
 	}
 
+	if got := execute(t.Context(), requester, "", "call", "presets-voices"); got.code != 0 {
+		t.Errorf("call: exit %d: %s", got.code, got.stderr)
+	}
+
 	if msg, err := seen.NextMsgWithContext(t.Context()); err != nil || !strings.HasSuffix(msg.Subject, ".one") {
 		t.Errorf("plain subscriber: %v, %v", msg, err)
 	}

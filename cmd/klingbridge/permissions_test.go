@@ -185,6 +185,7 @@ func TestListedPermissionsSuffice(t *testing.T) {
 		{"dead list", 0, "dead"},
 		{"dead replay dead", 0, "dead-r1"},
 		{"status", 0, "ready"},
+		{"call presets-voices", 0, "simulated-voice"},
 	} {
 		if got := r.asAdmin(step.line); got.code != step.code || !strings.Contains(got.stdout, step.says) {
 			t.Errorf("%s: exit %d\n%s%s", step.line, got.code, got.stdout, got.stderr)
@@ -214,7 +215,7 @@ func TestMissingPermissionIsAReason(t *testing.T) {
 	t.Parallel()
 	listed := listedPermissions(t)
 	// A user who may answer whatever it gets may ack once, too.
-	answering := strings.NewReplacer(`allow_responses: {max: 1, expires: "1m"}`, "", `"$JS.FC.>"`, `"_INBOX.>"`).Replace(listed)
+	answering := strings.NewReplacer(`allow_responses: {max: 1, expires: "5m"}`, "", `"$JS.FC.>"`, `"_INBOX.>"`).Replace(listed)
 	for says, missing := range map[string]string{
 		`Permissions Violation for Publish to \"$JS.ACK.KLING_REQUESTS.`: strings.Replace(answering, `"$JS.ACK.>", `, "", 1),
 		`Permissions Violation for Subscription to \"kling.completion.`:  strings.Replace(listed, `"kling.completion.>"  #`, "#", 1),

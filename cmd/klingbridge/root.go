@@ -75,7 +75,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetVersionTemplate(thisBuild().String())
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.watchCommand(), p.taskCommand(),
+		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.callCommand(), p.watchCommand(), p.taskCommand(),
 		p.deadCommand(), p.statusCommand(), p.doctorCommand(), p.simCommand(), p.versionCommand(), p.healthcheckCommand(),
 		environmentTopic(),
 	)

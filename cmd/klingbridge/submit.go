@@ -93,9 +93,7 @@ func (p *program) submitCommand() *cobra.Command {
 
 func (s *submission) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.prompt, "prompt", "", "the body's prompt")
-	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; may be repeated")
-	f.StringArrayVar(&s.attach, "attach", nil, "a file to send along, as `field=file`; may be repeated")
-	f.StringVar(&s.bucket, "attach-bucket", events.DefaultBucket, "Object Store `bucket` for --attach, made with a TTL of 48h where there is none")
+	s.bodyFlags(f)
 	f.StringVar(&s.id, "id", "", "the request `id`, 1 to 128 bytes (default: one is made up)")
 	f.StringVar(&s.priority, "priority", "normal", "high, normal or low")
 	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
@@ -104,6 +102,13 @@ func (s *submission) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
 	f.BoolVar(&s.lines, "lines", false, "the file holds one body a line")
 	f.BoolVar(&s.asJSON, "json", false, `print JSON: the completion event, or without --wait {"request_id":"…"}`)
+}
+
+// bodyFlags change a body.
+func (s *submission) bodyFlags(f *pflag.FlagSet) {
+	f.StringArrayVar(&s.sets, "set", nil, "a field of the body as `key=value`; may be repeated")
+	f.StringArrayVar(&s.attach, "attach", nil, "a file to send along, as `field=file`; may be repeated")
+	f.StringVar(&s.bucket, "attach-bucket", events.DefaultBucket, "Object Store `bucket` for --attach, made with a TTL of 48h where there is none")
 }
 
 func submitArgs(_ *cobra.Command, args []string) error {
