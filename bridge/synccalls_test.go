@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -365,11 +366,19 @@ func TestCallsUnderWayAreBounded(t *testing.T) {
 	t.Parallel()
 	const most = 16
 	begun, release := make(chan struct{}, most+1), make(chan struct{})
-	w := start(t, setup{sim: klingtest.Options{Faults: klingtest.Faults{Sync: func(klingtest.SyncView) klingtest.Fault {
+	w := &world{t: t, ctx: t.Context(), urls: bustest.Start(t).URL()}
+	w.startSim(klingtest.Options{Faults: klingtest.Faults{Sync: func(klingtest.SyncView) klingtest.Fault {
 		begun <- struct{}{}
 		<-release
 		return nil
-	}}}})
+	}}})
+	w.connect()
+	patient, err := kling.NewClient(kling.Options{BaseURL: w.sim.URL, Credentials: kling.Credentials{APIKey: apiKey}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(patient.Close)
+	w.replicas = append(w.replicas, w.startBridge(setup{bridge: bridge.Options{Kling: patient, ShutdownTimeout: time.Minute}}))
 	answers := make(chan error, most)
 	for range most {
 		go func() {

@@ -129,11 +129,8 @@ func (w *wiring) caller() *call.Caller {
 
 // accountClient is the client of an account by its name; empty: any. There is one.
 func (w *wiring) accountClient(name string) (*kling.Client, bool) {
-	return w.o.Kling, name == "" || name == defaultAccount
+	return w.o.Kling, name == "" || name == kling.DefaultAccount
 }
-
-// defaultAccount is that of the plain variables.
-const defaultAccount = "default"
 
 func (w *wiring) api(p *replica) *api.API {
 	a := &api.API{

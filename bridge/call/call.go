@@ -82,11 +82,11 @@ func (c *Caller) handler(hard context.Context, of kling.SyncCall) micro.Handler 
 		defer c.mu.Unlock()
 		switch {
 		case c.stopped: // another replica may be there for the next
+			c.refuse(hard, asked, refusef(http.StatusBadGateway, "this replica is being stopped; Kling has not got the call"))
 			return
 		case c.underWay >= maxUnderWay:
-			c.publish(hard, asked, c.errorMsg(refusef(http.StatusTooManyRequests,
-				"%d calls are under way on this replica, as many as it makes at a time; Kling has not got this one", maxUnderWay)))
-			c.Metrics.answered(hard, of.Name, http.StatusTooManyRequests)
+			c.refuse(hard, asked, refusef(http.StatusTooManyRequests,
+				"%d calls are under way on this replica, as many as it makes at a time; Kling has not got this one", maxUnderWay))
 			return
 		}
 		c.underWay++
@@ -95,6 +95,12 @@ func (c *Caller) handler(hard context.Context, of kling.SyncCall) micro.Handler 
 			c.answer(hard, asked)
 		})
 	})
+}
+
+// refuse answers a call that is not begun.
+func (c *Caller) refuse(ctx context.Context, q question, why *refusal) {
+	c.publish(ctx, q, c.errorMsg(why))
+	c.note(ctx, q, why.code, why)
 }
 
 func (c *Caller) done() {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -267,14 +268,9 @@ func (s *Server) unknownFace(k kling.Kind, body fields) string {
 	if known.of != "identify-face" {
 		return ""
 	}
-	for _, raw := range body.list("face_choose") {
-		var chosen fields
-		_ = json.Unmarshal(raw, &chosen) // the rules have found an object
-		for _, face := range known.faces {
-			if chosen.text("face_id") == face {
-				return ""
-			}
-		}
+	var chosen fields
+	_ = json.Unmarshal(body.list("face_choose")[0], &chosen) // the rules have found one object
+	if !slices.Contains(known.faces, chosen.text("face_id")) {
 		return invalid(chosen, "face_id")
 	}
 	return ""
