@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -12,19 +13,22 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
 // admin serves health, readiness, metrics and the console.
 type admin struct {
-	pauses  *dispatch.Pauses
+	pauses  dispatch.AccountPauses
+	kinds   kling.Kinds
 	metrics http.Handler // nil: none are served
 	hosts   hosts
 	console *console.Console
-	bus     atomic.Pointer[bus.Bus] // nil until NATS was reached
-	ready   atomic.Bool             // requests are being taken
-	blocked atomic.Pointer[string]  // what keeps the bridge from starting; nil: nothing is known
-	watch   atomic.Pointer[watch]   // nil until then
+	bus     atomic.Pointer[bus.Bus]                       // nil until NATS was reached
+	ready   atomic.Bool                                   // requests are being taken
+	blocked atomic.Pointer[string]                        // what keeps the bridge from starting; nil: nothing is known
+	watch   atomic.Pointer[watch]                         // nil until then
+	pools   atomic.Pointer[map[kling.Pool]*dispatch.Pool] // nil until then
 }
 
 func (a *admin) handler() http.Handler {
@@ -61,7 +65,7 @@ func (a *admin) reasons() []dispatch.Reason {
 	case b == nil:
 		return []dispatch.Reason{{Component: component, Reason: "not connected yet"}}
 	case !b.Connected():
-		return append([]dispatch.Reason{{Component: component, Reason: "disconnected"}}, a.pauses.Reasons()...)
+		return append([]dispatch.Reason{{Component: component, Reason: "disconnected"}}, a.paused()...)
 	case !a.ready.Load():
 		text := "streams and consumers are not ready"
 		if why := a.blocked.Load(); why != nil {
@@ -69,7 +73,7 @@ func (a *admin) reasons() []dispatch.Reason {
 		}
 		return append(deniedBy(b), dispatch.Reason{Component: component, Reason: text})
 	default:
-		return append(a.watched().reasons(), a.pauses.Reasons()...)
+		return append(a.watched().reasons(), a.paused()...)
 	}
 }
 
@@ -81,7 +85,24 @@ func (a *admin) watched() *watch {
 	return &watch{}
 }
 
-func (a *admin) warnings() []dispatch.Reason { return a.watched().warnings() }
+// paused lists what no account is left for.
+func (a *admin) paused() []dispatch.Reason {
+	reasons, _ := a.pauses.Reasons(a.kinds)
+	return reasons
+}
+
+func (a *admin) warnings() []dispatch.Reason {
+	_, paused := a.pauses.Reasons(a.kinds)
+	return slices.Concat(a.watched().warnings(), paused, a.strays())
+}
+
+// strays tells of accounts that are not configured any more and have tasks in flight.
+func (a *admin) strays() []dispatch.Reason {
+	if pools := a.pools.Load(); pools != nil {
+		return dispatch.StrayReasons(*pools)
+	}
+	return nil
+}
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -120,11 +141,23 @@ func (b *Bridge) showReadiness() (metric.Registration, error) {
 	return m.meter.Observe(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(m.ready, flag(len(b.admin.reasons()) == 0))
 		o.ObserveInt64(m.callbacks, flag(b.opts.PublicURL != ""))
-		paused := b.pauses.Scopes()
-		for _, scope := range dispatch.AllScopes(b.opts.Kinds) {
-			o.ObserveInt64(m.paused, flag(paused[scope]), metric.WithAttributes(
-				attribute.String(telemetry.AttrComponent, scope.Component()), attribute.String(telemetry.AttrGeneration, string(scope.Generation))))
+		for _, account := range b.pauses {
+			b.showPauses(o, account)
 		}
 		return nil
 	}, m.ready, m.callbacks, m.paused)
+}
+
+// showPauses names the account only where there is one to tell it from.
+func (b *Bridge) showPauses(o metric.Observer, account *dispatch.AccountPause) {
+	paused := account.Scopes()
+	for _, scope := range dispatch.AllScopes(b.opts.Kinds) {
+		labels := []attribute.KeyValue{
+			attribute.String(telemetry.AttrComponent, scope.Component()), attribute.String(telemetry.AttrGeneration, string(scope.Generation)),
+		}
+		if !b.accounts.Plain() {
+			labels = append(labels, attribute.String(telemetry.AttrAccount, account.Account))
+		}
+		o.ObserveInt64(b.metrics.readiness.paused, flag(paused[scope]), metric.WithAttributes(labels...))
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
 
@@ -27,7 +28,8 @@ type Bridge struct {
 	log       *slog.Logger
 	telemetry *telemetry.Tracer
 	metrics   *instruments
-	pauses    *dispatch.Pauses
+	accounts  kling.Accounts
+	pauses    dispatch.AccountPauses
 	public    *url.URL
 	admin     *admin
 	receiver  *callback.Receiver
@@ -47,19 +49,30 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge metrics: %w", err)
 	}
-	o.Kling = o.Kling.Observed(m.calls.called)
+	accounts, err := o.accounts()
+	if err != nil {
+		return nil, fmt.Errorf("bridge options: %w", err)
+	}
+	accounts = accounts.Observed(m.calls.of(accounts.Plain()))
 	o.Bus.Retried = m.calls.retried
-	p := dispatch.NewPauses(o.ProbeInterval, o.Logger)
+	p := dispatch.NewAccountPauses(accounts, func(name string) *dispatch.Pauses {
+		log := o.Logger
+		if !accounts.Plain() {
+			log = log.With(slog.String("account", name))
+		}
+		return dispatch.NewPauses(o.ProbeInterval, log)
+	})
 	loopback := onLoopback(o.AdminListener.Addr())
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
 		telemetry: telemetry.New(o.TracerProvider, o.Propagator),
 		metrics:   m,
+		accounts:  accounts,
 		pauses:    p,
 		public:    public,
 		admin: &admin{
-			pauses: p, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
+			pauses: p, kinds: o.Kinds, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
 			console: console.New(console.Options{
 				Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger,
 				Session: min(console.DefaultSession, o.EventRetention),

@@ -18,11 +18,12 @@ type callMetrics struct {
 	failed   metric.Int64Counter
 	retries  metric.Int64Counter
 
-	byCall *telemetry.Series[string]
+	byCall *telemetry.Series[callCode]
 	byCode *telemetry.Series[callCode]
 }
 
-type callCode struct{ call, code string }
+// callCode is a call and what came of it, on an account; empty: there is none to tell it from.
+type callCode struct{ account, call, code string }
 
 func newCallMetrics(m *telemetry.Meter) *callMetrics {
 	buckets := []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60, 120}
@@ -30,10 +31,8 @@ func newCallMetrics(m *telemetry.Meter) *callMetrics {
 		duration: m.Seconds("kling.call.duration", "Time of one call to Kling.", buckets),
 		failed:   m.Count("kling.call.errors", "{error}", "Calls to Kling that failed, by its code."),
 		retries:  m.Count("kling.publish.retries", "{retry}", "Publishes tried again because JetStream gave no certain answer."),
-		byCall:   telemetry.NewSeries(telemetry.One[string](telemetry.AttrCall)),
-		byCode: telemetry.NewSeries(func(c callCode) []attribute.KeyValue {
-			return []attribute.KeyValue{attribute.String(telemetry.AttrCall, c.call), attribute.String(telemetry.AttrCode, c.code)}
-		}),
+		byCall:   telemetry.NewSeries(callCode.attrs),
+		byCode:   telemetry.NewSeries(callCode.attrs),
 	}
 	cm.retries.Add(context.Background(), 0) // a counter that appears at 1 has not increased
 	return cm
@@ -41,10 +40,31 @@ func newCallMetrics(m *telemetry.Meter) *callMetrics {
 
 func (m *callMetrics) retried() { m.retries.Add(context.Background(), 1) }
 
-func (m *callMetrics) called(ctx context.Context, c kling.Call) {
-	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.Of(c.Op))
+func (c callCode) attrs() []attribute.KeyValue {
+	attrs := []attribute.KeyValue{attribute.String(telemetry.AttrCall, c.call)}
+	if c.code != "" {
+		attrs = append(attrs, attribute.String(telemetry.AttrCode, c.code))
+	}
+	if c.account != "" {
+		attrs = append(attrs, attribute.String(telemetry.AttrAccount, c.account))
+	}
+	return attrs
+}
+
+// of counts the calls of an account. plain: there is none to tell it from.
+func (m *callMetrics) of(plain bool) func(account string) func(context.Context, kling.Call) {
+	return func(account string) func(context.Context, kling.Call) {
+		if plain {
+			account = ""
+		}
+		return func(ctx context.Context, c kling.Call) { m.called(ctx, account, c) }
+	}
+}
+
+func (m *callMetrics) called(ctx context.Context, account string, c kling.Call) {
+	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.Of(callCode{account: account, call: c.Op}))
 	if c.Err != nil {
-		m.failed.Add(ctx, 1, m.byCode.Of(callCode{c.Op, codeName(c.Err)}))
+		m.failed.Add(ctx, 1, m.byCode.Of(callCode{account, c.Op, codeName(c.Err)}))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -17,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/archive"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/callback"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
@@ -25,8 +27,12 @@ import (
 // Options configures a [Bridge]. Kling and the listeners are required; every other zero value means its default.
 type Options struct {
 	Bus   bus.Options   // how to reach NATS
-	Kling *kling.Client // Kling's API
+	Kling *kling.Client // Kling's API, of who has one account: kling.DefaultAccount
 	Kinds kling.Kinds   // zero: kling.DefaultKinds
+
+	// Accounts are those to work with, in order of preference. Empty: the one of Kling and WebhookSecrets.
+	Accounts     []kling.Account
+	AccountOrder dispatch.Order // how a request finds its account; empty: dispatch.OrderPrefer
 
 	Subjects       subjects.Subjects // zero: those under events.DefaultPrefix
 	Namespace      string            // keeps external task ids of deployments apart; empty: generated once, shared by replicas
@@ -42,7 +48,7 @@ type Options struct {
 	CallbackTLS      *tls.Config     // nil: plain HTTP
 	PublicURL        string          // how Kling reaches CallbackListener; empty: poll only
 	CallbackSecrets  []string        // the first signs, all verify; empty: one is generated once, shared by replicas
-	WebhookSecrets   []string        // whsec_…; when set, the Standard Webhooks signature is required
+	WebhookSecrets   []string        // whsec_…, of who has one account; when set, the Standard Webhooks signature is required
 	CallbackTrust    callback.Trust  // empty: TrustURL
 	Adopt            bool            // take in callbacks of tasks created elsewhere
 
@@ -54,7 +60,7 @@ type Options struct {
 	PollMaxInterval time.Duration // to here; zero: 5m
 	// ReconcileInterval is the time between searches for tasks and timers that JetStream has lost; zero: 10m.
 	ReconcileInterval time.Duration
-	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas; absent: Kling's own limit
+	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas and accounts; absent: Kling's own limit
 	MaxInlineBytes    int64              // of a nats-object:// input; zero: 50 MiB
 	InputBuckets      []string           // that nats-object:// inputs may be in, * for any characters; empty: all
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
@@ -89,6 +95,7 @@ func (o Options) withDefaults() Options {
 	if o.CallbackTrust == "" {
 		o.CallbackTrust = callback.TrustURL
 	}
+	orDefault(&o.AccountOrder, dispatch.OrderPrefer)
 	orDefault(&o.Version, "devel")
 	orDefault(&o.StreamReplicas, 1)
 	orDefault(&o.EventRetention, 720*time.Hour)
@@ -117,8 +124,11 @@ func orDefault[T comparable](v *T, def T) {
 // check reports every fault at once.
 func (o Options) check() error {
 	var errs []error
-	if o.Kling == nil {
-		errs = append(errs, errors.New("no Kling client"))
+	if _, err := o.accounts(); err != nil {
+		errs = append(errs, err)
+	}
+	if o.AccountOrder != dispatch.OrderPrefer && o.AccountOrder != dispatch.OrderSpread {
+		errs = append(errs, fmt.Errorf("account order %q: want %s or %s", o.AccountOrder, dispatch.OrderPrefer, dispatch.OrderSpread))
 	}
 	if o.CallbackListener == nil {
 		errs = append(errs, errors.New("no callback listener"))
@@ -132,12 +142,27 @@ func (o Options) check() error {
 	if o.CallbackTrust != callback.TrustURL && o.CallbackTrust != callback.TrustQuery {
 		errs = append(errs, fmt.Errorf("callback trust %q: want %s or %s", o.CallbackTrust, callback.TrustURL, callback.TrustQuery))
 	}
-	if len(o.WebhookSecrets) > 0 {
-		if _, err := kling.NewWebhook(o.WebhookSecrets); err != nil {
-			errs = append(errs, err)
-		}
-	}
 	return errors.Join(errs...)
+}
+
+// accounts are those to work with. The bound on all of them is the only one's own.
+func (o Options) accounts() (kling.Accounts, error) {
+	all := slices.Clone(o.Accounts)
+	if len(all) == 0 {
+		if o.Kling == nil {
+			return kling.Accounts{}, errors.New("no Kling client")
+		}
+		only := kling.Account{Name: kling.DefaultAccount, Client: o.Kling}
+		if len(o.WebhookSecrets) > 0 {
+			webhook, err := kling.NewWebhook(o.WebhookSecrets)
+			if err != nil {
+				return kling.Accounts{}, err
+			}
+			only.Webhook = webhook
+		}
+		all = append(all, only)
+	}
+	return kling.NewAccounts(all...)
 }
 
 // firstPoll is the wait from submission to the first poll: without callbacks there is nothing to wait for.

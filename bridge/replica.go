@@ -30,7 +30,7 @@ type replica struct {
 	backlog  *dispatch.BacklogReader
 	holder   *pull.Holder
 	creator  *create.Creator
-	edge     *create.EdgeWatch
+	edges    []*create.EdgeWatch // one for each account
 	poller   *poll.Poller
 	waiting  *request.Stream
 	expirer  *maintenance.Expirer
@@ -67,6 +67,7 @@ func (p *replica) run(ctx context.Context, b *Bridge, web *web) error {
 	}
 	p.start(ctx, hard, b, r)
 	b.admin.watch.Store(p.watch)
+	b.admin.pools.Store(&p.pools)
 	b.admin.ready.Store(true)
 
 	var failure error
@@ -127,7 +128,9 @@ func (p *replica) start(ctx, hard context.Context, b *Bridge, r *running) {
 	}
 	r.pulling.Go(func() { p.poller.Run(ctx, hard) })
 	r.pulling.Go(func() { p.expirer.Run(ctx) })
-	r.pulling.Go(func() { p.edge.Run(ctx) })
+	for _, edge := range p.edges {
+		r.pulling.Go(func() { edge.Run(ctx) })
+	}
 	r.pulling.Go(func() { p.inFlight.Run(ctx) })
 	r.pulling.Go(func() { p.reconciler.Run(ctx) })
 	r.pulling.Go(func() { r.broken <- p.watch.run(ctx) })

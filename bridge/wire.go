@@ -54,8 +54,10 @@ func (b *Bridge) wire(ctx context.Context, conn *bus.Bus, o Options, shared map[
 		holder: w.holder, waiting: w.waiting, intake: w.intake(), creator: w.creator(), poller: w.poller(),
 		expirer:    &maintenance.Expirer{Stream: w.waiting, Store: w.store, Log: b.log},
 		reconciler: w.reconciler(),
-		edge:       &create.EdgeWatch{Client: o.Kling, Pauses: b.pauses},
 		backlog:    &dispatch.BacklogReader{Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds},
+	}
+	for _, account := range b.accounts.All() {
+		p.edges = append(p.edges, &create.EdgeWatch{Client: account.Client, Pauses: b.pauses.Of(account.Name)})
 	}
 	w.wirePools(p)
 	p.service, p.caller = api.NewService(w.api(p), conn.Conn(), b.public, o.Simulated, b.log), w.caller()
@@ -64,10 +66,8 @@ func (b *Bridge) wire(ctx context.Context, conn *bus.Bus, o Options, shared map[
 		bus: conn, opts: b.opts, settings: shared, subjects: o.Subjects, log: b.log, replica: w.self,
 		consume: p.ensureConsumers, restored: w.waiting.Reset, suspect: p.creator.SuspectBefore,
 	}
+	p.live = w.live()
 	var err error
-	if p.live, err = w.live(); err != nil {
-		return nil, err
-	}
 	if p.archiver, err = w.archiver(); err != nil {
 		return nil, err
 	}
@@ -79,14 +79,25 @@ func (w *wiring) wirePools(p *replica) {
 	p.pools = map[kling.Pool]*dispatch.Pool{}
 	for _, name := range w.o.Kinds.Pools() {
 		peers := dispatch.NewPeers(w.conn.Conn(), w.o.Subjects.SlotNews(string(name)), w.self)
-		p.pools[name] = dispatch.NewPool(name, dispatch.NewSlots(w.o.Concurrency[name]), peers, w.pauses, w.holder, w.log)
+		p.pools[name] = dispatch.NewPool(name, w.shares(name), peers, w.holder, w.log)
 		p.pools[name].ServerTime = w.conn.Now
+		p.pools[name].Arrange(w.o.AccountOrder, w.o.Concurrency[name])
 		p.lanes = append(p.lanes, p.intake.Lanes(name)...)
 	}
 	w.pauses.Listen(p.freed)
 	p.inFlight = &dispatch.InFlight{
 		Bus: w.conn, Store: w.store, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Pools: p.pools, Log: w.log,
 	}
+}
+
+// shares are what the accounts have of a pool.
+func (w *wiring) shares(name kling.Pool) (all []*dispatch.Share) {
+	for _, account := range w.accounts.All() {
+		all = append(all, &dispatch.Share{
+			Account: account.Name, Slots: dispatch.NewSlots(account.Concurrency[name]), Pauses: w.pauses.Of(account.Name),
+		})
+	}
+	return all
 }
 
 func (w *wiring) intake() *dispatch.Intake {
@@ -98,7 +109,7 @@ func (w *wiring) intake() *dispatch.Intake {
 
 func (w *wiring) creator() *create.Creator {
 	return &create.Creator{
-		Client: w.o.Kling, Store: w.store, Cache: w.cache, CallbackURL: w.signer.URL, Namer: w.namer,
+		Accounts: w.accounts, Store: w.store, Cache: w.cache, CallbackURL: w.signer.URL, Namer: w.namer,
 		Inputs: w.inputs, Pauses: w.pauses, Queries: create.NewQueryTrust(), Telemetry: w.telemetry, Metrics: w.metrics.create, Log: w.log,
 		LookupWindow: w.o.LookupWindow, FirstPoll: w.o.firstPoll(),
 	}
@@ -106,7 +117,7 @@ func (w *wiring) creator() *create.Creator {
 
 func (w *wiring) poller() *poll.Poller {
 	return &poll.Poller{
-		Bus: w.conn, Client: w.o.Kling, Store: w.store, Cache: w.cache, Holder: w.holder, Queue: poll.NewDueQueue(),
+		Bus: w.conn, Accounts: w.accounts, Store: w.store, Cache: w.cache, Holder: w.holder, Queue: poll.NewDueQueue(),
 		Subjects: w.o.Subjects, Kinds: w.o.Kinds, Telemetry: w.telemetry, Metrics: w.metrics.poll, Log: w.log,
 		MinInterval: w.o.PollMinInterval, MaxInterval: w.o.PollMaxInterval, AckWait: w.o.AckWait,
 	}
@@ -114,7 +125,7 @@ func (w *wiring) poller() *poll.Poller {
 
 func (w *wiring) reconciler() *maintenance.Reconciler {
 	return &maintenance.Reconciler{
-		Bus: w.conn, Client: w.o.Kling, Store: w.store, Namer: w.namer, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Log: w.log,
+		Bus: w.conn, Accounts: w.accounts, Store: w.store, Namer: w.namer, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Log: w.log,
 		Interval: w.o.ReconcileInterval, Settled: w.o.LookupWindow, Lookback: min(24*time.Hour, w.o.EventRetention/2),
 		TaskTimeout: w.o.TaskTimeout,
 	}
@@ -127,9 +138,13 @@ func (w *wiring) caller() *call.Caller {
 	}
 }
 
-// accountClient is the client of an account by its name; empty: any. There is one.
+// accountClient is the client of an account by its name; empty: the first of which nothing is paused, if there is one.
 func (w *wiring) accountClient(name string) (*kling.Client, bool) {
-	return w.o.Kling, name == "" || name == kling.DefaultAccount
+	if name == "" {
+		name = w.pauses.Best()
+	}
+	client, err := w.accounts.Client(name)
+	return client, err == nil
 }
 
 func (w *wiring) api(p *replica) *api.API {
@@ -143,20 +158,15 @@ func (w *wiring) api(p *replica) *api.API {
 	return a
 }
 
-func (w *wiring) live() (*callback.Live, error) {
+func (w *wiring) live() *callback.Live {
 	live := &callback.Live{
 		Store: w.store, Waiting: w.waiting, Signer: w.signer, Kinds: w.o.Kinds, Trust: w.o.CallbackTrust, Cache: w.cache,
-		Namer: w.namer, TaskTimeout: w.o.TaskTimeout,
+		Accounts: w.accounts, Namer: w.namer, TaskTimeout: w.o.TaskTimeout,
 	}
 	if w.o.Adopt {
-		live.Adopter = callback.NewAdopter(w.o.Kling, w.namer, w.o.TaskTimeout)
+		live.Adopter = callback.NewAdopter(w.namer, w.o.TaskTimeout)
 	}
-	if len(w.o.WebhookSecrets) == 0 {
-		return live, nil
-	}
-	webhook, err := kling.NewWebhook(w.o.WebhookSecrets)
-	live.Webhook = webhook
-	return live, err
+	return live
 }
 
 // archiver is nil where results are not archived.

@@ -163,6 +163,17 @@ type PoolStatus struct {
 	Cap      *int           `json:"cap"`       // BRIDGE_CONCURRENCY; null: none
 	Waiting  map[string]int `json:"waiting"`   // requests by priority: high, normal, low
 	Paused   []string       `json:"paused"`    // why nothing is sent; empty: it is
+	// Accounts are those at Kling whose slots these are, in order of preference, where there is more to tell than of one.
+	Accounts []AccountStatus `json:"accounts,omitempty"`
+}
+
+// AccountStatus is what one account at Kling has of a pool.
+type AccountStatus struct {
+	Account  string   `json:"account"`
+	InFlight int      `json:"in_flight"` // slots taken
+	Limit    *int     `json:"limit"`     // slots that Kling is known to give; null: not yet met
+	Cap      *int     `json:"cap"`       // KLING_ACCOUNT_<NAME>_CONCURRENCY; null: none
+	Paused   []string `json:"paused"`    // why nothing is sent to it; empty: it is
 }
 
 // BridgeStatus answers [EndpointStatus].

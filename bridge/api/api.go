@@ -30,7 +30,7 @@ type API struct {
 	Kinds     kling.Kinds
 	Pools     map[kling.Pool]*dispatch.Pool
 	Lanes     map[kling.Pool][]dispatch.Lane
-	Pauses    *dispatch.Pauses
+	Pauses    dispatch.AccountPauses
 	Readiness func() []dispatch.Reason
 	Version   string
 	Log       *slog.Logger

@@ -42,9 +42,11 @@ func (a *API) count(ctx context.Context, status *events.BridgeStatus) (err error
 		if err == nil {
 			waiting, err = a.waitingIn(ctx, name)
 		}
-		pool, tasks := a.Pools[name].Slots.Status()
-		pool.Pool, pool.Waiting = string(name), waiting
-		pool.Paused = a.pausesOf(name)
+		pool, tasks := a.Pools[name].Status()
+		pool.Waiting, pool.Paused = waiting, a.pausesOf(name)
+		for i, account := range pool.Accounts {
+			pool.Accounts[i].Paused = a.accountPauses(account.Account, name)
+		}
 		status.InFlight += tasks
 		status.Pools = append(status.Pools, pool)
 	}
@@ -79,13 +81,24 @@ func (a *API) waitingIn(ctx context.Context, pool kling.Pool) (map[string]int, e
 }
 
 // pausesOf lists what of a pool is not sent and why: all of it, or all of a generation, or the kinds that are named.
-func (a *API) pausesOf(pool kling.Pool) []string {
+func (a *API) pausesOf(pool kling.Pool) []string { return a.collectPauses(pool, a.Pauses.NamedHeld) }
+
+// accountPauses is pausesOf for one account.
+func (a *API) accountPauses(account string, pool kling.Pool) []string {
+	p := a.Pauses.Of(account)
+	if p == nil {
+		return []string{(&kling.UnknownAccountError{Name: account}).Error()}
+	}
+	return a.collectPauses(pool, p.NamedOf)
+}
+
+func (a *API) collectPauses(pool kling.Pool, of func(kling.Kind) []string) []string {
 	reasons := []string{}
 	for _, kind := range a.Kinds.All() {
 		if kind.Pool != pool {
 			continue
 		}
-		for _, reason := range a.Pauses.NamedOf(kind) {
+		for _, reason := range of(kind) {
 			if !slices.Contains(reasons, reason) {
 				reasons = append(reasons, reason)
 			}

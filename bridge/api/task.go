@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
-	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
@@ -21,7 +20,7 @@ func (a *API) waitingTask(w *request.Waiting) events.Task {
 	deadline := events.At(r.Deadline)
 	return events.Task{
 		RequestID: r.ID, Kind: r.Kind.Name, Pool: string(r.Kind.Pool), Status: events.StatusWaiting,
-		ExternalTaskID: r.ExternalID, RequestedAt: events.At(r.RequestedAt), Deadline: &deadline,
+		ExternalTaskID: r.ExternalID, Account: r.Account, RequestedAt: events.At(r.RequestedAt), Deadline: &deadline,
 		Metadata: r.Metadata, ReplayOf: r.ReplayOf, TraceID: a.traceOf(w.Msg.Header),
 	}
 }
@@ -34,23 +33,10 @@ func (a *API) traceOf(h nats.Header) string {
 
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
 func (a *API) waitsFor(r *request.Request) string {
-	kind := r.Kind
-	if reasons := a.Pauses.Of(kind); len(reasons) > 0 {
+	if reasons := a.Pauses.Held(r.Kind, r.Account); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
-	slots, model := a.Pools[kind.Pool].Slots, r.Need().Model
-	if used, own := slots.MeasureModel(model); own != dispatch.UnknownLimit && used >= own {
-		return fmt.Sprintf("a slot of model %s (%d of %d taken)", model, used, own)
-	}
-	used, limit, bound := slots.Measure()
-	most := limit
-	if bound > 0 && (limit == dispatch.UnknownLimit || bound < limit) {
-		most = bound
-	}
-	if most == dispatch.UnknownLimit || used < most {
-		return "its turn"
-	}
-	return fmt.Sprintf("a slot of pool %s (%d of %d taken)", kind.Pool, used, most)
+	return a.Pools[r.Kind.Pool].WaitsFor(r)
 }
 
 // recordTask describes a request in hand or in flight.

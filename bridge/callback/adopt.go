@@ -19,7 +19,6 @@ import (
 // prove themselves by Kling's signature; without one Kling is asked, and what it answers counts instead of the body.
 // Nothing is stored before that.
 type Adopter struct {
-	client      *kling.Client
 	own         request.Namer // of tasks the bridge has created, which are called back on URLs of their own
 	taskTimeout time.Duration
 	asking      chan struct{} // bounds the calls to Kling that anybody can cause
@@ -27,13 +26,11 @@ type Adopter struct {
 
 const (
 	maxAsking = 16
-	// askTime bounds such a call: the answer to the callback waits for it.
-	askTime = 1500 * time.Millisecond
 )
 
-// NewAdopter asks client about tasks that are not signed.
-func NewAdopter(client *kling.Client, own request.Namer, taskTimeout time.Duration) *Adopter {
-	return &Adopter{client: client, own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
+// NewAdopter has Kling asked about tasks that are not signed.
+func NewAdopter(own request.Namer, taskTimeout time.Duration) *Adopter {
+	return &Adopter{own: own, taskTimeout: taskTimeout, asking: make(chan struct{}, maxAsking)}
 }
 
 // adoption receives callbacks on the route that is the same for all tasks of a kind.
@@ -63,14 +60,15 @@ func (a adoption) proves(o outcome) bool { return o.proves() }
 func (a adoption) attrs() []slog.Attr { return []slog.Attr{slog.String("kind", a.kind.Name)} }
 
 func (a adoption) receive(ctx context.Context, h http.Header, body []byte, began time.Time) (outcome, error) {
-	if a.Webhook != nil && a.Webhook.Verify(h, body, time.Now()) != nil {
+	proof := a.examine(h, body)
+	if proof.none() != nil {
 		return outcomeUnsigned, errors.New("no valid signature")
 	}
 	task, o, err := decode(body)
 	if o != outcomeTaken {
 		return o, err
 	}
-	task, source, o, err := a.prove(ctx, task)
+	task, account, source, o, err := a.prove(ctx, proof, task)
 	if o != outcomeTaken {
 		return o, err
 	}
@@ -81,20 +79,21 @@ func (a adoption) receive(ctx context.Context, h http.Header, body []byte, began
 	case ours:
 		return outcomeIgnored, nil
 	default:
-		return a.adopt(ctx, task, source, began)
+		return a.adopt(ctx, task, account, source, began)
 	}
 }
 
-// prove returns the task as it is known for certain: as the body tells it, if that is signed, else as Kling does.
-func (a adoption) prove(ctx context.Context, task kling.Task) (kling.Task, events.Source, outcome, error) {
+// prove returns the task as it is known for certain, and its account: as the body tells it, if that is signed, else as Kling
+// does.
+func (a adoption) prove(ctx context.Context, p proof, task kling.Task) (_ kling.Task, account string, _ events.Source, _ outcome, _ error) {
 	switch {
 	case task.ID == "" || len(task.ID) > store.MaxTaskID || len(task.ExternalID) > events.MaxRequestID:
-		return task, "", outcomeMalformed, errors.New("the body names no task that could be Kling's")
-	case a.Webhook != nil && !incomplete(task):
-		return task, events.SourceCallback, outcomeTaken, nil
+		return task, "", "", outcomeMalformed, errors.New("the body names no task that could be Kling's")
+	case len(p.signed) == 1 && !incomplete(task):
+		return task, p.signed[0].Name, events.SourceCallback, outcomeTaken, nil
 	}
-	task, o, err := a.Adopter.ask(ctx, a.kind, task.ID)
-	return task, events.SourcePoll, o, err
+	task, account, o, err := a.Adopter.ask(ctx, p.senders(), a.kind, task)
+	return task, account, events.SourcePoll, o, err
 }
 
 // isOurs tells a task that the bridge has created: it has a callback URL of its own.
@@ -106,7 +105,7 @@ func (a adoption) isOurs(ctx context.Context, task kling.Task) (bool, error) {
 }
 
 // adopt takes a task of somebody else's in, or what is new of it.
-func (a adoption) adopt(ctx context.Context, task kling.Task, source events.Source, began time.Time) (outcome, error) {
+func (a adoption) adopt(ctx context.Context, task kling.Task, account string, source events.Source, began time.Time) (outcome, error) {
 	id := cmp.Or(task.ExternalID, "task-"+task.ID)
 	cb := callback{kind: a.kind, token: events.Token(id), began: began}
 	rec, err := a.Store.Find(ctx, a.kind.Name, cb.token)
@@ -114,10 +113,13 @@ func (a adoption) adopt(ctx context.Context, task kling.Task, source events.Sour
 		return outcomeUnavailable, err
 	}
 	if rec.State == store.StateUnheard { // this is the first we hear of this task
-		rec = a.Adopter.record(id, a.kind.Name, task, a.Store.Now())
+		rec = a.Adopter.record(account, id, a.kind.Name, task, a.Store.Now())
 		if _, err := a.Store.Arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err
 		}
+	}
+	if rec.Account != "" && rec.Account != account {
+		return outcomeContradicting, fmt.Errorf("the request's task is on account %s, the callback is of %s", rec.Account, account)
 	}
 	if err := contradiction(rec, cb, task); err != nil {
 		return outcomeContradicting, err
@@ -146,38 +148,39 @@ func (c consoleTest) proves(o outcome) bool { return o.proves() }
 func (c consoleTest) attrs() []slog.Attr { return []slog.Attr{slog.String("kind", c.kind.Name)} }
 
 func (c consoleTest) receive(_ context.Context, h http.Header, body []byte, _ time.Time) (outcome, error) {
-	if c.Webhook.Verify(h, body, time.Now()) != nil {
+	if len(c.examine(h, body).signed) == 0 {
 		return outcomeForged, nil
 	}
 	return outcomeIgnored, nil
 }
 
-// ask returns the task as Kling knows it.
-func (a *Adopter) ask(ctx context.Context, k kling.Kind, taskID string) (kling.Task, outcome, error) {
+// ask returns the task as Kling knows it, and which of the accounts has it.
+func (a *Adopter) ask(
+	ctx context.Context, accounts []kling.Account, k kling.Kind, task kling.Task,
+) (_ kling.Task, account string, _ outcome, _ error) {
 	select {
 	case a.asking <- struct{}{}:
 		defer func() { <-a.asking }()
 	default:
-		return kling.Task{}, outcomeUnavailable, errors.New("too many unproven callbacks at once")
+		return kling.Task{}, "", outcomeUnavailable, errors.New("too many unproven callbacks at once")
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	task, err := a.client.Query(ctx, k, taskID)
-	if failure, ok := errors.AsType[*kling.Error](err); ok && failure.NotFound {
-		return task, outcomeForged, fmt.Errorf("prove task: %w", err)
+	task, account, err := whose(ctx, accounts, k, task)
+	switch {
+	case err != nil:
+		return task, "", outcomeUnavailable, fmt.Errorf("prove task: %w", err)
+	case account == "":
+		return task, "", outcomeForged, errors.New("prove task: Kling knows none with this id")
+	default:
+		return task, account, outcomeTaken, nil
 	}
-	if err != nil {
-		return task, outcomeUnavailable, fmt.Errorf("prove task: %w", err)
-	}
-	return task, outcomeTaken, nil
 }
 
-func (a *Adopter) record(id, kind string, task kling.Task, now time.Time) *store.Record {
+func (a *Adopter) record(account, id, kind string, task kling.Task, now time.Time) *store.Record {
 	createdAt := task.CreatedAt
 	if createdAt.IsZero() {
 		createdAt = now
 	}
-	return store.TaskRecord(kling.DefaultAccount, id, kind, task, createdAt, now.Add(a.taskTimeout), now.Add(adoptedPoll))
+	return store.TaskRecord(account, id, kind, task, createdAt, now.Add(a.taskTimeout), now.Add(adoptedPoll))
 }
 
 // adoptedPoll is when an adopted task is polled first, should it have no further callback.

@@ -41,9 +41,10 @@ type Live struct {
 	Waiting *request.Stream
 	Signer  Signer
 	Kinds   kling.Kinds
-	Webhook *kling.Webhook // nil: signatures are not required
-	Trust   Trust
-	Adopter *Adopter // nil: adoption is off
+	// Accounts are those that tasks are on. The callbacks of one that has a secret have to be signed.
+	Accounts kling.Accounts
+	Trust    Trust
+	Adopter  *Adopter // nil: adoption is off
 
 	Namer       request.Namer
 	TaskTimeout time.Duration

@@ -30,17 +30,16 @@ func (u ownURL) attrs() []slog.Attr {
 }
 
 func (u ownURL) receive(ctx context.Context, h http.Header, body []byte, began time.Time) (outcome, error) {
-	if u.Webhook != nil {
-		if err := u.Webhook.Verify(h, body, time.Now()); err != nil {
-			return outcomeUnsigned, err
-		}
+	proof := u.examine(h, body)
+	if err := proof.none(); err != nil {
+		return outcomeUnsigned, err
 	}
 	task, o, err := decode(body)
 	if o != outcomeTaken {
 		return o, err
 	}
 	cb := callback{kind: u.kind, token: u.token, began: began}
-	rec, o, err := u.find(ctx, cb, task)
+	rec, o, err := u.find(ctx, cb, proof, task)
 	if o != outcomeTaken {
 		return o, err
 	}

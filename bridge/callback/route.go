@@ -43,7 +43,7 @@ func (lr *Live) route(r *http.Request, parts []string) (handler, outcome) {
 
 func (lr *Live) routeAdoption(kind kling.Kind, posted bool) (handler, outcome) {
 	switch {
-	case lr.Adopter == nil && (lr.Webhook == nil || !posted):
+	case lr.Adopter == nil && (!lr.signs() || !posted):
 		return nil, outcomeForged
 	case !posted:
 		return nil, outcomeNotPosted

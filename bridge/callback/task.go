@@ -87,11 +87,14 @@ func (lr *Live) observe(ctx context.Context, cb callback, rec *store.Record, tas
 	}
 }
 
-// find returns what is known of a request, and refuses a body that contradicts it.
-func (lr *Live) find(ctx context.Context, cb callback, task kling.Task) (rec *store.Record, o outcome, err error) {
+// find returns what is known of a request, and refuses a body that contradicts it or is of another account.
+func (lr *Live) find(ctx context.Context, cb callback, p proof, task kling.Task) (rec *store.Record, o outcome, err error) {
 	rec, err = lr.known(ctx, cb)
 	if err != nil {
 		return nil, outcomeUnavailable, err
+	}
+	if o, err := lr.authorize(ctx, cb, rec, p, task); o != outcomeTaken {
+		return nil, o, err
 	}
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
@@ -119,7 +122,9 @@ func (lr *Live) known(ctx context.Context, cb callback) (*store.Record, error) {
 	if waiting == nil || waiting.Invalid != nil {
 		return lr.Store.Find(ctx, cb.kind.Name, cb.token) // it may have been looked up meanwhile
 	}
-	return lr.Store.WaitingRecord(waiting, cmp.Or(waiting.Req.ExternalID, lr.Namer.ExternalID(cb.token))), nil
+	rec = lr.Store.WaitingRecord(waiting, cmp.Or(waiting.Req.ExternalID, lr.Namer.ExternalID(cb.token)))
+	rec.On(waiting.Req.Account)
+	return rec, nil
 }
 
 // unheardOf refuses the callback of a task that this deployment did not make: nothing is known of the request, or it has

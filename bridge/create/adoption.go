@@ -54,10 +54,19 @@ func (c *Creator) suspects(r *request.Request) bool {
 	return r.RequestedAt.UnixNano() < c.suspectedAt.Load() || c.Cache.Get(r.Token) != nil
 }
 
-// askFirst looks a request up before its first send where it was delivered before, or was stored before a time up to which
-// state may be lost: whoever had it then may have sent it.
+// doubtful reports whether a request is to be looked up before its first send: it was delivered before, or was stored before a
+// time up to which state may be lost. Whoever had it then may have sent it.
+func (c *Creator) doubtful(j *attempt) bool {
+	return !j.asked && (j.Delivered > 1 || c.suspects(j.Req))
+}
+
+// askFirst looks a doubtful request up.
 func (c *Creator) askFirst(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
-	task, err := c.Client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
+	client, err := c.client(j)
+	if err != nil {
+		return c.gone(ctx, j, err), nil
+	}
+	task, err := client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -68,23 +77,33 @@ func (c *Creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 		return c.send(ctx, j, body)
 	}
 	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
+	return c.unsay(ctx, j, clock.Backoff(j.asks))
+}
+
+// unsay takes an intent back that nothing was sent under, and tries again after that time.
+func (c *Creator) unsay(ctx context.Context, j *attempt, after time.Duration) (dispatch.Result, error) {
 	seq := j.recSeq
 	j.rec, j.recSeq = nil, 0
 	if err := c.Store.Withdraw(ctx, seq); err != nil {
 		return dispatch.Result{}, err
 	}
-	return dispatch.TryAgain(clock.Backoff(j.asks)), nil
+	return dispatch.TryAgain(after), nil
 }
 
 // found adopts the task that Kling has under the external id of a request. One that was there before the request is
 // somebody else's, or of an earlier request with the same id.
 func (c *Creator) found(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
-	if !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.Req.RequestedAt.Add(-adoptGrace)) {
+	if older(j, task) {
 		return c.reject(ctx, j, olderTask(j, task))
 	}
-	c.Queries.seen(j.Req.Kind)
+	c.Queries.seen(j.rec.Account, j.Req.Kind)
 	c.Log.InfoContext(ctx, "adopted", append(j.Attrs(), slog.String("task_id", task.ID))...)
 	return c.submitted(ctx, j, task)
+}
+
+// older reports whether a task was there before the request.
+func older(j *attempt, task kling.Task) bool {
+	return !task.CreatedAt.IsZero() && task.CreatedAt.Before(j.Req.RequestedAt.Add(-adoptGrace))
 }
 
 func olderTask(j *attempt, task kling.Task) *events.Error {

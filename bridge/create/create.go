@@ -19,12 +19,12 @@ import (
 
 // Creator turns requests into tasks at Kling, at most one each.
 type Creator struct {
-	Client    *kling.Client
+	Accounts  kling.Accounts
 	Store     *store.Store
 	Cache     *store.Cache
 	Inputs    *request.Attachments
 	Namer     request.Namer
-	Pauses    *dispatch.Pauses
+	Pauses    dispatch.AccountPauses
 	Queries   *queryTrust
 	Telemetry *telemetry.Tracer
 	Metrics   *Metrics
@@ -65,9 +65,9 @@ func (c *Creator) create(ctx context.Context, j *attempt) dispatch.Result {
 }
 
 func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	switch {
-	case j.Invalid != nil:
-		return c.reject(ctx, j, &events.Error{Class: events.ErrorInvalid, Message: j.Invalid.Error()})
+	switch why := c.unfit(j); {
+	case why != nil:
+		return c.reject(ctx, j, why)
 	case !c.Store.Now().Before(j.Req.Deadline):
 		return c.expire(ctx, j)
 	}
@@ -88,7 +88,7 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 		return dispatch.Result{}, err
 	case why != nil:
 		return c.reject(ctx, j, why)
-	case !j.MaySend(c.Pauses, time.Now()): // it holds slots: let it be looked up
+	case !j.MaySend(time.Now()): // it holds slots: let it be looked up
 		return c.resume(ctx, j, "")
 	default:
 		return c.intend(ctx, j, body)
@@ -116,8 +116,12 @@ func (c *Creator) ownID(ctx context.Context, j *attempt) (why *events.Error, err
 
 // intend stores the intent and sends.
 func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
+	doubtful := c.doubtful(j)
+	if doubtful && !c.askOthers(ctx, j) {
+		return dispatch.TryAgain(clock.Backoff(j.otherAsks)), nil
+	}
 	j.claimedAt = time.Now()
-	rec := store.NewRecord(j.Req, kling.DefaultAccount, c.externalID(j.Req), c.newSend(body), c.Telemetry.Carry(ctx))
+	rec := store.NewRecord(j.Req, j.Account(), c.externalID(j.Req), c.newSend(body), c.Telemetry.Carry(ctx))
 	seq, first, err := c.Store.Intend(ctx, rec, c.creatingFire(rec))
 	if err != nil {
 		return dispatch.Result{}, err
@@ -126,10 +130,14 @@ func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (
 		return c.resume(ctx, j, rec.Claim)
 	}
 	j.rec, j.recSeq = rec, seq
-	if !j.asked && (j.Delivered > 1 || c.suspects(j.Req)) {
+	switch {
+	case doubtful:
 		return c.askFirst(ctx, j, body)
+	case c.doubtful(j): // since a moment: the other accounts are asked before
+		return c.unsay(ctx, j, 0)
+	default:
+		return c.send(ctx, j, body)
 	}
-	return c.send(ctx, j, body)
 }
 
 // externalID is the id that the request's task is known by at Kling.

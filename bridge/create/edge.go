@@ -15,7 +15,7 @@ import (
 
 // EdgeWatch finds out how much is affected when something before Kling answers in its place: a firewall, a gateway, a
 // retired route. It asks for the account's costs, which no request has anything to do with. Kinds find out for
-// themselves, by their own requests.
+// themselves, by their own requests. Each account has its own.
 type EdgeWatch struct {
 	Client *kling.Client
 	Pauses *dispatch.Pauses
@@ -64,14 +64,14 @@ const maxRefused = 3
 // the only one to fare so: a body too large for a gateway, a word that a firewall dislikes.
 func (c *Creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 	now := time.Now()
-	if !c.Pauses.Failed(j.Req.Kind, failure, j.sentAt, now) {
+	if !c.pauses(j).Failed(j.Req.Kind, failure, j.sentAt, now) {
 		return nil
 	}
 	if j.foreign == 0 {
 		j.foreignAt = now
 	}
 	j.foreign++
-	if j.foreign < maxRefused || !c.Pauses.Passed(j.Req.Kind, j.foreignAt) {
+	if j.foreign < maxRefused || !c.pauses(j).Passed(j.Req.Kind, j.foreignAt) {
 		return nil
 	}
 	return &events.Error{
@@ -84,7 +84,11 @@ func (c *Creator) foreign(j *attempt, failure *kling.Error) *events.Error {
 // rejectForeign rejects a request that something before Kling refuses, if Kling denies that it has a task of it: what
 // refuses may be in the way of the answer only. It is not done while Kling does not say.
 func (c *Creator) rejectForeign(ctx context.Context, j *attempt, why *events.Error) (v dispatch.Result, done bool, err error) {
-	task, err := c.Client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
+	client, err := c.client(j)
+	if err != nil {
+		return dispatch.Result{}, false, err
+	}
+	task, err := client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		v, err = c.found(ctx, j, task)
 		return v, true, err
@@ -99,6 +103,6 @@ func (c *Creator) rejectForeign(ctx context.Context, j *attempt, why *events.Err
 
 // waitPaused is how long a request waits that would be sent again, were its kind not paused.
 func (c *Creator) waitPaused(j *attempt, now time.Time) time.Duration {
-	at, _, _ := c.Pauses.Probe(j.Req.Kind)
+	at, _, _ := c.pauses(j).Probe(j.Req.Kind)
 	return min(max(at.Sub(now), firstLookupWait), maxLookupWait)
 }

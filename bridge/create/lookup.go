@@ -23,9 +23,13 @@ func (c *Creator) unknown(ctx context.Context, j *attempt) (dispatch.Result, err
 //
 // Between lookups the job waits in its pool, with its slot, so that it holds up no other.
 func (c *Creator) lookUp(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	client, err := c.client(j)
+	if err != nil {
+		return c.gone(ctx, j, err), nil
+	}
 	j.Suspect()
 	until := c.lookupEnd(j)
-	task, err := c.Client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
+	task, err := client.FindExternal(ctx, j.Req.Kind, j.rec.ExternalTaskID)
 	if err == nil {
 		return c.found(ctx, j, task)
 	}
@@ -76,7 +80,7 @@ func (c *Creator) absent(ctx context.Context, j *attempt) (dispatch.Result, erro
 	if why != "" {
 		if !j.lostSends {
 			j.lostSends = true
-			c.Pauses.Lost(j.Req.Kind, why, time.Now())
+			c.pauses(j).Lost(j.Req.Kind, why, time.Now())
 		}
 		return dispatch.TryAgain(j.nextLookup(0)), nil
 	}
@@ -85,7 +89,7 @@ func (c *Creator) absent(ctx context.Context, j *attempt) (dispatch.Result, erro
 
 // resend makes the create call again after claiming the record anew.
 func (c *Creator) resend(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	if !j.MaySend(c.Pauses, time.Now()) {
+	if !j.MaySend(time.Now()) {
 		return dispatch.TryAgain(c.waitPaused(j, time.Now())), nil
 	}
 	body, inputErr, err := c.Inputs.Resolve(ctx, j.Req)

@@ -18,7 +18,7 @@ import (
 type Metrics struct {
 	tasks    metric.Int64Counter
 	duration metric.Float64Histogram
-	byKind   *telemetry.Series[string]
+	byKind   *telemetry.Series[accountKind]
 	byLane   *telemetry.Series[poolLane]
 }
 
@@ -33,7 +33,13 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 	return &Metrics{
 		tasks:    m.Count("kling.tasks", "{task}", "Tasks created at Kling."),
 		duration: m.Seconds("kling.submit.duration", "From a request being stored to its task being created.", buckets),
-		byKind:   telemetry.NewSeries(telemetry.One[string](telemetry.AttrKind)),
+		byKind: telemetry.NewSeries(func(k accountKind) []attribute.KeyValue {
+			attrs := []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind)}
+			if k.account != "" {
+				attrs = append(attrs, attribute.String(telemetry.AttrAccount, k.account))
+			}
+			return attrs
+		}),
 		byLane: telemetry.NewSeries(func(l poolLane) []attribute.KeyValue {
 			return []attribute.KeyValue{
 				attribute.String(telemetry.AttrPriority, telemetry.PriorityName(l.priority)), attribute.String(telemetry.AttrPool, string(l.pool)),
@@ -44,8 +50,12 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 
 // created notes a task that Kling has taken.
 func (c *Creator) created(ctx context.Context, r *request.Request, rec *store.Record) {
-	c.Metrics.tasks.Add(ctx, 1, c.Metrics.byKind.Of(rec.Kind))
+	of := accountKind{kind: rec.Kind}
+	if !c.Accounts.Plain() {
+		of.account = rec.Account
+	}
+	c.Metrics.tasks.Add(ctx, 1, c.Metrics.byKind.Of(of))
 	c.Metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.Metrics.byLane.Of(poolLane{r.Kind.Pool, r.Priority}))
 	c.Log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
-		slog.String("task_id", rec.TaskID), slog.String("pool", string(r.Kind.Pool)))
+		slog.String("task_id", rec.TaskID), slog.String("account", rec.Account), slog.String("pool", string(r.Kind.Pool)))
 }

@@ -19,17 +19,18 @@ func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 			}
 		}
 	}
+	pauses := c.pauses(j)
 	if err := c.unclaim(ctx, j); err != nil {
 		return dispatch.Result{}, err
 	}
 	switch failure.Action {
 	case kling.ActionWait:
-		c.authenticated(j, failure)
+		authenticated(pauses, j, failure)
 		return dispatch.NoCapacity(), nil
 	case kling.ActionPause:
-		return c.pause(j, failure), nil
+		return c.pause(pauses, j, failure), nil
 	default:
-		c.authenticated(j, failure)
+		authenticated(pauses, j, failure)
 		j.tries++
 		wait := clock.Backoff(j.tries)
 		c.Log.WarnContext(ctx, "create call put off", append(j.Attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
@@ -51,9 +52,9 @@ func (c *Creator) unclaim(ctx context.Context, j *attempt) error {
 }
 
 // pause has the request wait for the end of a pause. What is not Kling's answer has paused its kind already.
-func (c *Creator) pause(j *attempt, failure *kling.Error) dispatch.Result {
+func (c *Creator) pause(pauses *dispatch.Pauses, j *attempt, failure *kling.Error) dispatch.Result {
 	if !failure.Foreign {
-		c.Pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
+		pauses.Failed(j.Req.Kind, failure, j.sentAt, time.Now())
 	}
 	if j.rec != nil {
 		return dispatch.TryAgain(c.waitPaused(j, time.Now()))
@@ -62,8 +63,8 @@ func (c *Creator) pause(j *attempt, failure *kling.Error) dispatch.Result {
 }
 
 // authenticated ends a pause of the credentials that an answer disproves, whatever else it says.
-func (c *Creator) authenticated(j *attempt, failure *kling.Error) {
+func authenticated(pauses *dispatch.Pauses, j *attempt, failure *kling.Error) {
 	if failure.Code != 0 {
-		c.Pauses.Authenticated(j.Req.Kind, j.sentAt)
+		pauses.Authenticated(j.Req.Kind, j.sentAt)
 	}
 }

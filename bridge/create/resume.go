@@ -28,6 +28,7 @@ func (c *Creator) resume(ctx context.Context, j *attempt, mine string) (dispatch
 		return dispatch.TryAgain(conflictWait), nil
 	}
 	j.rec, j.recSeq = e.Rec, e.Seq
+	j.MoveTo(e.Rec.Account)
 	if e.Rec.Claim == mine {
 		body, inputErr, err := c.Inputs.Resolve(ctx, j.Req)
 		if err != nil || inputErr != nil {
@@ -69,6 +70,7 @@ func (c *Creator) resumeKnown(ctx context.Context, j *attempt) (dispatch.Result,
 		return result, err
 	}
 	j.rec, j.recSeq = e.Rec, e.Seq // from before a crash: its end removes it
+	j.MoveTo(e.Rec.Account)
 	return dispatch.TryAgain(0), nil
 }
 

@@ -12,16 +12,15 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // send makes the create call. The claim in the record precedes it.
 func (c *Creator) send(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
-	callback := c.CallbackURL(j.rec.Kind, j.Req.Token)
-	j.sentAt = time.Now()
-	task, err := c.Client.Fenced(c.fence(j)).Create(ctx, j.Req.Kind, j.Req.Model, j.Req.CreateBody(body, j.rec.ExternalTaskID, callback)...)
+	task, err := c.post(ctx, j, body)
 	if err == nil {
-		c.Pauses.Succeeded(j.Req.Kind, j.sentAt)
+		c.pauses(j).Succeeded(j.Req.Kind, j.sentAt)
 		return c.submitted(ctx, j, task)
 	}
 	failure, ok := errors.AsType[*kling.Error](err)
@@ -30,12 +29,12 @@ func (c *Creator) send(ctx context.Context, j *attempt, body request.Object) (di
 	}
 	trace.SpanFromContext(ctx).RecordError(failure)
 	if failure.Code != 0 {
-		c.Pauses.Answered(j.Req.Kind, j.sentAt)
+		c.pauses(j).Answered(j.Req.Kind, j.sentAt)
 		j.foreign = 0
 	}
 	switch failure.Action {
 	case kling.ActionReject:
-		c.authenticated(j, failure)
+		authenticated(c.pauses(j), j, failure)
 		if failure.Exists {
 			return c.exists(ctx, j, failure)
 		}
@@ -55,6 +54,18 @@ func (c *Creator) send(ctx context.Context, j *attempt, body request.Object) (di
 	default:
 		return c.putOff(ctx, j, failure)
 	}
+}
+
+// post calls Kling, on the account that the record names.
+func (c *Creator) post(ctx context.Context, j *attempt, body request.Object) (kling.Task, error) {
+	client, err := c.client(j)
+	if err != nil {
+		return kling.Task{}, err
+	}
+	callback := c.CallbackURL(j.rec.Kind, j.Req.Token)
+	trace.SpanFromContext(ctx).SetAttributes(telemetry.KeyAccount.String(j.rec.Account))
+	j.sentAt = time.Now()
+	return client.Fenced(c.fence(j)).Create(ctx, j.Req.Kind, j.Req.Model, j.Req.CreateBody(body, j.rec.ExternalTaskID, callback)...)
 }
 
 // refuse rejects a request, unless an earlier send may have made the task after all: Kling refuses an external id that it

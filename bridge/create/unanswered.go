@@ -1,6 +1,7 @@
 package create
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -37,18 +37,22 @@ func (c *Creator) lost(ctx context.Context, j *attempt) (why string, err error) 
 // disproved returns the external id of a task of the kind that Kling has made and now denies: its query by external id
 // does not work, and what it says of others is no proof. Empty: it works as far as is known.
 func (c *Creator) disproved(ctx context.Context, j *attempt) (externalID string, err error) {
-	if c.Queries.works(j.Req.Kind) {
+	if c.Queries.works(j.rec.Account, j.Req.Kind) {
 		return "", nil
 	}
-	ev, err := c.sample(ctx, j.Req)
+	ev, err := c.sample(ctx, j)
 	if ev == nil || err != nil {
 		return "", err
 	}
-	_, err = c.Client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
+	client, err := c.client(j)
+	if err != nil {
+		return "", err
+	}
+	_, err = client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
 	failure, failed := errors.AsType[*kling.Error](err)
 	switch {
 	case err == nil:
-		c.Queries.seen(j.Req.Kind)
+		c.Queries.seen(j.rec.Account, j.Req.Kind)
 		return "", nil
 	case failed && failure.NotFound:
 		c.Log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.Req.Kind.Name),
@@ -59,9 +63,10 @@ func (c *Creator) disproved(ctx context.Context, j *attempt) (externalID string,
 	}
 }
 
-// sample returns the announcement of the kind's newest task of another request; nil: there is none that tells anything.
-func (c *Creator) sample(ctx context.Context, r *request.Request) (*events.Event, error) {
-	m, err := c.Store.Guarded().Last(ctx, c.Store.Subjects.Progress(r.Kind.Name, events.StatusSubmitted, "*"))
+// sample returns the announcement of the kind's newest task, if it is of another request and on the same account; nil: there is
+// none that tells anything.
+func (c *Creator) sample(ctx context.Context, j *attempt) (*events.Event, error) {
+	m, err := c.Store.Guarded().Last(ctx, c.Store.Subjects.Progress(j.Req.Kind.Name, events.StatusSubmitted, "*"))
 	if errors.Is(err, bus.ErrNoMessage) || err == nil && time.Since(m.Time) > sampleAge {
 		return nil, nil
 	}
@@ -69,7 +74,10 @@ func (c *Creator) sample(ctx context.Context, r *request.Request) (*events.Event
 		return nil, err
 	}
 	var ev events.Event
-	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == r.ID {
+	if err := json.Unmarshal(m.Data, &ev); err != nil || ev.ExternalTaskID == "" || ev.RequestID == j.Req.ID {
+		return nil, nil
+	}
+	if cmp.Or(ev.Account, kling.DefaultAccount) != j.rec.Account {
 		return nil, nil
 	}
 	return &ev, nil
@@ -78,25 +86,27 @@ func (c *Creator) sample(ctx context.Context, r *request.Request) (*events.Event
 // sampleAge is how old the task may be that a query is tried with. Kling keeps tasks for 30 days (its task pages, 2026-09).
 const sampleAge = 24 * time.Hour
 
-// queryTrust knows the kinds whose query by external id has found a task.
+// queryTrust knows the kinds whose query by external id has found a task, by account.
 //
 // Safe for concurrent use.
 type queryTrust struct {
 	mu    sync.Mutex
-	kinds map[string]bool
+	kinds map[accountKind]bool
 }
+
+type accountKind struct{ account, kind string }
 
 // NewQueryTrust knows of no query yet.
-func NewQueryTrust() *queryTrust { return &queryTrust{kinds: map[string]bool{}} }
+func NewQueryTrust() *queryTrust { return &queryTrust{kinds: map[accountKind]bool{}} }
 
-func (q *queryTrust) seen(k kling.Kind) {
+func (q *queryTrust) seen(account string, k kling.Kind) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.kinds[k.Name] = true
+	q.kinds[accountKind{account, k.Name}] = true
 }
 
-func (q *queryTrust) works(k kling.Kind) bool {
+func (q *queryTrust) works(account string, k kling.Kind) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.kinds[k.Name]
+	return q.kinds[accountKind{account, k.Name}]
 }

@@ -73,7 +73,7 @@ func (k *countingKling) end(j *Job) {
 		close(k.done)
 	}
 	time.AfterFunc(lag, func() {
-		j.slots.release(j.Req.Token, time.Time{})
+		j.share.Slots.release(j.Req.Token, time.Time{})
 		k.pool.Freed()
 	})
 }

@@ -1,8 +1,10 @@
 package dispatch
 
 import (
+	"cmp"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -20,8 +22,13 @@ const (
 // crowds tells which requests in hand wait for a model that is full, at one moment.
 type crowds struct {
 	pool *Pool
-	seen map[request.Need]crowd
+	seen map[crowdKey]crowd
 	full bool // there are as many as may be held
+}
+
+type crowdKey struct {
+	request.Need
+	account string // that the request is for; empty: any
 }
 
 // crowd is what is known of the slots that a request needs.
@@ -33,7 +40,7 @@ type crowd struct {
 
 // crowds looks at the requests in hand; the caller holds the mutex.
 func (p *Pool) crowds() *crowds {
-	c := &crowds{pool: p, seen: map[request.Need]crowd{}}
+	c := &crowds{pool: p, seen: map[crowdKey]crowd{}}
 	n, bytes := 0, 0
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
@@ -47,10 +54,10 @@ func (p *Pool) crowds() *crowds {
 }
 
 func (c *crowds) of(j *Job) crowd {
-	of := j.Req.Need()
+	of := crowdKey{j.Req.Need(), cmp.Or(j.bound, j.Req.Account)}
 	known, ok := c.seen[of]
 	if !ok {
-		known = c.pool.Slots.crowd(of)
+		known = c.pool.crowd(j)
 		c.seen[of] = known
 	}
 	return known
@@ -62,6 +69,30 @@ func (c *crowds) never(j *Job) bool { return c.of(j).never }
 func (c *crowds) aside(j *Job) bool {
 	known := c.of(j)
 	return known.waits && (known.certain || !c.full)
+}
+
+// crowd tells what is known of the slots that a request needs, on all accounts that it may go to and that are not paused.
+func (p *Pool) crowd(j *Job) crowd {
+	candidates := p.candidates(j)
+	open := slices.Collect(func(yield func(*Share) bool) {
+		for _, share := range candidates {
+			if share.open(j.Req.Kind) && !yield(share) {
+				return
+			}
+		}
+	})
+	if len(open) == 0 {
+		open = candidates
+	}
+	all := crowd{waits: len(open) > 0, certain: true, never: len(open) > 0}
+	for _, share := range open {
+		of := share.Slots.crowd(j.Req.Need())
+		if len(candidates) < len(p.all) && share.Slots.free() < j.Req.Slots { // others may go to accounts that have room
+			of.waits, of.certain = true, true
+		}
+		all.waits, all.certain, all.never = all.waits && of.waits, all.certain && of.certain, all.never && of.never
+	}
+	return all
 }
 
 // crowd tells what is known of slots.
@@ -77,9 +108,9 @@ func (s *Slots) crowd(of request.Need) crowd {
 // sendAway gives a delivered request of a model that is full back to the stream if enough are held; the caller holds the
 // mutex.
 func (p *Pool) sendAway(j *Job) (away bool) {
-	known := p.Slots.crowd(j.Req.Need())
-	_, seated := p.Slots.need(j.Req.Token)
-	if !known.waits || !known.certain || seated || j.Invalid != nil || !p.crowds().full {
+	known := p.crowd(j)
+	seated, _ := p.seated(j.Req.Token)
+	if !known.waits || !known.certain || seated != nil || j.Invalid != nil || !p.crowds().full {
 		return false
 	}
 	wait := min(crowdedAway*time.Duration(min(max(j.Delivered, 1), 16)), maxAway)

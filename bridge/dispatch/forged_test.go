@@ -48,7 +48,7 @@ func TestForgedNews(t *testing.T) {
 			t.Run(flood+", "+name, func(t *testing.T) {
 				p := testPool(accept)
 				began := time.Now()
-				prepare(p.Slots, began)
+				prepare(p.all[0].Slots, began)
 				for i := range requests {
 					j := testJob(t, fmt.Sprintf("real-%d", i), "text2video", events.PriorityNormal)
 					j.told = true // there is nobody to tell
@@ -61,11 +61,11 @@ func TestForgedNews(t *testing.T) {
 						t.Fatalf("after %s %d of %d requests were started", now.Sub(began), started, requests)
 					}
 					if i%int(recountInterval/step) == 0 {
-						p.Slots.beginRecount()
-						p.Slots.endRecount(nil, now)
+						p.all[0].Slots.beginRecount()
+						p.all[0].Slots.endRecount(nil, now)
 					}
 					for _, n := range news(i) {
-						p.turns.hear(told(n), p.Slots, now)
+						p.turns.hear(told(n), p, now)
 					}
 					for j := p.next(now); j != nil; j = p.next(now) {
 						p.run(j)
@@ -79,13 +79,13 @@ func TestForgedNews(t *testing.T) {
 
 // TestForgedNewsTakeBoundedMemory tells of ever more requests and replicas, and of some that can be none.
 func TestForgedNewsTakeBoundedMemory(t *testing.T) {
-	p := NewPool(kling.PoolVideo, NewSlots(0), NewPeers(nil, "", "a"), nil, nil, nil)
+	p := NewPool(kling.PoolVideo, []*Share{{Account: kling.DefaultAccount, Slots: NewSlots(0)}}, NewPeers(nil, "", "a"), nil, nil)
 	now := time.Now()
 	for i := range 3 * maxForeign {
-		p.turns.hear(told(slotNews{Replica: fmt.Sprint("r", i), Wait: 1}), p.Slots, now)
-		p.turns.hear(told(slotNews{Replica: "r", Token: fmt.Sprint("t", i), Take: 1}), p.Slots, now)
+		p.turns.hear(told(slotNews{Replica: fmt.Sprint("r", i), Wait: 1}), p, now)
+		p.turns.hear(told(slotNews{Replica: "r", Token: fmt.Sprint("t", i), Take: 1}), p, now)
 	}
-	if n := len(p.Slots.used); n > maxForeign {
+	if n := len(p.all[0].Slots.used); n > maxForeign {
 		t.Errorf("%d reservations are kept", n)
 	}
 	if n := len(p.turns.others); n > maxOthers {
@@ -96,7 +96,7 @@ func TestForgedNewsTakeBoundedMemory(t *testing.T) {
 		{Wait: 1}, {Replica: "a b", Wait: 1},
 	} {
 		s, turns := NewSlots(0), NewPeers(nil, "", "a")
-		turns.hear(told(n), s, now)
+		turns.hear(told(n), lone{s}, now)
 		if len(s.used)+len(turns.others) > 0 {
 			t.Errorf("%+v is believed", n)
 		}

@@ -15,9 +15,9 @@ func FuzzSlotNews(f *testing.F) {
 		s, now := NewSlots(0), time.Now()
 		turns := NewPeers(nil, "", "a")
 		for _, data := range [][]byte{one, other, one} {
-			turns.hear(&nats.Msg{Data: data}, s, now)
+			turns.hear(&nats.Msg{Data: data}, lone{s}, now)
 		}
-		turns.until("x", "", now)
+		turns.until("x", want{}, now)
 		turns.yields(nil, now)
 		if s.reserved < 0 || s.held != 0 || s.reserved > 2*maxTake {
 			t.Errorf("%d reserved, %d held", s.reserved, s.held)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strconv"
@@ -80,7 +81,7 @@ func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	}
 	if parsed.Type == subjects.TypeSlots {
 		if p := f.Pools[kling.Pool(parsed.Pool)]; p != nil {
-			p.turns.hear(msg, p.Slots, now)
+			p.turns.hear(msg, p, now)
 			p.Freed()
 		}
 		return
@@ -91,12 +92,19 @@ func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	}
 	p := f.Pools[kind.Pool]
 	if parsed.Type == events.TypeCompletion {
-		of, _ := p.Slots.need(parsed.Token)
-		p.Slots.release(parsed.Token, p.turns.until(parsed.Token, of.Model, now))
-		p.Freed()
+		p.ended(parsed.Token, now)
 		return
 	}
-	p.Slots.hold(parsed.Token, needOf(kind, msg.Header), now)
+	p.hold(cmp.Or(msg.Header.Get(events.HeaderAccount), kling.DefaultAccount), parsed.Token, needOf(kind, msg.Header), now)
+}
+
+// ended frees what a request has taken. A recount that is under way is to know that it has ended, wherever it was.
+func (p *Pool) ended(token string, now time.Time) {
+	for _, share := range p.met() {
+		of, _ := share.Slots.need(token)
+		share.Slots.release(token, p.turns.until(token, want{share.Account, of.Model}, now))
+	}
+	p.Freed()
 }
 
 // needOf reads what a submitted event says that its task takes.

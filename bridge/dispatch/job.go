@@ -24,8 +24,10 @@ type Job struct {
 	baggage   baggage.Baggage
 	work      func() Result // one step of it
 
-	slots    *Slots    // of its pool
-	reserved bool      // holds some of them
+	pool     *Pool
+	share    *Share    // of the account that it was given; nil: none yet
+	bound    string    // the account that may have its task: it goes to no other; empty: none
+	reserved bool      // holds slots of its share
 	holds    bool      // keeps them while it waits: a send may have made a task
 	told     bool      // to other replicas
 	taken    bool      // as a task at Kling
@@ -42,17 +44,45 @@ func (j *Job) InProgress() error { return j.Msg.InProgress() }
 // Accepted tells that Kling has made the task: its slots are held until it ends.
 func (j *Job) Accepted() {
 	j.taken = true
-	j.slots.accepted(j.Req.Token)
+	if j.share != nil {
+		j.share.Slots.accepted(j.Req.Token)
+	}
 }
 
 // Suspect tells that a send may have made the task.
-func (j *Job) Suspect() { j.slots.suspect(j.Req.Token) }
+func (j *Job) Suspect() {
+	if j.share != nil {
+		j.share.Slots.suspect(j.Req.Token)
+	}
+}
+
+// Account names the account that the job was given; empty: it has none, as it will not become a task.
+func (j *Job) Account() string {
+	if j.share == nil {
+		return ""
+	}
+	return j.share.Account
+}
+
+// MoveTo gives the job to the account that its record names, or where its task was found, whatever account had slots for it.
+func (j *Job) MoveTo(account string) {
+	if j.Account() == account {
+		return
+	}
+	if j.reserved {
+		j.share.Slots.release(j.Req.Token, time.Time{})
+		j.pool.untake(j, false)
+	}
+	j.reserved, j.cleared = false, false
+	j.pool.hold(account, j.Req.Token, j.Req.Need(), time.Now())
+	j.share = j.pool.meet(account)
+}
 
 // MaySend reports whether the job may be sent now. Most were let through by their pool. One that holds slots was only let
 // through to be looked up.
-func (j *Job) MaySend(p *Pauses, now time.Time) bool {
+func (j *Job) MaySend(now time.Time) bool {
 	if !j.cleared {
-		j.cleared = p.allowForeign(j.Req.Kind, now)
+		j.cleared = j.share != nil && j.share.Pauses != nil && j.share.Pauses.allowForeign(j.Req.Kind, now)
 	}
 	return j.cleared
 }
@@ -71,7 +101,7 @@ func (j *Job) Attrs() []any {
 type Result struct {
 	outcome resultKind
 	after   time.Duration // of tryAgain
-	holds   bool          // the job keeps its slots while it waits
+	holds   bool          // the job keeps its slots, and its account, while it waits
 }
 
 type resultKind int
@@ -103,7 +133,7 @@ func Left() Result { return Result{outcome: resultLeft} }
 // TryAgain says that it is worked on again after that time.
 func TryAgain(after time.Duration) Result { return Result{outcome: resultAgain, after: after} }
 
-// Holding says whether the job keeps its slots while it waits.
+// Holding says whether the job keeps its account while it waits, and its slots unless Kling had none.
 func (r Result) Holding(slots bool) Result {
 	r.holds = slots
 	return r

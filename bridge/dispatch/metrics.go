@@ -57,7 +57,9 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 func (m *Metrics) Show(pools map[kling.Pool]*Pool, waiting *BacklogReader) (metric.Registration, error) {
 	return m.meter.Observe(func(ctx context.Context, o metric.Observer) error {
 		for name, pool := range pools {
-			m.showSlots(o, name, pool.Slots)
+			for _, share := range pool.all {
+				m.showSlots(o, pool.plain(), name, share)
+			}
 		}
 		if b, ok := waiting.get(ctx); ok {
 			for lane, n := range b.waiting {
@@ -70,9 +72,14 @@ func (m *Metrics) Show(pools map[kling.Pool]*Pool, waiting *BacklogReader) (metr
 	}, m.used, m.limit, m.bound, m.waiting, m.age)
 }
 
-func (m *Metrics) showSlots(o metric.Observer, name kling.Pool, s *Slots) {
-	attrs := metric.WithAttributes(attribute.String(telemetry.AttrPool, string(name)))
-	used, limit, bound := s.Measure()
+// showSlots names the account only where there is one to tell it from.
+func (m *Metrics) showSlots(o metric.Observer, plain bool, name kling.Pool, share *Share) {
+	labels := []attribute.KeyValue{attribute.String(telemetry.AttrPool, string(name))}
+	if !plain {
+		labels = append(labels, attribute.String(telemetry.AttrAccount, share.Account))
+	}
+	attrs := metric.WithAttributes(labels...)
+	used, limit, bound := share.Slots.Measure()
 	o.ObserveInt64(m.used, int64(used), attrs)
 	if limit != UnknownLimit {
 		o.ObserveInt64(m.limit, int64(limit), attrs)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -29,39 +30,72 @@ func (p *Pool) next(now time.Time) *Job {
 	if j := p.nextProbe(now); j != nil {
 		return j
 	}
-	scan := scan{left: p.turns.yields(p.severalSince(), now), waiting: map[string]*Job{}, passed: map[string]bool{}}
-	if scan.left[""] {
+	left := p.turns.yields(p.severalSince(), now)
+	if left[want{}] {
 		return nil
 	}
-	for _, priority := range p.order() {
-		if j := p.nextOf(priority, &scan, now); j != nil {
+	scan := p.newScan(left)
+	for _, priority := range p.priorities() {
+		if j := p.nextOf(priority, scan, now); j != nil {
 			return j
 		}
 	}
-	p.blocked = scan.waiting
+	p.blocked = scan.blocked()
 	return nil
 }
 
-// scan is one look through the requests in hand, in order.
-type scan struct {
-	left    map[string]bool // models whose slots are left to other replicas
+// want is what a request waits for: slots of an account, where it may go to no other, and of a model, where that is what is
+// full. Empty: any account, and the pool.
+type want struct{ account, model string }
+
+// scan is one look through the requests in hand, in order, by the accounts whose slots they ask for.
+type scan []*queue
+
+// queue is who waits for the slots of one account.
+type queue struct {
+	*Share
+	left    map[want]bool   // slots that are left to other replicas
 	waiting map[string]*Job // first requests that wait for slots of a model, or of the pool: empty
 	passed  map[string]bool // models of which a request waits for the pool
+	soon    bool            // there may be room once calls are answered
+}
+
+func (p *Pool) newScan(left map[want]bool) scan {
+	all := p.ranked()
+	s := make(scan, len(all))
+	for i, share := range all {
+		s[i] = &queue{Share: share, left: left, waiting: map[string]*Job{}, passed: map[string]bool{}}
+	}
+	return s
+}
+
+// blocked lists the first requests that wait.
+func (s scan) blocked() map[want]*Job {
+	first := map[want]*Job{}
+	for _, q := range s {
+		for model, j := range q.waiting {
+			w := want{cmp.Or(j.bound, j.Req.Account), model}
+			if first[w] == nil {
+				first[w] = j
+			}
+		}
+	}
+	return first
 }
 
 // stillBlocked is what was blocked last, except what is over: the request was cancelled, has expired or was looked up. The
 // caller holds the mutex.
-func (p *Pool) stillBlocked() map[string]*Job {
-	maps.DeleteFunc(p.blocked, func(_ string, j *Job) bool { return !slices.Contains(p.ready[p.key(j)], j) })
+func (p *Pool) stillBlocked() map[want]*Job {
+	maps.DeleteFunc(p.blocked, func(_ want, j *Job) bool { return !slices.Contains(p.ready[p.key(j)], j) })
 	return p.blocked
 }
 
 // severalSince is since when requests wait that need more than one slot, by what they wait for.
-func (p *Pool) severalSince() map[string]time.Time {
-	since := map[string]time.Time{}
-	for model, j := range p.stillBlocked() {
+func (p *Pool) severalSince() map[want]time.Time {
+	since := map[want]time.Time{}
+	for w, j := range p.stillBlocked() {
 		if j.Req.Slots > 1 {
-			since[model] = j.waits
+			since[w] = j.waits
 		}
 	}
 	return since
@@ -82,14 +116,15 @@ func (p *Pool) promote(now time.Time) {
 	})
 }
 
-// nextSlotless picks a job that will not become a task: it is invalid or its deadline has passed.
+// nextSlotless picks a job that will not become a task, now at least: it is invalid, its deadline has passed, or the account
+// that it is for is not configured.
 func (p *Pool) nextSlotless(now time.Time) *Job {
 	if p.ServerTime != nil {
 		now = p.ServerTime()
 	}
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			if j.Invalid != nil || !now.Before(j.Req.Deadline) {
+			if j.Invalid != nil || !now.Before(j.Req.Deadline) || len(p.candidates(j)) == 0 {
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				return j
@@ -104,8 +139,12 @@ func (p *Pool) nextSlotless(now time.Time) *Job {
 func (p *Pool) nextSeated(now time.Time) *Job {
 	for key, jobs := range p.ready {
 		for i, j := range jobs {
-			_, known := p.Slots.need(j.Req.Token)
-			if (j.reserved || known) && p.pauses.allowQuery(j.Req.Kind, now) {
+			share := j.share
+			if !j.reserved {
+				share, _ = p.seated(j.Req.Token)
+			}
+			if share != nil && share.mayAsk(j.Req.Kind, now) {
+				j.share = share
 				p.ready[key] = slices.Delete(jobs, i, i+1)
 				p.running++
 				j.passed = p.passed[key.priority]
@@ -116,8 +155,13 @@ func (p *Pool) nextSeated(now time.Time) *Job {
 	return nil
 }
 
-// order is high, normal, low, except that a lower priority which has been passed over long enough comes first.
-func (p *Pool) order() []events.Priority {
+// mayAsk reports whether Kling may be asked about a task of the account. Who comes about one that is not configured is told so.
+func (s *Share) mayAsk(k kling.Kind, now time.Time) bool {
+	return s.Pauses == nil || s.Pauses.allowQuery(k, now)
+}
+
+// priorities is high, normal, low, except that a lower priority which has been passed over long enough comes first.
+func (p *Pool) priorities() []events.Priority {
 	order := make([]events.Priority, 0, 5)
 	for _, low := range []events.Priority{events.PriorityLow, events.PriorityNormal} {
 		if p.passed[low] >= share-2 { // one less than its share: both lower ones may be due at once
@@ -128,15 +172,12 @@ func (p *Pool) order() []events.Priority {
 }
 
 // nextOf picks the first job of a priority that has its slots.
-func (p *Pool) nextOf(priority events.Priority, scan *scan, now time.Time) *Job {
+func (p *Pool) nextOf(priority events.Priority, scan scan, now time.Time) *Job {
 	generations := kling.Generations()
 	for i := range generations {
 		g := generations[(p.turn+i)%len(generations)]
-		key := Lane{Pool: p.name, Generation: g, priority: priority}
+		key := Lane{Pool: p.pool, Generation: g, priority: priority}
 		for at, j := range p.ready[key] {
-			if p.pauses.holds(j.Req.Kind) {
-				continue // it has its turn as a probe
-			}
 			if !p.seat(j, scan, now) {
 				continue
 			}
@@ -152,48 +193,74 @@ func (p *Pool) nextOf(priority events.Priority, scan *scan, now time.Time) *Job 
 	return nil
 }
 
-// seat reserves the slots of a job, if it is its turn. Nothing overtakes the first request that waits, or one for many images
-// would never start, except that a model that is full holds up no other, and that what needs more slots than there are
-// is passed over: it is tried when the pool is.
-func (p *Pool) seat(j *Job, scan *scan, now time.Time) bool {
+// seat reserves the slots of a job on the first account that has them, if it is its turn. One that is paused has its turn with
+// a probe.
+func (p *Pool) seat(j *Job, scan scan, now time.Time) bool {
+	candidates := p.candidates(j)
+	for _, q := range scan {
+		if !slices.Contains(candidates, q.Share) || !q.open(j.Req.Kind) {
+			continue
+		}
+		if !p.fits(j.Req.Slots) {
+			q.wait(j, fullPool, now)
+			continue
+		}
+		if q.seat(j, now) {
+			j.share = q.Share
+			return true
+		}
+		if q.soon && len(candidates) > 1 && p.order != OrderSpread && q.patient(now) {
+			return false
+		}
+	}
+	return false
+}
+
+// seat reserves the slots of a job on an account. Nothing overtakes the first request that waits, or one for many images would
+// never start, except that a model that is full holds up no other, and that what needs more slots than there are is passed
+// over: it is tried when the pool is.
+func (q *queue) seat(j *Job, now time.Time) bool {
 	of := j.Req.Need()
-	if scan.holds(of.Model) {
+	if q.holds(of.Model) {
 		return false
 	}
-	ask := p.Slots.reserve
-	if scan.waiting[""] != nil {
-		ask = p.Slots.try
+	ask := q.Slots.reserve
+	if q.waiting[""] != nil {
+		ask = q.Slots.try
 	}
 	got := ask(j.Req.Token, of, now)
 	if got.ok {
 		j.reserved = got.owned
+		q.soonSince = time.Time{}
 		return true
 	}
-	if !p.Slots.never(of) {
-		scan.wait(j, got.full, now)
+	q.soon = q.soon || got.soon
+	if !q.Slots.never(of) {
+		q.wait(j, got.full, now)
 	}
 	return false
 }
 
 // holds reports whether no request of a model can have its turn any more.
-func (s *scan) holds(model string) bool {
-	return s.left[model] || s.waiting[model] != nil || s.passed[model]
+func (q *queue) holds(model string) bool {
+	left := q.left[want{model: model}] || q.left[want{q.Account, model}] || q.left[want{account: q.Account}]
+	return left || q.waiting[model] != nil || q.passed[model]
 }
 
 // wait notes the first request of a model, and of the pool, that has no slots.
-func (s *scan) wait(j *Job, why full, now time.Time) {
+func (q *queue) wait(j *Job, why full, now time.Time) {
 	if j.waits.IsZero() {
 		j.waits = now
 	}
 	model := j.Req.Need().Model
 	switch {
 	case why == fullModel:
-		s.waiting[model] = j
-	case s.waiting[""] == nil:
-		s.waiting[""] = j
-		s.passed[model] = true
+		q.waiting[model] = j
+	case q.waiting[""] == nil:
+		q.waiting[""] = j
+		q.passed[model] = true
 	default:
-		s.passed[model] = true
+		q.passed[model] = true
 	}
 }
 

@@ -20,8 +20,18 @@ const (
 	longestAway = 5 * time.Minute
 )
 
-// parked reports whether a request waits for what others of its lane need not wait for.
-func (p *Pool) parked(j *Job) bool { return p.pauses.holdsKind(j.Req.Kind) }
+// parked reports whether a request waits for what others of its lane need not wait for: its kind is paused on every account
+// that it may go to, or there are others than those.
+func (p *Pool) parked(j *Job) bool {
+	candidates, byKind := p.candidates(j), false
+	for _, share := range candidates {
+		if share.open(j.Req.Kind) {
+			return false
+		}
+		byKind = byKind || share.Pauses.holdsKind(j.Req.Kind)
+	}
+	return byKind || len(candidates) > 0 && len(candidates) < len(p.all)
+}
 
 // park gives a delivered request that would be parked back to the stream if enough are; the caller holds the mutex.
 func (p *Pool) park(j *Job) (away bool) {
@@ -39,7 +49,7 @@ func (p *Pool) park(j *Job) (away bool) {
 	if n < maxParked && (n == 0 || bytes <= maxParkedBytes) {
 		return false
 	}
-	wait := min(p.pauses.Interval*time.Duration(min(max(j.Delivered, 1), 16)), longestAway)
+	wait := min(p.all[0].Pauses.Interval*time.Duration(min(max(j.Delivered, 1), 16)), longestAway)
 	wait = wait/2 + mathrand.N(wait)
 	p.log.Debug("given back while its kind waits", slog.String("request_id", j.Req.ID), slog.Duration("wait", wait))
 	j.span.End()
@@ -64,30 +74,39 @@ func (p *Pool) aside(key Lane) (n int) {
 	return n + oversized
 }
 
-// nextProbe picks the request that tries whether a pause is over, if it is time. Each is another one where there is one:
-// of another kind if the pause covers several, else the one that was tried least. The caller holds the mutex.
+// nextProbe picks the request that tries whether a pause of an account is over, if it is time. Each is another one where there
+// is one: of another kind if the pause covers several, else the one that was tried least. The caller holds the mutex.
 func (p *Pool) nextProbe(now time.Time) *Job {
-	if !p.pauses.any() {
-		return nil
+	for _, share := range p.all {
+		if !share.Pauses.any() {
+			continue
+		}
+		if j := p.nextProbeOf(share, now); j != nil {
+			return j
+		}
 	}
+	return nil
+}
+
+func (p *Pool) nextProbeOf(share *Share, now time.Time) *Job {
 	var best *Job
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
-			at, _, paused := p.pauses.Probe(j.Req.Kind)
-			if paused && !now.Before(at) && (best == nil || p.probesBefore(j, best)) {
+			at, _, paused := share.Pauses.Probe(j.Req.Kind)
+			if paused && !now.Before(at) && slices.Contains(p.candidates(j), share) && (best == nil || probesBefore(share.Pauses, j, best)) {
 				best = j
 			}
 		}
 	}
-	if best == nil {
+	if best == nil || !p.fits(best.Req.Slots) {
 		return nil
 	}
-	got := p.Slots.reserve(best.Req.Token, best.Req.Need(), now)
+	got := share.Slots.reserve(best.Req.Token, best.Req.Need(), now)
 	if !got.ok {
 		return nil
 	}
-	best.reserved = got.owned
-	if !p.pauses.allow(best.Req.Kind, now) { // another pool has been faster
+	best.share, best.reserved = share, got.owned
+	if !share.Pauses.allow(best.Req.Kind, now) { // another pool has been faster
 		p.giveBack(best)
 		return nil
 	}
@@ -101,9 +120,9 @@ func (p *Pool) nextProbe(now time.Time) *Job {
 }
 
 // probesBefore orders the requests that may be the next probe.
-func (p *Pool) probesBefore(a, b *Job) bool {
+func probesBefore(p *Pauses, a, b *Job) bool {
 	repeats := func(j *Job) int {
-		if _, last, _ := p.pauses.Probe(j.Req.Kind); last == j.Req.Kind.Name {
+		if _, last, _ := p.Probe(j.Req.Kind); last == j.Req.Kind.Name {
 			return 1
 		}
 		return 0

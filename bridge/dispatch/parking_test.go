@@ -30,7 +30,7 @@ func TestParkingIsBounded(t *testing.T) {
 	for size, want := range map[int]int{1000: maxParked, 1 << 20: maxParkedBytes >> 20} {
 		p, back := testPool(accept), 0
 		page := &kling.Error{Foreign: true, Action: kling.ActionPause}
-		p.pauses.Failed(kindNamed(t, "effects"), page, time.Now(), time.Now())
+		p.all[0].Pauses.Failed(kindNamed(t, "effects"), page, time.Now(), time.Now())
 		for i := range 300 {
 			j := testJob(t, fmt.Sprint(i), "effects", events.PriorityNormal)
 			j.Msg, j.size = putBack{times: &back}, size
@@ -41,8 +41,8 @@ func TestParkingIsBounded(t *testing.T) {
 			t.Errorf("of 300 with %d bytes, %d are parked and %d were given back, want %d parked", size, n, back, want)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		if n, ok := p.waitForRoom(ctx, key); !ok || n != p.Slots.room() {
-			t.Errorf("room for %d others, want %d", n, p.Slots.room())
+		if n, ok := p.waitForRoom(ctx, key); !ok || n != p.all[0].Slots.room() {
+			t.Errorf("room for %d others, want %d", n, p.all[0].Slots.room())
 		}
 		cancel()
 		p.add(testJob(t, "other", "text2video", events.PriorityNormal))
@@ -57,7 +57,7 @@ func TestKindsAlternateAsProbes(t *testing.T) {
 	credit := &kling.Error{Action: kling.ActionPause, Code: 1102}
 	p := testPool(nil)
 	p.Begin = doing(func(j *Job) Result {
-		p.pauses.Failed(j.Req.Kind, credit, time.Now(), time.Now())
+		p.all[0].Pauses.Failed(j.Req.Kind, credit, time.Now(), time.Now())
 		return Paused()
 	})
 	for i := range 3 {
@@ -71,7 +71,7 @@ func TestKindsAlternateAsProbes(t *testing.T) {
 			p.run(j)
 			tried += j.Req.ID + " "
 		}
-		now = now.Add(2 * p.pauses.Interval)
+		now = now.Add(2 * p.all[0].Pauses.Interval)
 	}
 	if tried != "a0 b a1 b a2 b " {
 		t.Errorf("tried %s", tried)
@@ -87,16 +87,16 @@ func TestProbesThatAreNeverSentAlternate(t *testing.T) {
 		if j.Req.ID == "a" {
 			return TryAgain(0)
 		}
-		p.pauses.Failed(j.Req.Kind, credit, time.Now(), time.Now())
+		p.all[0].Pauses.Failed(j.Req.Kind, credit, time.Now(), time.Now())
 		return Paused()
 	})
-	p.pauses.Failed(kindNamed(t, "text2video"), credit, time.Now(), time.Now())
+	p.all[0].Pauses.Failed(kindNamed(t, "text2video"), credit, time.Now(), time.Now())
 	p.add(testJob(t, "a", "text2video", events.PriorityHigh))
 	p.add(testJob(t, "b", "text2video", events.PriorityNormal))
 	var tried string
 	now := time.Now()
 	for range 4 {
-		now = now.Add(2 * p.pauses.Interval)
+		now = now.Add(2 * p.all[0].Pauses.Interval)
 		if j := p.next(now); j != nil {
 			p.run(j)
 			tried += j.Req.ID + " "

@@ -312,29 +312,24 @@ func (p *Pauses) remove(over func(Scope, *pause) bool) (removed bool) {
 	return removed
 }
 
-// Reason is one entry of the readiness answer.
-type Reason struct {
-	Component string `json:"component"`
-	Reason    string `json:"reason"`
+// scopedReason is why a scope is paused.
+type scopedReason struct {
+	scope  Scope
+	reason string
 }
 
-// Alike reports whether two reasons tell of the same fault, whatever the details behind the colon.
-func (r Reason) Alike(other Reason) bool {
-	mine, _, _ := strings.Cut(r.Reason, ": ")
-	others, _, _ := strings.Cut(other.Reason, ": ")
-	return r.Component == other.Component && mine == others
-}
-
-// Reasons lists what is paused and why.
-func (p *Pauses) Reasons() []Reason {
+// scoped lists what is paused and why.
+func (p *Pauses) scoped() []scopedReason {
 	p.abandon(time.Now())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []Reason
+	var out []scopedReason
 	for scope, a := range p.active {
-		out = append(out, Reason{Component: scope.Component(), Reason: a.reason})
+		out = append(out, scopedReason{scope, a.reason})
 	}
-	slices.SortFunc(out, func(a, b Reason) int { return strings.Compare(a.Component+a.Reason, b.Component+b.Reason) })
+	slices.SortFunc(out, func(a, b scopedReason) int {
+		return strings.Compare(a.scope.Component()+a.reason, b.scope.Component()+b.reason)
+	})
 	return out
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -29,14 +30,16 @@ type Peers struct {
 
 	mu     sync.Mutex
 	others map[bidder]bid       // of replicas that wait
-	own    map[string]bid       // told last, by model
+	own    map[want]bid         // told last
 	echoes map[string]chan bool // by token: who waits for its own news to come back
 	grace  trust                // for replicas that are said to wait for several slots
 }
 
-// bidder is a replica and the model of which it waits for a slot; empty: it waits for the pool, whatever model it has a
-// slot for.
-type bidder struct{ replica, model string }
+// bidder is a replica and what it waits for.
+type bidder struct {
+	replica string
+	want
+}
 
 // bid is what a replica that waits has told.
 type bid struct {
@@ -49,13 +52,14 @@ type bid struct {
 // slotNews is what replicas tell each other about a pool.
 type slotNews struct {
 	Replica string        `json:"replica"`
-	Token   string        `json:"token,omitempty"`  // of the request that takes or gives
-	Model   string        `json:"model,omitempty"`  // of that, or which has no slot for what waits; empty: not known, or the pool
-	Take    int           `json:"take,omitempty"`   // slots, for a create call
-	Given   bool          `json:"given,omitempty"`  // the call made no task
-	Refused bool          `json:"full,omitempty"`   // because Kling had no capacity
-	Wait    int           `json:"wait,omitempty"`   // slots, for which there is no room
-	Waited  time.Duration `json:"waited,omitempty"` // for them
+	Account string        `json:"account,omitempty"` // that is taken from or given to; empty: the default. Of one that waits: the only one that will do
+	Token   string        `json:"token,omitempty"`   // of the request that takes or gives
+	Model   string        `json:"model,omitempty"`   // of that, or which has no slot for what waits; empty: not known, or the pool
+	Take    int           `json:"take,omitempty"`    // slots, for a create call
+	Given   bool          `json:"given,omitempty"`   // the call made no task
+	Refused bool          `json:"full,omitempty"`    // because Kling had no capacity
+	Wait    int           `json:"wait,omitempty"`    // slots, for which there is no room
+	Waited  time.Duration `json:"waited,omitempty"`  // for them
 
 	Priority events.Priority `json:"priority,omitempty"` // of the request that waits
 }
@@ -87,7 +91,7 @@ const (
 // NewPeers exchanges news with other replicas on a subject; self names this one.
 func NewPeers(nc *nats.Conn, subject, self string) *Peers {
 	return &Peers{
-		nc: nc, subject: subject, self: self, others: map[bidder]bid{}, own: map[string]bid{}, echoes: map[string]chan bool{},
+		nc: nc, subject: subject, self: self, others: map[bidder]bid{}, own: map[want]bid{}, echoes: map[string]chan bool{},
 		grace: trust{most: maxGrace},
 	}
 }
@@ -101,13 +105,21 @@ func (t *Peers) tell(news slotNews) {
 }
 
 // take tells that a create call is about to be sent.
-func (t *Peers) take(token string, of request.Need) {
-	t.tell(slotNews{Token: token, Model: of.Model, Take: of.N})
+func (t *Peers) take(account, token string, of request.Need) {
+	t.tell(slotNews{Account: newsAccount(account), Token: token, Model: of.Model, Take: of.N})
+}
+
+// newsAccount leaves out what goes without saying to replicas that know one account only.
+func newsAccount(account string) string {
+	if account == kling.DefaultAccount {
+		return ""
+	}
+	return account
 }
 
 // takeBounded is take in a pool with a configured bound. It waits until the news has come back, and with it all that
 // other replicas told before, and reports whether the bound has room for all of it.
-func (t *Peers) takeBounded(token string, of request.Need) (fits bool) {
+func (t *Peers) takeBounded(account, token string, of request.Need) (fits bool) {
 	heard := make(chan bool, 1)
 	t.mu.Lock()
 	t.echoes[token] = heard
@@ -117,7 +129,7 @@ func (t *Peers) takeBounded(token string, of request.Need) (fits bool) {
 		defer t.mu.Unlock()
 		delete(t.echoes, token)
 	}()
-	t.take(token, of)
+	t.take(account, token, of)
 	timeout := time.NewTimer(echoTime)
 	defer timeout.Stop()
 	select {
@@ -129,59 +141,70 @@ func (t *Peers) takeBounded(token string, of request.Need) (fits bool) {
 }
 
 // echo answers whoever waits for its own news.
-func (t *Peers) echo(news slotNews, s *Slots) {
+func (t *Peers) echo(news slotNews, account string, l ledger) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if heard := t.echoes[news.Token]; heard != nil && news.Take > 0 {
-		heard <- !s.overfull(news.Take)
+		heard <- !l.overfull(account, news.Take)
 		delete(t.echoes, news.Token)
 	}
 }
 
 // give tells that one has made no task.
-func (t *Peers) give(token, model string, refused bool) {
-	t.tell(slotNews{Token: token, Model: model, Given: true, Refused: refused})
+func (t *Peers) give(account, token, model string, refused bool) {
+	t.tell(slotNews{Account: newsAccount(account), Token: token, Model: model, Given: true, Refused: refused})
 }
 
-// wait tells, now and then and when it changes, which request has been waiting for slots, of the pool or of a model, and
-// since when.
-func (t *Peers) wait(model string, r *request.Request, since, now time.Time) {
+// wait tells, now and then and when it changes, which request has been waiting for slots, and since when.
+func (t *Peers) wait(w want, r *request.Request, since, now time.Time) {
 	b := bid{priority: r.Priority, slots: r.Slots, since: since, at: now}
 	t.mu.Lock()
-	last := t.own[model]
+	last := t.own[w]
 	due := now.Sub(last.at) >= bidInterval || b.priority != last.priority || b.slots != last.slots
 	if due {
-		t.own[model] = b
+		t.own[w] = b
 	}
 	t.mu.Unlock()
 	if due {
-		t.tell(slotNews{Model: model, Wait: b.slots, Waited: now.Sub(since), Priority: b.priority})
+		t.tell(slotNews{Account: w.account, Model: w.model, Wait: b.slots, Waited: now.Sub(since), Priority: b.priority})
 	}
+}
+
+// ledger counts the slots of accounts.
+type ledger interface {
+	slots(account string) *Slots // nil: the account is not known
+	overfull(account string, n int) bool
 }
 
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
 // holds up requests for a bounded time.
-func (t *Peers) hear(msg *nats.Msg, s *Slots, now time.Time) {
+func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) {
 	news, ok := readNews(msg.Data)
 	if !ok {
 		return
 	}
 	of := request.Need{N: news.Take, Model: cmp.Or(news.Model, unknownModel)}
+	account := cmp.Or(news.Account, kling.DefaultAccount)
+	s := l.slots(account)
 	switch {
 	case news.Replica == t.self:
-		t.echo(news, s)
+		t.echo(news, account, l)
+	case news.Wait > 0 && news.Wait <= maxTake:
+		t.hearBid(news, now)
+	case s == nil:
 	case news.Take > 0 && news.Take <= maxTake && events.IsToken(news.Token):
 		s.taken(news.Token, of, now)
 	case news.Given:
 		s.given(news.Token, of.Model, news.Refused, now)
-	case news.Wait > 0 && news.Wait <= maxTake:
-		t.hearBid(news, now)
 	}
 }
 
 // readNews reads what may come from anybody.
 func readNews(data []byte) (news slotNews, ok bool) {
 	if len(data) > maxNews || json.Unmarshal(data, &news) != nil || !events.IsToken(news.Replica) {
+		return news, false
+	}
+	if news.Account != "" && !kling.IsAccountName(news.Account) {
 		return news, false
 	}
 	return news, news.Model == "" || request.ModelPattern.MatchString(news.Model)
@@ -191,7 +214,7 @@ func readNews(data []byte) (news slotNews, ok bool) {
 func (t *Peers) hearBid(news slotNews, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	who := bidder{news.Replica, news.Model}
+	who := bidder{news.Replica, want{news.Account, news.Model}}
 	if _, known := t.others[who]; !known && len(t.others) >= maxOthers {
 		t.expire(now)
 		if len(t.others) >= maxOthers {
@@ -202,22 +225,24 @@ func (t *Peers) hearBid(news slotNews, now time.Time) {
 	t.others[who] = bid{priority: news.Priority, slots: news.Wait, since: now.Add(-waited), at: now}
 }
 
-// until is when this replica may take the slot that a request has freed, of a task of that model: at once if it comes first
-// of those that wait, else after leaving it to each of those before it for a moment.
-func (t *Peers) until(token, model string, now time.Time) time.Time {
+// until is when this replica may take the slot that a request has freed, of a task of that account and model: at once if it
+// comes first of those that wait, else after leaving it to each of those before it for a moment.
+func (t *Peers) until(token string, freed want, now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
 	order := turnOrder(token)
 	place := func(b bid) int { return slices.Index(order, b.priority) }
-	mine, own := t.own[model], weight(token, t.self)
-	if all := t.own[""]; all.at.After(mine.at) {
-		mine = all
+	own := weight(token, t.self)
+	var mine bid // the last that this slot is good for
+	for w, b := range t.own {
+		if w.takes(freed) && b.at.After(mine.at) {
+			mine = b
+		}
 	}
 	before := map[string]bool{}
 	for who, other := range t.others {
-		wants := who.model == "" || who.model == model
-		if wants && cmp.Or(cmp.Compare(place(other), place(mine)), cmp.Compare(own, weight(token, who.replica))) < 0 {
+		if who.takes(freed) && cmp.Or(cmp.Compare(place(other), place(mine)), cmp.Compare(own, weight(token, who.replica))) < 0 {
 			before[who.replica] = true
 		}
 	}
@@ -225,6 +250,11 @@ func (t *Peers) until(token, model string, now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now.Add(time.Duration(min(len(before), maxRank)) * turnStep)
+}
+
+// takes reports whether who waits so would take a slot of an account and a model.
+func (w want) takes(freed want) bool {
+	return (w.model == "" || w.model == freed.model) && (w.account == "" || w.account == freed.account)
 }
 
 // turnOrder is the order of priorities for one freed slot: of ten slots, one is for normal and one for low requests
@@ -240,11 +270,11 @@ func turnOrder(token string) []events.Priority {
 	}
 }
 
-// yields returns the models for which another replica has waited so long for several slots that they are left to it; the
-// empty one: it waits for the pool, and all are left to it. since is when this replica's own first request began to wait
-// for several, by model likewise; absent: none does. What others have told seems later than it was, by the time a message
+// yields returns what another replica has waited so long for several slots of that it is left to it; empty: it waits for the
+// pool, and all are left to it. since is when this replica's own first request began to wait for several, likewise; absent:
+// none does. What others have told seems later than it was, by the time a message
 // takes: of two that have waited alike both may go on, but replicas never all yield.
-func (t *Peers) yields(since map[string]time.Time, now time.Time) map[string]bool {
+func (t *Peers) yields(since map[want]time.Time, now time.Time) map[want]bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -255,15 +285,15 @@ func (t *Peers) yields(since map[string]time.Time, now time.Time) map[string]boo
 	return starve
 }
 
-// starve returns the models for which there is such a replica; the caller holds the mutex.
-func (t *Peers) starve(since map[string]time.Time, now time.Time) map[string]bool {
-	starve := map[string]bool{}
+// starve returns what there is such a replica for; the caller holds the mutex.
+func (t *Peers) starve(since map[want]time.Time, now time.Time) map[want]bool {
+	starve := map[want]bool{}
 	for who, b := range t.others {
 		if b.slots < 2 || now.Sub(b.since) < starving {
 			continue
 		}
-		if own, waits := since[who.model]; !waits || b.since.Before(own) {
-			starve[who.model] = true
+		if own, waits := since[who.want]; !waits || b.since.Before(own) {
+			starve[who.want] = true
 		}
 	}
 	return starve
@@ -272,7 +302,7 @@ func (t *Peers) starve(since map[string]time.Time, now time.Time) map[string]boo
 // expire forgets replicas that no longer wait; the caller holds the mutex.
 func (t *Peers) expire(now time.Time) {
 	maps.DeleteFunc(t.others, func(_ bidder, b bid) bool { return now.Sub(b.at) > bidLife })
-	maps.DeleteFunc(t.own, func(_ string, b bid) bool { return now.Sub(b.at) > bidLife })
+	maps.DeleteFunc(t.own, func(_ want, b bid) bool { return now.Sub(b.at) > bidLife })
 }
 
 // weight orders replicas, for each slot differently (rendezvous hashing).

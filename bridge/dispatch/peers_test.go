@@ -23,7 +23,7 @@ func TestTurnsAreFair(t *testing.T) {
 		at := map[time.Time]string{}
 		for _, name := range names {
 			turns := waitingWith(name, names, 1, 0, now)
-			at[turns.until(token, "", now)] = name
+			at[turns.until(token, want{}, now)] = name
 		}
 		if len(at) != len(names) {
 			t.Fatalf("two replicas have the same turn for %s", token)
@@ -42,11 +42,17 @@ func waitingWith(self string, names []string, n int, waited time.Duration, now t
 	turns := NewPeers(nil, "", self)
 	for _, name := range names {
 		if name != self {
-			turns.hear(told(slotNews{Replica: name, Wait: n, Waited: waited}), NewSlots(0), now)
+			turns.hear(told(slotNews{Replica: name, Wait: n, Waited: waited}), lone{NewSlots(0)}, now)
 		}
 	}
 	return turns
 }
+
+// lone counts the slots of a single account.
+type lone struct{ *Slots }
+
+func (l lone) slots(string) *Slots           { return l.Slots }
+func (l lone) overfull(_ string, n int) bool { return l.Slots.overfull(n) }
 
 func told(n slotNews) *nats.Msg {
 	data, err := json.Marshal(n)
@@ -61,7 +67,7 @@ func TestReplicaThatNoLongerWaitsHasNoTurn(t *testing.T) {
 	turns := waitingWith("a", []string{"b", "c", "d"}, 1, 0, now)
 	later := now.Add(2 * bidLife)
 	for i := range 20 {
-		if until := turns.until(fmt.Sprint(i), "", later); !until.IsZero() {
+		if until := turns.until(fmt.Sprint(i), want{}, later); !until.IsZero() {
 			t.Fatal("a slot is left to replicas that have not been heard of for long")
 		}
 	}
@@ -73,20 +79,20 @@ func TestTurnsGoByModel(t *testing.T) {
 	turns := NewPeers(nil, "", "a")
 	later := func(model string) (n int) {
 		for i := range 100 {
-			if !turns.until(fmt.Sprint(i), model, now).IsZero() {
+			if !turns.until(fmt.Sprint(i), want{model: model}, now).IsZero() {
 				n++
 			}
 		}
 		return n
 	}
-	turns.hear(told(slotNews{Replica: "b", Model: "x", Wait: 3, Waited: time.Hour}), NewSlots(0), now)
+	turns.hear(told(slotNews{Replica: "b", Model: "x", Wait: 3, Waited: time.Hour}), lone{NewSlots(0)}, now)
 	if x, y := later("x"), later("y"); x == 0 || y > 0 {
 		t.Errorf("of 100 slots of each model %d and %d are left to a replica that waits for the former", x, y)
 	}
-	if left := turns.yields(nil, now); !left["x"] || left["y"] || left[""] {
+	if left := turns.yields(nil, now); !left[want{model: "x"}] || left[want{model: "y"}] || left[want{}] {
 		t.Errorf("slots are left for %v", left)
 	}
-	turns.hear(told(slotNews{Replica: "c", Wait: 1}), NewSlots(0), now)
+	turns.hear(told(slotNews{Replica: "c", Wait: 1}), lone{NewSlots(0)}, now)
 	if later("y") == 0 {
 		t.Error("no slot is left to a replica that waits for the pool")
 	}
@@ -103,11 +109,11 @@ func TestTurnsGoByPriority(t *testing.T) {
 			turns := NewPeers(nil, "", self)
 			for name, p := range priorities {
 				if name != self {
-					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), NewSlots(0), now)
+					turns.hear(told(slotNews{Replica: name, Wait: 1, Priority: p}), lone{NewSlots(0)}, now)
 				}
 			}
-			turns.wait("", &request.Request{Priority: own, Slots: 1}, now, now)
-			if turns.until(fmt.Sprint(i), "", now).IsZero() {
+			turns.wait(want{}, &request.Request{Priority: own, Slots: 1}, now, now)
+			if turns.until(fmt.Sprint(i), want{}, now).IsZero() {
 				first[own]++
 			}
 		}
@@ -122,21 +128,21 @@ func TestSlotsAreLeftToWhoNeedsSeveral(t *testing.T) {
 	now := time.Now()
 	const waited = 2 * starving
 	older := waitingWith("b", []string{"a"}, 4, waited, now)
-	if older.yields(map[string]time.Time{"": now.Add(-2 * waited)}, now)[""] {
+	if older.yields(map[want]time.Time{{}: now.Add(-2 * waited)}, now)[want{}] {
 		t.Error("the replica that has waited longest yields")
 	}
 	younger := waitingWith("a", []string{"b"}, 4, 2*waited, now)
-	if !younger.yields(map[string]time.Time{"": now.Add(-waited)}, now)[""] {
+	if !younger.yields(map[want]time.Time{{}: now.Add(-waited)}, now)[want{}] {
 		t.Error("the replica that has waited less takes the slots")
 	}
-	if !younger.yields(nil, now)[""] {
+	if !younger.yields(nil, now)[want{}] {
 		t.Error("a replica that needs one slot takes it")
 	}
-	if waitingWith("a", []string{"b"}, 1, waited, now).yields(nil, now)[""] {
+	if waitingWith("a", []string{"b"}, 1, waited, now).yields(nil, now)[want{}] {
 		t.Error("a slot is left to a replica that needs only one")
 	}
 	one, two := waitingWith("a", []string{"b"}, 4, waited, now), waitingWith("b", []string{"a"}, 4, waited, now)
-	if one.yields(map[string]time.Time{"": now.Add(-waited)}, now)[""] && two.yields(map[string]time.Time{"": now.Add(-waited)}, now)[""] {
+	if one.yields(map[want]time.Time{{}: now.Add(-waited)}, now)[want{}] && two.yields(map[want]time.Time{{}: now.Add(-waited)}, now)[want{}] {
 		t.Error("two that have waited alike yield to each other")
 	}
 }
@@ -154,10 +160,10 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 		turns := NewPeers(nil, "", self)
 		for name, since := range began {
 			if name != self {
-				turns.hear(told(slotNews{Replica: name, Wait: 4, Waited: now.Sub(since)}), NewSlots(0), now.Add(10*time.Millisecond))
+				turns.hear(told(slotNews{Replica: name, Wait: 4, Waited: now.Sub(since)}), lone{NewSlots(0)}, now.Add(10*time.Millisecond))
 			}
 		}
-		if turns.yields(map[string]time.Time{"": began[self]}, now)[""] {
+		if turns.yields(map[want]time.Time{{}: began[self]}, now)[want{}] {
 			yielding++
 		}
 	}
@@ -169,20 +175,20 @@ func TestReplicasDoNotAllYield(t *testing.T) {
 // TestYieldingEndsWithTheRequest has the request for which a replica waited expire.
 func TestYieldingEndsWithTheRequest(t *testing.T) {
 	p := testPool(accept)
-	p.Slots.limit, p.Slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.Slots.hold("x", request.Need{N: 2}, time.Now())
+	p.all[0].Slots.limit, p.all[0].Slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.all[0].Slots.hold("x", request.Need{N: 2}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
 	large.Req.Slots = 4
 	p.add(large)
-	if j := p.step(); j != nil || p.blocked[""] != large {
+	if j := p.step(); j != nil || p.blocked[want{}] != large {
 		t.Fatalf("got %+v", j)
 	}
 	large.Req.Deadline = time.Now()
-	p.turns.hear(told(slotNews{Replica: "b", Wait: 4, Waited: time.Hour}), p.Slots, time.Now())
+	p.turns.hear(told(slotNews{Replica: "b", Wait: 4, Waited: time.Hour}), p, time.Now())
 	if j := p.step(); j != large {
 		t.Fatalf("got %+v, want the expired request to be settled", j)
 	}
-	if j := p.step(); j != nil || p.blocked[""] != nil {
+	if j := p.step(); j != nil || p.blocked[want{}] != nil {
 		t.Errorf("got %+v, and the replica still waits for a request that is gone", j)
 	}
 }
@@ -193,7 +199,7 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 	turns := NewPeers(nil, "", "a")
 	hear := func(n slotNews) {
 		n.Replica = "b"
-		turns.hear(told(n), s, now)
+		turns.hear(told(n), lone{s}, now)
 	}
 	room := func(token string) bool {
 		got := s.reserve(token, request.Need{N: 1}, now)
@@ -231,7 +237,7 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 		t.Error("the slot did not come back")
 	}
 	for _, garbage := range []string{"", "{", `{"take":-1}`, `{"replica":"a","take":9}`} {
-		turns.hear(&nats.Msg{Data: []byte(garbage)}, s, now)
+		turns.hear(&nats.Msg{Data: []byte(garbage)}, lone{s}, now)
 	}
 	if !room("y") {
 		t.Error("nonsense took a slot")
@@ -241,9 +247,9 @@ func TestNewsOfOthersTakeSlots(t *testing.T) {
 // TestNothingOvertakesWhoWaitsForSeveral has a request for three of four slots wait for two tasks to end.
 func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 	p := testPool(accept)
-	p.Slots.limit, p.Slots.probeAt = 4, time.Now().Add(time.Hour)
-	p.Slots.hold("x", request.Need{N: 1}, time.Now())
-	p.Slots.hold("y", request.Need{N: 1}, time.Now())
+	p.all[0].Slots.limit, p.all[0].Slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.all[0].Slots.hold("x", request.Need{N: 1}, time.Now())
+	p.all[0].Slots.hold("y", request.Need{N: 1}, time.Now())
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
 	large.Req.Slots = 3
 	p.add(large)
@@ -251,7 +257,7 @@ func TestNothingOvertakesWhoWaitsForSeveral(t *testing.T) {
 	if j := p.step(); j != nil {
 		t.Fatalf("%s has overtaken", j.Req.ID)
 	}
-	p.Slots.release("x", time.Time{})
+	p.all[0].Slots.release("x", time.Time{})
 	for _, want := range []string{"large", "small"} {
 		if j := p.step(); j == nil || j.Req.ID != want {
 			t.Fatalf("got %+v, want %s", j, want)
@@ -272,7 +278,7 @@ func TestRequestForMoreThanThereIs(t *testing.T) {
 	large := testJob(t, "large", "text2video", events.PriorityNormal)
 	large.Req.Slots = 9
 	p.add(large)
-	p.Slots.limit, p.Slots.probeAt = 4, time.Now().Add(time.Hour)
+	p.all[0].Slots.limit, p.all[0].Slots.probeAt = 4, time.Now().Add(time.Hour)
 	for i := range 20 {
 		p.add(testJob(t, fmt.Sprint(i), "text2video", events.PriorityNormal))
 	}
@@ -281,12 +287,12 @@ func TestRequestForMoreThanThereIs(t *testing.T) {
 			t.Fatalf("got %+v, want a request that fits", j)
 		}
 	}
-	p.Slots.probeAt = time.Time{}
+	p.all[0].Slots.probeAt = time.Time{}
 	if j := p.step(); j != large || refused != 1 {
 		t.Fatalf("got %+v, want the large request to be tried", j)
 	}
-	if p.Slots.limit != 4 {
-		t.Errorf("a refusal of nine slots has made the limit %d", p.Slots.limit)
+	if p.all[0].Slots.limit != 4 {
+		t.Errorf("a refusal of nine slots has made the limit %d", p.all[0].Slots.limit)
 	}
 }
 
@@ -295,8 +301,8 @@ func TestRequestForMoreThanThereIs(t *testing.T) {
 func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 	p := testPool(accept)
 	now := time.Now()
-	p.Slots.limit, p.Slots.probeAt = 1, now.Add(time.Hour)
-	p.Slots.taken("orphan", request.Need{N: 1}, now)
+	p.all[0].Slots.limit, p.all[0].Slots.probeAt = 1, now.Add(time.Hour)
+	p.all[0].Slots.taken("orphan", request.Need{N: 1}, now)
 	p.add(testJob(t, "urgent", "text2video", events.PriorityHigh))
 	if j := p.step(); j != nil {
 		t.Fatalf("%s was started without a slot", j.Req.ID)

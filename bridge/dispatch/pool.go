@@ -14,13 +14,11 @@ import (
 
 // Pool starts the requests of one of Kling's concurrency pools: which is next, and when there is a slot for it.
 type Pool struct {
-	name   kling.Pool
-	Slots  *Slots
-	turns  *Peers
-	pauses *Pauses
-	hands  *pull.Holder
-	Begin  func(*Job) (work func() Result)
-	log    *slog.Logger
+	shares
+	turns *Peers
+	hands *pull.Holder
+	Begin func(*Job) (work func() Result)
+	log   *slog.Logger
 	// ServerTime is what deadlines count by; nil: this machine's.
 	ServerTime func() time.Time
 	wake       chan struct{} // of capacity 1: something changed that may let a job start
@@ -33,7 +31,7 @@ type Pool struct {
 	passed  map[events.Priority]int // creates of others since this priority had its turn
 	turn    int                     // of the API generations, which alternate
 	room    chan struct{}           // closed and replaced when count falls or slots free
-	blocked map[string]*Job         // that come first and wait for slots of a model, or of the pool: empty
+	blocked map[want]*Job           // that come first, by what they wait for
 	closed  bool
 }
 
@@ -48,10 +46,10 @@ const share = 10
 // recheck is how often a pool looks at what no signal announces: deadlines of requests in hand, and probes.
 const recheck = time.Second
 
-// NewPool begins with nothing in hand.
-func NewPool(name kling.Pool, s *Slots, t *Peers, p *Pauses, h *pull.Holder, log *slog.Logger) *Pool {
+// NewPool begins with nothing in hand. all is what the accounts have of it, in order of preference.
+func NewPool(name kling.Pool, all []*Share, t *Peers, h *pull.Holder, log *slog.Logger) *Pool {
 	return &Pool{
-		name: name, Slots: s, turns: t, pauses: p, hands: h, log: log,
+		shares: shares{pool: name, all: all}, turns: t, hands: h, log: log,
 		wake:   make(chan struct{}, 1),
 		ready:  map[Lane][]*Job{},
 		count:  map[Lane]int{},
@@ -61,7 +59,7 @@ func NewPool(name kling.Pool, s *Slots, t *Peers, p *Pauses, h *pull.Holder, log
 }
 
 func (p *Pool) key(j *Job) Lane {
-	return Lane{Pool: p.name, Generation: j.Req.Kind.Generation, priority: j.Req.Priority}
+	return Lane{Pool: p.pool, Generation: j.Req.Kind.Generation, priority: j.Req.Priority}
 }
 
 // add takes a delivered request into hand.
@@ -76,7 +74,7 @@ func (p *Pool) add(j *Job) {
 		return
 	}
 	p.hands.Take(j)
-	j.slots, j.work = p.Slots, p.Begin(j)
+	j.pool, j.work = p, p.Begin(j)
 	key := p.key(j)
 	p.count[key]++
 	p.ready[key] = append(p.ready[key], j)
@@ -114,7 +112,7 @@ func (p *Pool) signalRoom() {
 func (p *Pool) waitForRoom(ctx context.Context, key Lane) (n int, ok bool) {
 	for {
 		p.mu.Lock()
-		n, changed := p.Slots.room()+p.aside(key)-p.count[key], p.room
+		n, changed := p.shares.room()+p.aside(key)-p.count[key], p.room
 		p.mu.Unlock()
 		if n > 0 {
 			return n, true
@@ -159,8 +157,8 @@ func (p *Pool) bid(now time.Time) {
 	p.mu.Lock()
 	first := p.stillBlocked()
 	p.mu.Unlock()
-	for model, j := range first {
-		p.turns.wait(model, j.Req, j.waits, now)
+	for w, j := range first {
+		p.turns.wait(w, j.Req, j.waits, now)
 	}
 }
 
@@ -194,8 +192,10 @@ func (p *Pool) nextDelay() *time.Timer {
 	for _, d := range p.delayed {
 		wait = min(wait, d.at.Sub(now))
 	}
-	if change := p.Slots.nextChange(now); !change.IsZero() {
-		wait = min(wait, change.Sub(now))
+	for _, share := range p.all {
+		if change := share.Slots.nextChange(now); !change.IsZero() {
+			wait = min(wait, change.Sub(now))
+		}
 	}
 	return time.NewTimer(max(wait, 0))
 }
@@ -203,10 +203,17 @@ func (p *Pool) nextDelay() *time.Timer {
 // giveBack returns what a job has reserved.
 func (p *Pool) giveBack(j *Job) {
 	if j.reserved && !j.holds {
-		p.Slots.release(j.Req.Token, time.Time{})
-		p.untake(j, false)
+		p.letGo(j)
 		j.reserved = false
 	}
+}
+
+// letGo gives up what a job has reserved for nothing.
+func (p *Pool) letGo(j *Job) {
+	if j.share != nil {
+		j.share.Slots.release(j.Req.Token, time.Time{})
+	}
+	p.untake(j, false)
 }
 
 // take tells other replicas what a job has reserved. It reports whether the reservation stands: of those that are more
@@ -216,17 +223,17 @@ func (p *Pool) take(j *Job) bool {
 		return true
 	}
 	j.told = true
-	if p.Slots.bounded() {
-		return p.turns.takeBounded(j.Req.Token, j.Req.Need())
+	if p.bounded(j.share) {
+		return p.turns.takeBounded(j.share.Account, j.Req.Token, j.Req.Need())
 	}
-	p.turns.take(j.Req.Token, j.Req.Need())
+	p.turns.take(j.share.Account, j.Req.Token, j.Req.Need())
 	return true
 }
 
 // untake tells other replicas that a job has let go of what it reserved.
 func (p *Pool) untake(j *Job, refused bool) {
 	if j.told {
-		p.turns.give(j.Req.Token, j.Req.Need().Model, refused)
+		p.turns.give(j.share.Account, j.Req.Token, j.Req.Need().Model, refused)
 	}
 	j.told = false
 }
@@ -236,7 +243,10 @@ func (p *Pool) run(j *Job) {
 	r := outbid()
 	if p.take(j) {
 		r = j.work()
-		j.holds = r.holds
+		j.holds, j.bound = r.holds, ""
+		if r.holds {
+			j.bound = j.Account()
+		}
 	}
 	now := time.Now()
 	p.mu.Lock()
@@ -255,18 +265,27 @@ func (p *Pool) run(j *Job) {
 		p.untake(j, true)
 		p.goBack(j, key)
 	case resultOutbid:
-		p.Slots.release(j.Req.Token, time.Time{})
-		p.untake(j, false)
+		p.letGo(j)
 		p.goBack(j, key)
 	case resultPaused:
 		p.giveBack(j)
-		p.ready[key] = append(p.ready[key], j)
+		p.pass(j, key)
 		p.signalRoom()
 	case resultAgain:
 		p.giveBack(j)
 		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(r.after)})
 	}
 	p.notify()
+}
+
+// pass puts a job that its account refused for what a person has to mend behind the others of its lane, unless another account
+// may take it.
+func (p *Pool) pass(j *Job, key Lane) {
+	if slices.ContainsFunc(p.candidates(j), func(s *Share) bool { return s.open(j.Req.Kind) }) {
+		p.ready[key] = slices.Insert(p.ready[key], 0, j)
+		return
+	}
+	p.ready[key] = append(p.ready[key], j)
 }
 
 // goBack puts a job that has not had its turn in front of its lane again.
@@ -282,20 +301,19 @@ func (p *Pool) settle(j *Job, key Lane) {
 	j.span.End()
 	p.count[key]--
 	if j.reserved && !j.taken {
-		p.Slots.release(j.Req.Token, time.Time{})
-		p.untake(j, false)
+		p.letGo(j)
 	}
 	p.signalRoom()
 }
 
 // refused gives a job's slots back after Kling said that there is no capacity, and says what was learned from it.
 func (p *Pool) refused(j *Job, now time.Time) {
-	of := j.Req.Need()
-	pool, model := p.Slots.limits(of.Model)
-	p.Slots.refused(j.Req.Token, of, now)
-	poolNow, modelNow := p.Slots.limits(of.Model)
+	of, s := j.Req.Need(), j.share.Slots
+	pool, model := s.limits(of.Model)
+	s.refused(j.Req.Token, of, now)
+	poolNow, modelNow := s.limits(of.Model)
 	if pool != poolNow || model != modelNow {
-		p.log.Info("capacity learned", slog.String("pool", string(p.name)), slog.Int("limit", poolNow),
-			slog.String("model", of.Model), slog.Int("model_limit", modelNow))
+		p.log.Info("capacity learned", slog.String("account", j.share.Account), slog.String("pool", string(p.pool)),
+			slog.Int("limit", poolNow), slog.String("model", of.Model), slog.Int("model_limit", modelNow))
 	}
 }

@@ -18,7 +18,7 @@ import (
 // testPool is a video pool whose jobs end as work says.
 func testPool(work func(*Job) Result) *Pool {
 	log := slog.New(slog.DiscardHandler)
-	p := NewPool(kling.PoolVideo, NewSlots(0), NewPeers(nil, "", "a"), NewPauses(time.Minute, log), pull.NewHolder(), log)
+	p := NewPool(kling.PoolVideo, []*Share{{Account: kling.DefaultAccount, Slots: NewSlots(0), Pauses: NewPauses(time.Minute, log)}}, NewPeers(nil, "", "a"), pull.NewHolder(), log)
 	p.Begin = doing(work)
 	return p
 }
@@ -50,7 +50,7 @@ func testJob(t *testing.T, id, kindName string, priority events.Priority) *Job {
 // accept is the work of a Kling with room: the task exists and ends at once.
 func accept(j *Job) Result {
 	j.Accepted()
-	j.slots.release(j.Req.Token, time.Time{})
+	j.pool.all[0].Slots.release(j.Req.Token, time.Time{})
 	return Settled()
 }
 
@@ -107,12 +107,12 @@ func TestRefusedTurnIsNoPrivilege(t *testing.T) {
 		}
 		return accept(j)
 	})
-	p.Slots.hold("elsewhere", request.Need{N: 1}, time.Now())
+	p.all[0].Slots.hold("elsewhere", request.Need{N: 1}, time.Now())
 	p.add(testJob(t, "low", "text2video", events.PriorityLow))
 	p.step()
 	full = false
 	p.add(testJob(t, "high", "text2video", events.PriorityHigh))
-	p.Slots.probeAt = time.Time{} // it is time to try one more
+	p.all[0].Slots.probeAt = time.Time{} // it is time to try one more
 	if j := p.step(); j == nil || j.Req.ID != "high" {
 		t.Errorf("got %+v, want the high request first", j)
 	}
@@ -139,10 +139,10 @@ func TestRefusalDuringRecount(t *testing.T) {
 	p := testPool(func(*Job) Result { calls++; return NoCapacity() })
 	p.add(testJob(t, "ghost", "text2video", events.PriorityNormal))
 	began := time.Now()
-	p.Slots.beginRecount()
+	p.all[0].Slots.beginRecount()
 	p.step()
-	p.Slots.endRecount(map[string]request.Need{"ghost": {N: 1}}, began)
-	if of, known := p.Slots.need("ghost"); known {
+	p.all[0].Slots.endRecount(map[string]request.Need{"ghost": {N: 1}}, began)
+	if of, known := p.all[0].Slots.need("ghost"); known {
 		t.Errorf("the refused request holds %d slots", of.N)
 	}
 	for range 100 {

@@ -57,52 +57,83 @@ func (s *Slots) abortRecount() {
 	s.removed = nil
 }
 
+// stored is what a recount has found of a pool: what each request takes, by token, and of which account.
+type stored map[string]seat
+
+type seat struct {
+	account string // empty: not known
+	of      request.Need
+}
+
 // Recount reads from the stream what is in flight.
 func (f *InFlight) Recount(ctx context.Context) error {
 	began := time.Now()
-	stored := map[kling.Pool]map[string]request.Need{}
+	found := map[kling.Pool]stored{}
 	for name, p := range f.Pools {
-		stored[name] = map[string]request.Need{}
-		p.Slots.beginRecount()
+		found[name] = stored{}
+		for _, share := range p.met() {
+			share.Slots.beginRecount()
+		}
 	}
 	count := func(subject string) {
 		parsed, ok := f.Subjects.Parse(subject)
 		if !ok {
 			return
 		}
-		if tokens := stored[kling.Pool(parsed.Pool)]; tokens != nil {
-			tokens[parsed.Token] = request.Need{N: 1, Model: unknownModel}
+		if tokens := found[kling.Pool(parsed.Pool)]; tokens != nil {
+			tokens[parsed.Token] = seat{of: request.Need{N: 1, Model: unknownModel}}
 		}
 	}
 	// In one step: between two a record whose timer fires, or is set anew, could escape both.
 	if err := f.Bus.Subjects(ctx, f.Subjects.EventsStream(), f.Subjects.Records("*"), count); err != nil {
 		for _, p := range f.Pools {
-			p.Slots.abortRecount()
+			for _, share := range p.met() {
+				share.Slots.abortRecount()
+			}
 		}
 		return err
 	}
 	for name, p := range f.Pools {
-		f.weigh(ctx, p.Slots, stored[name], name == kling.PoolImage)
-		p.Slots.endRecount(stored[name], began)
+		f.weigh(ctx, p, found[name], name == kling.PoolImage || len(p.all) > 1)
+		p.endRecount(found[name], began)
 		p.Freed()
 	}
 	return nil
+}
+
+// endRecount takes over what the stream says is in flight, account by account. What is not known to be of another one is of the
+// first.
+func (p *Pool) endRecount(found stored, began time.Time) {
+	byAccount := map[*Share]map[string]request.Need{}
+	for token, is := range found {
+		share := p.all[0]
+		if is.account != "" {
+			share = p.meet(is.account)
+		}
+		if byAccount[share] == nil {
+			byAccount[share] = map[string]request.Need{}
+		}
+		byAccount[share][token] = is.of
+	}
+	for _, share := range p.met() {
+		share.Slots.endRecount(byAccount[share], began)
+	}
 }
 
 // maxWeighed is how many records of a pool one recount reads to know their models. The others count for the pool alone, until
 // the next recount.
 const maxWeighed = 1000
 
-// weigh looks up what the tasks take that this replica has not seen begin. several: they may take more than one slot, and
-// all are looked up.
-func (f *InFlight) weigh(ctx context.Context, s *Slots, tokens map[string]request.Need, several bool) {
+// weigh looks up what the tasks take that this replica has not seen begin, and of which account. every: all are looked up, as
+// they may take more than one slot, or be of several accounts.
+func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool) {
 	read := 0
-	for token := range tokens {
-		of, known := s.need(token)
-		if known {
-			tokens[token] = of
+	for token := range found {
+		share, of := p.seated(token)
+		if share != nil {
+			found[token] = seat{share.Account, of}
 		}
-		if known && of.Model != unknownModel || read >= maxWeighed && !several {
+		if share != nil && of.Model != unknownModel || read >= maxWeighed && !every {
 			continue
 		}
 		read++
@@ -111,7 +142,8 @@ func (f *InFlight) weigh(ctx context.Context, s *Slots, tokens map[string]reques
 			continue
 		}
 		if kind, ok := f.Kinds.Lookup(e.Rec.Kind); ok {
-			tokens[token] = request.Need{N: max(e.Rec.Slots, 1), Model: request.ModelKey(kind, e.Rec.Model)}
+			of := request.Need{N: max(e.Rec.Slots, 1), Model: request.ModelKey(kind, e.Rec.Model)}
+			found[token] = seat{e.Rec.Account, of}
 		}
 	}
 }

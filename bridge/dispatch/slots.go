@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/request"
-	"github.com/klingbridge/klingbridge/events"
 )
 
 // Slots knows how many tasks of one pool are in flight, of which model, and how many may be. The truth about capacity is
@@ -75,6 +74,7 @@ type grant struct {
 	ok    bool
 	owned bool // and they are the caller's to give back
 	full  full // why not
+	soon  bool // there may be room once calls are answered
 }
 
 // full is what has no room.
@@ -114,7 +114,7 @@ func (s *Slots) ask(token string, of request.Need, beyond bool, now time.Time) g
 		if v.own == fitsNow {
 			s.model(of.Model).waits = now
 		}
-		return grant{full: s.why(of.Model, v)}
+		return grant{full: s.why(of.Model, v), soon: v.soon()}
 	}
 	u := usage{Need: of, at: now, overPool: v.pool == fitsNever, overOwn: v.own == fitsNever}
 	if u.overPool {
@@ -139,6 +139,12 @@ func (s *Slots) why(model string, v view) full {
 type view struct {
 	ok        bool // they may be taken
 	pool, own fit
+	bounded   bool // the configured bound has no room
+}
+
+// soon reports whether slots that don't fit now may fit without any task ending.
+func (v view) soon() bool {
+	return !v.ok && !v.bounded && v.pool != fitsNever && v.own != fitsNever && (v.pool == fitsSoon || v.own == fitsSoon)
 }
 
 // judge tells whether slots may be taken. It waits for what other replicas say that they have reserved, but not for ever.
@@ -175,7 +181,7 @@ func (s *Slots) look(of request.Need, others bool, now time.Time) view {
 	limit, _ := s.ownLimit(of.Model)
 	v := view{pool: s.fit(s.limit, of.N, all, resting), own: m.fit(limit, of.N, own, ownResting)}
 	if left := all + s.held + resting; s.bound > 0 && left+of.N > s.bound && left > 0 {
-		v.pool = fitsSoon
+		v.pool, v.bounded = fitsSoon, true
 		return v
 	}
 	v.ok = v.pool == fitsNow && v.own == fitsNow || s.tries(of.Model, v.pool, v.own, others, now)
@@ -369,23 +375,4 @@ func (s *Slots) nextChange(now time.Time) time.Time {
 		sooner(r.until)
 	}
 	return next
-}
-
-// Status tells how many slots are taken and how many there are, and of how many tasks.
-func (s *Slots) Status() (pool events.PoolStatus, tasks int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	pool.InFlight = s.reserved + s.held
-	if limit := s.limit; limit != UnknownLimit {
-		pool.Limit = &limit
-	}
-	if bound := s.bound; bound > 0 {
-		pool.Cap = &bound
-	}
-	for _, u := range s.used {
-		if u.held {
-			tasks++
-		}
-	}
-	return pool, tasks
 }

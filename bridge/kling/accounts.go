@@ -1,6 +1,7 @@
 package kling
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -87,4 +88,13 @@ func (a Accounts) Client(name string) (*Client, error) {
 		return nil, &UnknownAccountError{Name: name}
 	}
 	return account.Client, nil
+}
+
+// Observed returns the accounts with clients that tell of each of their calls, as [Client.Observed] does.
+func (a Accounts) Observed(of func(account string) func(context.Context, Call)) Accounts {
+	all := slices.Clone(a.all)
+	for i, account := range all {
+		all[i].Client = account.Client.Observed(of(account.Name))
+	}
+	return Accounts{all: all}
 }

@@ -22,10 +22,11 @@ const (
 	maxMisses = 2
 )
 
-// search is one search at Kling for tasks of ours that nothing is known of. What Kling does not answer is noted and holds
-// nothing else up; only a store that fails ends it.
+// search is one search at Kling for tasks of ours on one account that nothing is known of. What Kling does not answer is noted
+// and holds nothing else up; only a store that fails ends it.
 type search struct {
 	*Reconciler
+	account kling.Account
 
 	began  time.Time
 	listed map[string]bool // ids of the tasks in lists of their kind
@@ -33,11 +34,19 @@ type search struct {
 	failed []error
 }
 
-// sweepKling looks at what Kling lists: each V1 kind by itself, and then what was created lately by any kind, which only
-// an API key may ask for.
+// sweepKling looks at what Kling lists of each account: each V1 kind by itself, and then what was created lately by any
+// kind, which only an API key may ask for.
 func (rc *Reconciler) sweepKling(ctx context.Context) error {
-	s := &search{Reconciler: rc, began: rc.Bus.Now(), listed: map[string]bool{}}
-	return errors.Join(s.run(ctx), errors.Join(s.failed...))
+	var failed []error
+	for _, account := range rc.Accounts.All() {
+		s := &search{Reconciler: rc, account: account, began: rc.Bus.Now(), listed: map[string]bool{}}
+		err := s.run(ctx)
+		failed = append(append(failed, s.failed...), err)
+		if err != nil {
+			break
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func (s *search) run(ctx context.Context) error {
@@ -49,7 +58,7 @@ func (s *search) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if !s.Client.HasAPIKey() {
+	if !s.account.Client.HasAPIKey() {
 		return nil
 	}
 	if err := s.recent(ctx, kling.V2); err != nil {
@@ -62,7 +71,7 @@ func (s *search) run(ctx context.Context) error {
 func (s *search) list(ctx context.Context, k kling.Kind) error {
 	whole := true
 	for page, misses := 1, 0; page <= maxListPages && misses < maxMisses; page++ {
-		tasks, err := s.Client.List(ctx, k, page, kling.MaxPage)
+		tasks, err := s.account.Client.List(ctx, k, page, kling.MaxPage)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -91,7 +100,7 @@ func (s *search) list(ctx context.Context, k kling.Kind) error {
 func (s *search) recent(ctx context.Context, g kling.Generation) error {
 	cursor := ""
 	for range maxRecentPages {
-		page, err := s.Client.ListRecent(ctx, g, s.began.Add(-s.Lookback), cursor)
+		page, err := s.account.Client.ListRecent(ctx, g, s.began.Add(-s.Lookback), cursor)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -132,7 +141,7 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	s.Log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
 		slog.String("kind", k.Name), slog.String("task_id", t.ID))
 	deadline := s.Bus.Now().Add(s.TaskTimeout)
-	rec, err := s.Store.LostRecord(ctx, kling.DefaultAccount, k.Name, token, t, deadline)
+	rec, err := s.Store.LostRecord(ctx, s.account.Name, k.Name, token, t, deadline)
 	if err != nil {
 		return err
 	}
@@ -187,7 +196,7 @@ func (s *search) kindOf(ctx context.Context, g kling.Generation, token string, t
 // ask returns the kind whose own query knows a task, of those whose lists are not known, or none.
 func (s *search) ask(ctx context.Context, taskID string) (kling.Kind, error) {
 	for _, k := range s.unread {
-		_, err := s.Client.Query(ctx, k, taskID)
+		_, err := s.account.Client.Query(ctx, k, taskID)
 		if err == nil {
 			return k, nil
 		}

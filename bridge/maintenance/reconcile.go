@@ -24,7 +24,7 @@ import (
 // past, and hands both to the poller. The former is in lost.go.
 type Reconciler struct {
 	Bus      *bus.Bus
-	Client   *kling.Client
+	Accounts kling.Accounts
 	Store    *store.Store
 	Namer    request.Namer
 	Subjects subjects.Subjects

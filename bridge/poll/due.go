@@ -20,36 +20,45 @@ type dueTask struct {
 	seq  uint64
 }
 
-// dueQueue holds fired records until their kind is polled.
+// sort is what can be asked about in one call: tasks of one kind and one account.
+type sort struct {
+	account string
+	kind    kling.Kind
+}
+
+// sort is that of the task.
+func (d *dueTask) sort() sort { return sort{d.rec.Account, d.kind} }
+
+// dueQueue holds fired records until their sort is polled.
 //
 // Safe for concurrent use.
 type dueQueue struct {
 	mu     sync.Mutex
-	queued map[kling.Kind][]*dueTask
-	busy   map[kling.Kind]bool // somebody drains it
+	queued map[sort][]*dueTask
+	busy   map[sort]bool // somebody drains it
 }
 
 // NewDueQueue is empty.
 func NewDueQueue() *dueQueue {
-	return &dueQueue{queued: map[kling.Kind][]*dueTask{}, busy: map[kling.Kind]bool{}}
+	return &dueQueue{queued: map[sort][]*dueTask{}, busy: map[sort]bool{}}
 }
 
 // add queues tasks and reports whether the caller has to see to it that they are drained.
-func (q *dueQueue) add(kind kling.Kind, tasks []*dueTask) (idle bool) {
+func (q *dueQueue) add(of sort, tasks []*dueTask) (idle bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.queued[kind] = append(q.queued[kind], tasks...)
-	idle = !q.busy[kind]
-	q.busy[kind] = true
+	q.queued[of] = append(q.queued[of], tasks...)
+	idle = !q.busy[of]
+	q.busy[of] = true
 	return idle
 }
 
-// take returns all that is queued of a kind. When that is nothing, its drain has ended.
-func (q *dueQueue) take(kind kling.Kind) []*dueTask {
+// take returns all that is queued of a sort. When that is nothing, its drain has ended.
+func (q *dueQueue) take(of sort) []*dueTask {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	tasks := q.queued[kind]
-	delete(q.queued, kind)
-	q.busy[kind] = len(tasks) > 0
+	tasks := q.queued[of]
+	delete(q.queued, of)
+	q.busy[of] = len(tasks) > 0
 	return tasks
 }

@@ -29,7 +29,7 @@ type Metrics struct {
 // NewMetrics shows every series from the start: a counter that appears at 1 has not increased.
 func NewMetrics(m *telemetry.Meter) *Metrics {
 	pm := &Metrics{
-		polls:    m.Count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind."),
+		polls:    m.Count("kling.polls", "{poll}", "Polls, each of all due tasks of one kind and account."),
 		tasks:    m.Count("kling.poll.tasks", "{task}", "Tasks asked about by polls, by what was answered."),
 		byAnswer: telemetry.NewSeries(telemetry.One[string](telemetry.AttrOutcome)),
 	}
@@ -53,9 +53,11 @@ func (m *Metrics) asked(ctx context.Context, n store.Effect, err error) {
 
 // querySpan begins the span of a poll's calls to Kling. One call may serve the tasks of many traces, so it is a trace of
 // its own, and each task's part links to it.
-func (p *Poller) querySpan(ctx context.Context, kind string, tasks int) (context.Context, trace.Span) {
+func (p *Poller) querySpan(ctx context.Context, of sort, tasks int) (context.Context, trace.Span) {
 	attrs := func() []attribute.KeyValue {
-		return []attribute.KeyValue{telemetry.KeyKind.String(kind), semconv.MessagingBatchMessageCount(tasks)}
+		return []attribute.KeyValue{
+			telemetry.KeyKind.String(of.kind.Name), telemetry.KeyAccount.String(of.account), semconv.MessagingBatchMessageCount(tasks),
+		}
 	}
 	return p.Telemetry.Start(ctx, "query", trace.SpanKindInternal, attrs, trace.WithNewRoot())
 }

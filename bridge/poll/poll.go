@@ -22,7 +22,7 @@ import (
 // replicas share them and one of them polls a task.
 type Poller struct {
 	Bus       *bus.Bus
-	Client    *kling.Client
+	Accounts  kling.Accounts
 	Store     *store.Store
 	Cache     *store.Cache
 	Holder    *pull.Holder
@@ -65,39 +65,39 @@ func (p *Poller) Consumer(ctx context.Context) (jetstream.Consumer, error) {
 	})
 }
 
-// Run polls until ctx ends; hard, which lives longer, bounds what is under way then. Each kind is polled beside the
-// others, so that one that Kling is slow to answer for delays no other.
+// Run polls until ctx ends; hard, which lives longer, bounds what is under way then. Each kind of each account is polled
+// beside the others, so that one that Kling is slow to answer for delays no other.
 func (p *Poller) Run(ctx, hard context.Context) {
-	var kinds sync.WaitGroup
-	defer kinds.Wait()
+	var sorts sync.WaitGroup
+	defer sorts.Wait()
 	for ctx.Err() == nil {
 		due, err := p.gather(ctx)
-		for kind, tasks := range due {
-			if p.Queue.add(kind, tasks) {
-				kinds.Go(func() { p.drain(ctx, hard, kind) })
+		for of, tasks := range due {
+			if p.Queue.add(of, tasks) {
+				sorts.Go(func() { p.drain(ctx, hard, of) })
 			}
 		}
 		pull.Recover(ctx, p.Log, store.PollConsumer, err, func() (jetstream.Consumer, error) { return p.Consumer(ctx) })
 	}
 }
 
-// drain polls one kind until nothing of it is queued.
-func (p *Poller) drain(ctx, hard context.Context, kind kling.Kind) {
-	for tasks := p.Queue.take(kind); len(tasks) > 0; tasks = p.Queue.take(kind) {
-		p.pollKind(ctx, hard, kind, tasks)
+// drain polls one sort until nothing of it is queued.
+func (p *Poller) drain(ctx, hard context.Context, of sort) {
+	for tasks := p.Queue.take(of); len(tasks) > 0; tasks = p.Queue.take(of) {
+		p.pollSort(ctx, hard, of, tasks)
 	}
 }
 
 // gather waits for one fired record and then a moment for others. What it has got it returns also with an error.
-func (p *Poller) gather(ctx context.Context) (map[kling.Kind][]*dueTask, error) {
-	due := map[kling.Kind][]*dueTask{}
+func (p *Poller) gather(ctx context.Context) (map[sort][]*dueTask, error) {
+	due := map[sort][]*dueTask{}
 	if err := p.fetch(ctx, 1, pull.Wait, due); err != nil || len(due) == 0 {
 		return due, err
 	}
 	return due, p.fetch(ctx, maxDue, linger, due)
 }
 
-func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[kling.Kind][]*dueTask) error {
+func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[sort][]*dueTask) error {
 	return p.Bus.Fetch(ctx, p.Subjects.EventsStream(), store.PollConsumer, n, wait, func(msg jetstream.Msg) {
 		d, err := p.read(msg)
 		switch {
@@ -107,7 +107,7 @@ func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[k
 			p.leave(ctx, d)
 		default:
 			p.Holder.Take(d)
-			due[d.kind] = append(due[d.kind], d)
+			due[d.sort()] = append(due[d.sort()], d)
 		}
 	})
 }

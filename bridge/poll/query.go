@@ -18,10 +18,10 @@ const (
 	bulkFrom = 4
 )
 
-// pollKind asks about all due tasks of one kind in as few calls as it can, and acts on what is answered beside the
-// asking. ctx ends the asking and hard the work on answers.
-func (p *Poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*dueTask) {
-	ctx, span := p.querySpan(ctx, kind.Name, len(due))
+// pollSort asks about all due tasks of one kind and account in as few calls as it can, and acts on what is answered beside
+// the asking. ctx ends the asking and hard the work on answers.
+func (p *Poller) pollSort(ctx, hard context.Context, of sort, due []*dueTask) {
+	ctx, span := p.querySpan(ctx, of, len(due))
 	defer span.End()
 	p.Metrics.polls.Add(ctx, 1)
 	hard = trace.ContextWithSpan(hard, span)
@@ -34,13 +34,29 @@ func (p *Poller) pollKind(ctx, hard context.Context, kind kling.Kind, due []*due
 		}
 		settling.do(func() { p.settle(hard, d, task, err) })
 	}
-	known, nameless := split(due)
-	if kind.Generation != kling.V1 {
-		p.pollByIDs(ctx, kind, known, settle)
-	} else {
-		p.pollSingly(ctx, p.pollPages(ctx, kind, known, settle), settle)
+	client, err := p.Accounts.Client(of.account)
+	if err != nil { // its tasks are asked about when it is back
+		for _, d := range due {
+			settle(d, kling.Task{}, err)
+		}
+		return
 	}
-	p.pollSingly(ctx, nameless, settle)
+	q := query{Poller: p, client: client, kind: of.kind, settle: settle}
+	known, nameless := split(due)
+	if of.kind.Generation != kling.V1 {
+		q.byIDs(ctx, known)
+	} else {
+		q.singly(ctx, q.pages(ctx, known))
+	}
+	q.singly(ctx, nameless)
+}
+
+// query asks about due tasks of one kind and account.
+type query struct {
+	*Poller
+	client *kling.Client
+	kind   kling.Kind
+	settle settler
 }
 
 // settler acts on what Kling said of one due task, or on why it said nothing. Once the asking has been ended, it gives
@@ -78,44 +94,44 @@ func split(due []*dueTask) (known, nameless []*dueTask) {
 	return known, nameless
 }
 
-// pollSingly asks for each task by itself, a few at a time. Once ctx has ended, the rest is given back.
-func (p *Poller) pollSingly(ctx context.Context, due []*dueTask, settle settler) {
+// singly asks for each task by itself, a few at a time. Once ctx has ended, the rest is given back.
+func (q query) singly(ctx context.Context, due []*dueTask) {
 	asking := newCrew(pollWorkers)
 	defer asking.wait()
 	for _, d := range due {
 		if ctx.Err() != nil {
-			p.giveBack(d)
+			q.giveBack(d)
 			continue
 		}
 		asking.do(func() {
-			task, err := p.queryOne(ctx, d)
-			settle(d, task, err)
+			task, err := q.one(ctx, d)
+			q.settle(d, task, err)
 		})
 	}
 }
 
-func (p *Poller) queryOne(ctx context.Context, d *dueTask) (kling.Task, error) {
+func (q query) one(ctx context.Context, d *dueTask) (kling.Task, error) {
 	if d.rec.TaskID != "" {
-		return p.Client.Find(ctx, d.kind, d.rec.TaskID)
+		return q.client.Find(ctx, q.kind, d.rec.TaskID)
 	}
-	return p.Client.FindExternal(ctx, d.kind, d.rec.ExternalTaskID)
+	return q.client.FindExternal(ctx, q.kind, d.rec.ExternalTaskID)
 }
 
-// pollByIDs asks by lists of ids, a few at a time. Once ctx has ended, the rest is given back.
-func (p *Poller) pollByIDs(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) {
+// byIDs asks by lists of ids, a few at a time. Once ctx has ended, the rest is given back.
+func (q query) byIDs(ctx context.Context, due []*dueTask) {
 	asking := newCrew(pollWorkers)
 	defer asking.wait()
 	for batch := range slices.Chunk(due, kling.MaxIDs) {
-		asking.do(func() { p.pollBatch(ctx, kind, batch, settle) })
+		asking.do(func() { q.batch(ctx, batch) })
 	}
 }
 
-// pollBatch asks for some tasks in one call. Kling refuses a batch as a whole, and would again: its halves are asked for
+// batch asks for some tasks in one call. Kling refuses a batch as a whole, and would again: its halves are asked for
 // instead, so that in the end a task that can't be asked for stands alone.
-func (p *Poller) pollBatch(ctx context.Context, kind kling.Kind, batch []*dueTask, settle settler) {
+func (q query) batch(ctx context.Context, batch []*dueTask) {
 	if ctx.Err() != nil {
 		for _, d := range batch {
-			p.giveBack(d)
+			q.giveBack(d)
 		}
 		return
 	}
@@ -123,15 +139,15 @@ func (p *Poller) pollBatch(ctx context.Context, kind kling.Kind, batch []*dueTas
 	for _, d := range batch {
 		ids = append(ids, d.rec.TaskID)
 	}
-	tasks, err := p.Client.QueryTasks(ctx, kind.Generation, ids)
+	tasks, err := q.client.QueryTasks(ctx, q.kind.Generation, ids)
 	if len(batch) > 1 && batchRefused(err) {
 		half := len(batch) / 2
-		p.pollBatch(ctx, kind, batch[:half], settle)
-		p.pollBatch(ctx, kind, batch[half:], settle)
+		q.batch(ctx, batch[:half])
+		q.batch(ctx, batch[half:])
 		return
 	}
-	for _, d := range settleListed(batch, byID(tasks), settle) {
-		settle(d, kling.Task{}, cmp.Or(err, errNotListed))
+	for _, d := range q.settleListed(batch, byID(tasks)) {
+		q.settle(d, kling.Task{}, cmp.Or(err, errNotListed))
 	}
 }
 
@@ -153,23 +169,23 @@ func byID(tasks []kling.Task) map[string]kling.Task {
 	return found
 }
 
-// pollPages reads list pages while they cost less than single queries, and returns the tasks they did not hold. The
+// pages reads list pages while they cost less than single queries, and returns the tasks they did not hold. The
 // order of a list is not documented, so pages are read to the last.
-func (p *Poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask, settle settler) (left []*dueTask) {
+func (q query) pages(ctx context.Context, due []*dueTask) (left []*dueTask) {
 	left = due
 	for page := 1; len(left) >= bulkFrom && page <= max(1, len(due)/2); page++ {
-		tasks, err := p.Client.List(ctx, kind, page, kling.MaxPage)
+		tasks, err := q.client.List(ctx, q.kind, page, kling.MaxPage)
 		if kling.Refused(err) { // such as a list that has been retired
-			p.Log.WarnContext(ctx, "list refused, asking for each task", slog.String("kind", kind.Name), slog.Any("err", err))
+			q.Log.WarnContext(ctx, "list refused, asking for each task", slog.String("kind", q.kind.Name), slog.Any("err", err))
 			return left
 		}
 		if err != nil { // single queries would fare no better
 			for _, d := range left {
-				settle(d, kling.Task{}, err)
+				q.settle(d, kling.Task{}, err)
 			}
 			return nil
 		}
-		left = settleListed(left, byID(tasks), settle)
+		left = q.settleListed(left, byID(tasks))
 		if len(tasks) < kling.MaxPage {
 			break
 		}
@@ -178,10 +194,10 @@ func (p *Poller) pollPages(ctx context.Context, kind kling.Kind, due []*dueTask,
 }
 
 // settleListed settles what is listed and returns the rest.
-func settleListed(due []*dueTask, listed map[string]kling.Task, settle settler) (left []*dueTask) {
+func (q query) settleListed(due []*dueTask, listed map[string]kling.Task) (left []*dueTask) {
 	for _, d := range due {
 		if task, ok := listed[d.rec.TaskID]; ok {
-			settle(d, task, nil)
+			q.settle(d, task, nil)
 		} else {
 			left = append(left, d)
 		}

@@ -58,15 +58,16 @@ func (k *batchKling) pollAll(t *testing.T, n int) map[string]error {
 	}
 	var mu sync.Mutex
 	settled := map[string]error{}
-	p := &Poller{Client: client, Log: slog.New(slog.DiscardHandler)}
-	p.pollByIDs(t.Context(), kind, due, func(d *dueTask, task kling.Task, err error) {
+	settle := func(d *dueTask, task kling.Task, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if _, again := settled[d.rec.TaskID]; again || err == nil && task.ID != d.rec.TaskID {
 			t.Errorf("%s is settled with %s, %v", d.rec.TaskID, task.ID, err)
 		}
 		settled[d.rec.TaskID] = err
-	})
+	}
+	p := &Poller{Log: slog.New(slog.DiscardHandler)}
+	query{Poller: p, client: client, kind: kind, settle: settle}.byIDs(t.Context(), due)
 	if len(settled) != n {
 		t.Errorf("%d of %d tasks are settled", len(settled), n)
 	}

@@ -22,6 +22,7 @@ type Request struct {
 	Model       string // of the path, or of model_name; empty: the body names none that a model can be called
 	Body        Object // what is forwarded to Kling, without model, callback URL and external task id
 	ExternalID  string // the caller's own, or empty
+	Account     string // at Kling, that the request demands; empty: any
 	Slots       int    // of the pool that the task takes
 	Metadata    map[string]string
 	ReplayOf    string // the request that this one replays, or empty
@@ -51,6 +52,7 @@ func Parse(raw Raw, defaultTimeout time.Duration) (*Request, error) {
 	r := &Request{
 		Kind:        raw.Kind,
 		Priority:    raw.Priority,
+		Account:     raw.Header.Get(events.HeaderAccount),
 		Slots:       1,
 		Metadata:    events.Metadata(raw.Header),
 		ReplayOf:    replayOf(raw.Header),

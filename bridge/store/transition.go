@@ -94,7 +94,7 @@ func (r *Record) Polled(next time.Time) {
 	r.NextPollAt = next
 }
 
-// On notes the account that the task of a record is on, of which that was not known.
+// On notes the account that the task of a record is on, of which that was not known. Empty: it still is not.
 func (r *Record) On(account string) {
 	r.Account, r.Version = account, versionOf(account)
 }

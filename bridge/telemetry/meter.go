@@ -13,6 +13,7 @@ import (
 // are those of the table, codes those of Kling's list, and nothing is counted by request, task or metadata.
 const (
 	AttrKind       = "kind"
+	AttrAccount    = "account"
 	AttrStatus     = "status"
 	AttrSource     = "source"
 	AttrPool       = "pool"

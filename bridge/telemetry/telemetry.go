@@ -18,6 +18,7 @@ const (
 	KeyRequestID = attribute.Key("kling.request.id")
 	KeyKind      = attribute.Key("kling.kind")
 	keyTaskID    = attribute.Key("kling.task.id")
+	KeyAccount   = attribute.Key("kling.account")
 	KeyStatus    = attribute.Key("kling.status")
 )
 

@@ -1,0 +1,72 @@
+package create
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/events"
+)
+
+// unfit returns why a request can't become a task, whatever Kling says; nil: it may. One whose account was configured when it was
+// sent may have become one.
+func (c *Creator) unfit(j *attempt) *events.Error {
+	name := j.Req.Account
+	_, known := c.Accounts.Lookup(name)
+	switch {
+	case j.Invalid != nil:
+		return &events.Error{Class: events.ErrorInvalid, Message: j.Invalid.Error()}
+	case name == "" || known || j.rec != nil:
+		return nil
+	default:
+		return &events.Error{
+			Class: events.ErrorInvalid,
+			Message: fmt.Sprintf("%s: there is no account %q (there are %s)", events.HeaderAccount, request.Clip(name),
+				strings.Join(c.Accounts.Names(), ", ")),
+		}
+	}
+}
+
+// client is that of the account that a job's record names.
+func (c *Creator) client(j *attempt) (*kling.Client, error) { return c.Accounts.Client(j.rec.Account) }
+
+// pauses are those of the account that a job's record names; nil: it is not configured.
+func (c *Creator) pauses(j *attempt) *dispatch.Pauses { return c.Pauses.Of(j.rec.Account) }
+
+// gone lets a request wait whose account is not configured any more: nobody else knows of its task.
+func (c *Creator) gone(ctx context.Context, j *attempt, why error) dispatch.Result {
+	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", why))...)
+	return dispatch.TryAgain(maxLookupWait)
+}
+
+// askOthers asks the other accounts for the task of a doubtful request, and moves it to the one that has it. Its own account is
+// asked next. It reports false until all have answered, or were asked often enough.
+func (c *Creator) askOthers(ctx context.Context, j *attempt) (asked bool) {
+	if j.Req.Account != "" {
+		return true
+	}
+	asked = true
+	for _, other := range c.Accounts.All() {
+		if other.Name == j.Account() {
+			continue
+		}
+		task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j.Req))
+		if err == nil && !older(j, task) {
+			j.MoveTo(other.Name)
+			return true
+		}
+		if failure, ok := errors.AsType[*kling.Error](err); err != nil && (!ok || !failure.NotFound) {
+			c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
+			asked = false
+		}
+	}
+	if !asked {
+		j.otherAsks++
+	}
+	return asked || j.otherAsks >= maxAsks
+}
