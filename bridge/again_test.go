@@ -8,10 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -331,5 +333,22 @@ func TestListByMetadata(t *testing.T) {
 		if got := strings.Join(ids, " "); got != want {
 			t.Errorf("%s: %q, want %q", question, got, want)
 		}
+	}
+}
+
+// TestOriginalOfAnIDThatIsUsedAgain has an operator delete what is known of a request by its subjects, and leave its body.
+func TestOriginalOfAnIDThatIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	w := full(t)
+	w.edit("KLING_EVENTS", func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
+	for _, prompt := range []string{"a", "b"} {
+		if _, err := w.js.PublishMsg(w.ctx, w.message("again", prompt)); err != nil {
+			t.Fatal(err)
+		}
+		w.untilStatus("again", events.StatusWaiting)
+		w.eventually("it is cancelled", func() bool { return w.client.Cancel(w.ctx, "again") == nil })
+		w.eventually("no request is left", func() bool { return w.count("KLING_REQUESTS", "kling.request.>") == 0 })
+		w.asked("again", events.StatusCancelled, `{"prompt":"`+prompt+`"}`)
+		w.forget("kling.completion.*.*.again")
 	}
 }

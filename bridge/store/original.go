@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -24,7 +25,7 @@ type Original struct {
 // none, as its dead letter is the same.
 //
 // It is no guard, and nothing depends on it but what people see and send again: where the stream has no room for anything
-// new the request goes on without. Storing it twice, after a crash or a lost ack, does no harm.
+// new the request goes on without. It is stored once, also after a crash or a lost ack.
 func (s *Store) Keep(ctx context.Context, r *request.Request, header nats.Header, body []byte) error {
 	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Original(r.Priority, r.Token)))
 	msg.Data = body
@@ -34,13 +35,34 @@ func (s *Store) Keep(ctx context.Context, r *request.Request, header nats.Header
 	defer cancel()
 	err := s.Bus.RoomToBegin(ctx)
 	if err == nil {
-		_, err = s.Bus.Publish(ctx, msg)
+		err = s.replaceOriginal(ctx, msg, s.Subjects.Original(r.Priority, r.Token))
 	}
 	if errors.Is(err, bus.ErrFull) {
 		s.Log.WarnContext(ctx, "no room to keep the body of a request", slog.String("request_id", r.ID), slog.Any("err", err))
 		return nil
 	}
 	return err
+}
+
+// replaceOriginal stores a request unless it is stored already. Where another one is, of the same id, all else of that was
+// deleted by hand.
+func (s *Store) replaceOriginal(ctx context.Context, msg *nats.Msg, subject string) error {
+	for last := uint64(0); ctx.Err() == nil; {
+		bus.GuardSequence(msg, subject, last)
+		if _, stored, err := s.put(ctx, msg); stored || err != nil {
+			return err
+		}
+		known, err := s.Guarded().Last(ctx, subject)
+		switch {
+		case errors.Is(err, bus.ErrNoMessage):
+			last = 0
+		case err != nil || bytes.Equal(known.Data, msg.Data):
+			return err
+		default:
+			last = known.Seq
+		}
+	}
+	return ctx.Err()
 }
 
 // Original returns a request as it came, or bus.ErrNoMessage where it was not kept.

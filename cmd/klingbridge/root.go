@@ -74,12 +74,29 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetErr(p.stderr)
 	root.SetVersionTemplate(thisBuild().String())
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(
-		p.serveCommand(), p.devCommand(), p.demoCommand(), p.submitCommand(), p.callCommand(), p.watchCommand(), p.taskCommand(),
-		p.deadCommand(), p.statusCommand(), p.doctorCommand(), p.simCommand(), p.versionCommand(), p.healthcheckCommand(),
-		environmentTopic(),
-	)
+	p.addCommands(root)
 	return root
+}
+
+// addCommands adds all commands, in the groups that help lists them in.
+func (p *program) addCommands(root *cobra.Command) {
+	for _, group := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"run", "Run:", []*cobra.Command{p.serveCommand(), p.devCommand(), p.demoCommand(), p.simCommand()}},
+		{"requests", "Requests:", []*cobra.Command{
+			p.submitCommand(), p.kindsCommand(), p.callCommand(), p.watchCommand(), p.taskCommand(), p.deadCommand(),
+		}},
+		{"operate", "Operate:", []*cobra.Command{p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.versionCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(environmentTopic())
 }
 
 // needsCommand is what a command does that only groups others: it prints its help, as wrong usage.

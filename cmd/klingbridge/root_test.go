@@ -44,8 +44,10 @@ func TestWrongUsage(t *testing.T) {
 		says string // on stderr
 		try  string // the command whose help the last line suggests; empty: the help is all there is
 	}{
-		"no command":            {"", "Available Commands:", ""},
+		"no command":            {"", "Requests:", ""},
 		"unknown command":       {"srve", `unknown command "srve"`, "klingbridge"},
+		"likely command":        {"srve", "Did you mean this?\n\tserve", "klingbridge"},
+		"likely subcommand":     {"task gett x", "Did you mean this?\n\tget", "klingbridge task"},
 		"unknown flag":          {"version --jsn", "unknown flag: --jsn", "klingbridge version"},
 		"argument too many":     {"version x", `"x"`, "klingbridge version"},
 		"unknown topic":         {"help srve", `"srve"`, "klingbridge"},

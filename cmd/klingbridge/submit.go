@@ -50,6 +50,9 @@ Prints the request id. With --wait, progress goes to stderr and the URLs of the 
 With --lines the file holds one body a line, and each becomes a request. With --id they are named <id>-<line>, so that the
 same command given again makes nothing anew. --wait then prints each result as "<request id>  <url>", and sums up.
 
+The kinds, by the pool whose slots they take ("klingbridge kinds <kind>" prints a sample body):
+%s
+
 Exit codes:
   0  the request is stored; with --wait or --download: it succeeded, and its files are saved (with --lines: all of them)
   1  it failed, was rejected, expired or was cancelled; or it could not be stored, waited for or saved
@@ -66,7 +69,7 @@ func (p *program) submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "submit <kind> [file or -]",
 		Short:             "Publish a request, and wait for its end if asked to",
-		Long:              submitLong,
+		Long:              fmt.Sprintf(submitLong, kindNames()),
 		Example:           submitExamples,
 		Args:              submitArgs,
 		ValidArgsFunction: p.completeKinds,

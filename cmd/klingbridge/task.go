@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
@@ -15,12 +19,21 @@ func (p *program) taskCommand() *cobra.Command {
 	return cmd
 }
 
+// maxTypo is how far off a command may be that is suggested: insertions, deletions and replacements. It is the library's for
+// commands of the first level.
+const maxTypo = 2
+
 // noSuchCommand refuses the arguments of a command that only groups others.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = maxTypo
+	if likely := cmd.SuggestionsFor(args[0]); len(likely) > 0 {
+		text += "\n\nDid you mean this?\n\t" + strings.Join(likely, "\n\t") + "\n"
+	}
+	return usageError{errors.New(text)}
 }
 
 // taskFields describes the JSON of a task.
