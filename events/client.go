@@ -13,8 +13,11 @@ import (
 )
 
 // ErrNoBridge says that no stream takes what was sent or holds what was asked for: no bridge has run on this NATS
-// system under this prefix, or it does not know the kind.
+// system under this prefix.
 var ErrNoBridge = errors.New("no bridge: there is no stream for it")
+
+// ErrUnknownKind says that a bridge's stream of requests is there, but takes none of this kind.
+var ErrUnknownKind = errors.New("no bridge knows this kind")
 
 // ErrFull says that the stream of requests holds as much as it may, and was not given the request. Some of what waits has
 // to become tasks first.
@@ -55,7 +58,8 @@ func NewClientFor(js jetstream.JetStream, s Subjects) (*Client, error) {
 // Submit stores a request and returns its id: that of the options, or a new one. It tries until it has an answer or ctx ends. The trace context in ctx
 // travels with the request.
 //
-// The error is [ErrNoBridge] where nobody takes requests of this kind, and [ErrFull] where too many wait. The id is
+// The error is [ErrNoBridge] where nobody takes requests, [ErrUnknownKind] where none of this kind, and [ErrFull] where too
+// many wait. The id is
 // returned with an error too, unless the request was not valid: when ctx ended the request may have been stored, and to
 // submit it again with that id is safe.
 func (c *Client) Submit(ctx context.Context, b Body, o Options) (id string, err error) {
@@ -79,7 +83,7 @@ func (c *Client) publish(ctx context.Context, msg *nats.Msg) error {
 			return err
 		}
 		if errors.Is(err, ErrNoBridge) && !c.hasStream(ctx, msg.Subject) {
-			return fmt.Errorf("subject %s: %w", msg.Subject, ErrNoBridge)
+			return fmt.Errorf("subject %s: %w", msg.Subject, c.whyNoStream(ctx))
 		}
 		if wait(ctx, retryWait) != nil {
 			return ended(ctx, err)
@@ -136,6 +140,19 @@ func (c *Client) hasStream(ctx context.Context, subject string) bool {
 	return !errors.Is(err, jetstream.ErrStreamNotFound) && !noJetStream(err)
 }
 
+// whyNoStream tells a kind that a bridge does not know from no bridge at all.
+func (c *Client) whyNoStream(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	names := c.js.StreamNames(ctx)
+	for name := range names.Name() {
+		if name == c.subjects.RequestsStream() {
+			return ErrUnknownKind
+		}
+	}
+	return ErrNoBridge
+}
+
 // Await returns the completion of a request, whether it is stored already or comes later, and whatever happens to the
 // connection in between. An [Event] with another status than succeed is no error here: see [Event.Err].
 //
@@ -159,13 +176,26 @@ func (c *Client) Await(ctx context.Context, id string) (Event, error) {
 	return Event{}, fmt.Errorf("await request %q: %w", id, context.Cause(ctx)) // not reached: messages end with an error
 }
 
-// Do submits a request and awaits its completion, as [Client.Submit] and [Client.Await] do.
+// Do submits a request and awaits its completion, as [Client.Submit] and [Client.Await] do. It passes what comes before
+// that to [Options.OnProgress].
 func (c *Client) Do(ctx context.Context, b Body, o Options) (Event, error) {
 	id, err := c.Submit(ctx, b, o)
 	if err != nil {
 		return Event{}, err
 	}
-	return c.Await(ctx, id)
+	if o.OnProgress == nil {
+		return c.Await(ctx, id)
+	}
+	for m, err := range c.Events(ctx, id) {
+		if err != nil {
+			return Event{}, err
+		}
+		if m.Type == TypeCompletion {
+			return m.Event, nil
+		}
+		o.OnProgress(m.Event)
+	}
+	return Event{}, fmt.Errorf("events of request %q: %w", id, context.Cause(ctx)) // not reached: they end with either
 }
 
 func (c *Client) reader(filters []string) *reader {
@@ -173,9 +203,18 @@ func (c *Client) reader(filters []string) *reader {
 }
 
 func decodeEvent(msg jetstream.Msg) (Event, error) {
+	ev, err := Decode(msg.Data())
+	if err != nil {
+		return ev, fmt.Errorf("event on %s: %w", msg.Subject(), err)
+	}
+	return ev, nil
+}
+
+// Decode reads the body of a progress, completion or late event, for programs with a consumer of their own.
+func Decode(data []byte) (Event, error) {
 	var ev Event
-	if err := json.Unmarshal(msg.Data(), &ev); err != nil {
-		return ev, fmt.Errorf("decode event on %s: %w", msg.Subject(), err)
+	if err := json.Unmarshal(data, &ev); err != nil {
+		return ev, fmt.Errorf("decode: %w", err)
 	}
 	return ev, nil
 }

@@ -143,19 +143,20 @@ func TestNoBridge(t *testing.T) {
 	for name, tt := range map[string]struct {
 		setup func(*testing.T) *bundle
 		do    func(*bundle) error
+		want  error
 	}{
-		"submit without JetStream":    {withoutJetStream, submit},
-		"submit without streams":      {withoutStreams, submit},
-		"submit with an unknown kind": {withBridge, submit},
-		"await without JetStream":     {withoutJetStream, await},
-		"await without streams":       {withoutStreams, await},
-		"watch without JetStream":     {withoutJetStream, watch},
-		"watch without streams":       {withoutStreams, watch},
+		"submit without JetStream":    {withoutJetStream, submit, events.ErrNoBridge},
+		"submit without streams":      {withoutStreams, submit, events.ErrNoBridge},
+		"submit with an unknown kind": {withBridge, submit, events.ErrUnknownKind},
+		"await without JetStream":     {withoutJetStream, await, events.ErrNoBridge},
+		"await without streams":       {withoutStreams, await, events.ErrNoBridge},
+		"watch without JetStream":     {withoutJetStream, watch, events.ErrNoBridge},
+		"watch without streams":       {withoutStreams, watch, events.ErrNoBridge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := tt.do(tt.setup(t)); !errors.Is(err, events.ErrNoBridge) {
-				t.Errorf("got %v, want ErrNoBridge", err)
+			if err := tt.do(tt.setup(t)); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
 			}
 		})
 	}
@@ -230,8 +231,8 @@ func TestClientNeedsFewPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	allowed := regexp.MustCompile(`(?m)^//\t(kling\.request\.>|\$JS\S+)$`).FindAllStringSubmatch(string(comment), -1)
-	if len(allowed) != 6 {
-		t.Fatalf("%d permissions in the package comment, want 6", len(allowed))
+	if len(allowed) != 8 {
+		t.Fatalf("%d permissions in the package comment, want 8", len(allowed))
 	}
 	publish := &server.SubjectPermission{}
 	for _, match := range allowed {
@@ -259,10 +260,22 @@ func TestClientNeedsFewPermissions(t *testing.T) {
 		t.Error(err)
 	}
 	unknown := body.Raw("unheard-of", []byte(`{}`))
-	if _, err := client.Submit(t.Context(), unknown, events.Options{}); !errors.Is(err, events.ErrNoBridge) {
-		t.Errorf("got %v, want ErrNoBridge", err)
+	if _, err := client.Submit(t.Context(), unknown, events.Options{}); !errors.Is(err, events.ErrUnknownKind) {
+		t.Errorf("got %v, want ErrUnknownKind", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	handled := client.Handle(ctx, "videos", events.Filter{FromStart: true}, func(context.Context, events.Event) error {
+		cancel()
+		return nil
+	})
+	if !errors.Is(handled, context.Canceled) {
+		t.Errorf("handle: %v", handled)
+	}
+	if err := b.js.DeleteConsumer(t.Context(), "KLING_EVENTS", "videos"); err != nil { // it outlives its client
+		t.Error(err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	watched := make(chan error, 1)
 	go func() {

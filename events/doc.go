@@ -23,6 +23,16 @@
 //	…
 //	err = ev.Err() // nil when there is a result
 //
+// A program that acts on whatever ends, as a service of its own, handles completions. They are shared by all that use the same
+// name, kept while none runs, and come again after an error:
+//
+//	err = client.Handle(ctx, "videos", events.Filter{}, func(ctx context.Context, ev events.Event) error {
+//		if err := ev.Err(); err != nil {
+//			return orders.Fail(ctx, ev.RequestID, err)
+//		}
+//		return orders.Deliver(ctx, ev.RequestID, ev.Result.Videos[0].URL)
+//	})
+//
 // [Client.Submit] and [Client.Await] are the two halves of [Client.Do], which may be hours and processes apart. A NATS
 // user that only runs a client needs permission to subscribe to _INBOX.> and to publish on
 //
@@ -32,6 +42,11 @@
 //	$JS.API.CONSUMER.CREATE.KLING_EVENTS.>
 //	$JS.API.CONSUMER.MSG.NEXT.KLING_EVENTS.>
 //	$JS.API.CONSUMER.DELETE.KLING_EVENTS.>
+//
+// and for [Client.Handle] also
+//
+//	$JS.API.CONSUMER.INFO.KLING_EVENTS.*
+//	$JS.ACK.KLING_EVENTS.>
 //
 // # Compatibility
 //

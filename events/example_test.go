@@ -124,7 +124,7 @@ func ExampleClient_Submit() {
 	}
 	effect := body.Effects{EffectScene: "hug", Input: body.EffectsInput{Images: []string{"a", "b"}}}
 	id, err := client.Submit(context.Background(), effect, events.Options{ID: "order-46"})
-	fmt.Println(id, errors.Is(err, events.ErrNoBridge))
+	fmt.Println(id, errors.Is(err, events.ErrUnknownKind))
 	stop()
 	// Output: order-46 true
 }

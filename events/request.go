@@ -35,6 +35,8 @@ type Options struct {
 	Timeout time.Duration
 	// Metadata is echoed on every event of the request. Names are as HTTP header names, values single lines.
 	Metadata map[string]string
+	// OnProgress is called by [Client.Do], one after the other, with what comes before the completion. Nil: nobody is told.
+	OnProgress func(Event)
 }
 
 // metaName is a token of RFC 9110, which header names are.

@@ -31,17 +31,20 @@ type Filter struct {
 	ID     string // a request id
 	// Since also picks events stored before the watch begins, from this time on. Zero: only new ones.
 	Since time.Time
+	// FromStart picks all that is stored, and what comes. Since counts for nothing then.
+	FromStart bool
 	// Types of events. Empty: progress, completion and late, which have an [Event] as their body.
 	Types []Type
 }
 
 // Message is an event as it was stored.
 type Message struct {
-	Subject string
-	Type    Type // TypeProgress, TypeCompletion, TypeLate or TypeArchived
-	Header  nats.Header
-	Event   Event  // of an archived event only what is also in Archived; see the method of that name
-	Raw     []byte // the body
+	Subject  string
+	Sequence uint64 // in the stream
+	Type     Type   // TypeProgress, TypeCompletion, TypeLate or TypeArchived
+	Header   nats.Header
+	Event    Event  // of an archived event only what is also in Archived; see the method of that name
+	Raw      []byte // the body
 }
 
 // Watch yields events as they are stored, in order and each once, across reconnects. It begins when the ranging does.
@@ -73,6 +76,10 @@ func (c *Client) watcher(ctx context.Context, f Filter) (*reader, error) {
 		return nil, err
 	}
 	r := c.reader(filters)
+	if f.FromStart {
+		r.start.DeliverPolicy = jetstream.DeliverAllPolicy
+		return r, nil
+	}
 	if !f.Since.IsZero() {
 		r.start.DeliverPolicy = jetstream.DeliverByStartTimePolicy
 		r.start.OptStartTime = &f.Since
@@ -141,6 +148,9 @@ func (f Filter) subjects(s Subjects) ([]string, error) {
 
 func (c *Client) message(msg jetstream.Msg) (Message, error) {
 	m := Message{Subject: msg.Subject(), Header: msg.Headers(), Raw: msg.Data()}
+	if meta, err := msg.Metadata(); err == nil {
+		m.Sequence = meta.Sequence.Stream
+	}
 	parsed, _ := c.subjects.Parse(m.Subject)
 	m.Type = parsed.Type
 	var err error

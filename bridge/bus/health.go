@@ -20,7 +20,7 @@ const failingFor = 4 * time.Second
 type health struct {
 	mu      sync.Mutex
 	failing map[activity]*failing
-	stored  time.Time           // when a publish was stored last
+	stored  time.Time // when a publish was stored last
 }
 
 // activity is what was being done, in two parts, so that nothing is put together for what goes well.

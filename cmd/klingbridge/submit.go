@@ -231,7 +231,7 @@ func (p *program) publish(
 			say(why)
 		}
 	}
-	if !errors.Is(err, events.ErrNoBridge) {
+	if !errors.Is(err, events.ErrNoBridge) && !errors.Is(err, events.ErrUnknownKind) {
 		return id, err
 	}
 	if _, known := s.kinds.Lookup(r.kind); known {

@@ -1,0 +1,249 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Handling says how [Client.HandleWith] goes about its work. The zero value will do.
+type Handling struct {
+	// AtATime bounds the events in hand of one process. Zero: 16.
+	AtATime int
+	// Tries is after how many failed ones an event is set aside. Zero: 10, which take about nine minutes.
+	Tries int
+	// SetAside is told of an event that is not tried again, and why. Nil: it is logged, by slog's default.
+	SetAside func(ctx context.Context, m Message, why error)
+}
+
+const (
+	handledAtATime = 16
+	handleTries    = 10
+	firstHandle    = time.Second // before the second try, doubled with each
+	longestHandle  = 5 * time.Minute
+	handleAckWait  = 30 * time.Second // silence after which another process takes an event over
+)
+
+// errSetAside marks what [SetAside] returns.
+var errSetAside = errors.New("set aside")
+
+// SetAside makes an error of which a handler knows that no other try will help: the event is set aside at once.
+func SetAside(err error) error { return fmt.Errorf("%w: %w", errSetAside, err) }
+
+// Handle calls handle for every completion that f picks, until ctx ends: those stored since it was first called with this
+// durable name, or from f.Since or f.FromStart on. The name stands for a place in the stream, which is kept at the server:
+// processes that use the same name share the work, and one that starts anew goes on where the last one was.
+//
+// An event is done with when handle returns nil. After an error it comes again in 1 s, 2 s, 4 s … 5 minutes, and after ten
+// tries, or at once with [SetAside], it is set aside: logged, and not tried any more. It stays in the stream, where
+// [Client.Events] finds it. Failed requests are completions like others: see [Event.Err]. A process that dies in the middle
+// leaves its events to the others after 30 s, so that handle may be called again with what it has done already.
+//
+// Up to 16 calls run at a time. Their ctx has the trace of the request. [Client.HandleWith] has it otherwise.
+//
+// The error says why there is no way to go on: the end of ctx, [ErrNoBridge], or a consumer that was deleted meanwhile.
+func (c *Client) Handle(ctx context.Context, durable string, f Filter, handle func(context.Context, Event) error) error {
+	return c.HandleWith(ctx, durable, f, Handling{}, func(ctx context.Context, m Message) error { return handle(ctx, m.Event) })
+}
+
+// HandleWith is [Client.Handle] by other bounds, for a handler that wants the whole message. f.Types may name other events
+// than completions.
+func (c *Client) HandleWith(
+	ctx context.Context, durable string, f Filter, how Handling, handle func(context.Context, Message) error,
+) error {
+	h, err := c.newHandler(ctx, durable, f, how, handle)
+	if err != nil {
+		return fmt.Errorf("handle events as %q: %w", durable, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var workers sync.WaitGroup
+	for range h.how.AtATime {
+		workers.Go(func() { cancel(h.work(ctx)) })
+	}
+	workers.Wait()
+	return fmt.Errorf("handle events as %q: %w", durable, context.Cause(ctx))
+}
+
+// handler is one call of HandleWith.
+type handler struct {
+	*Client
+	consumer jetstream.Consumer
+	how      Handling
+	handle   func(context.Context, Message) error
+}
+
+func (c *Client) newHandler(
+	ctx context.Context, durable string, f Filter, how Handling, handle func(context.Context, Message) error,
+) (*handler, error) {
+	if !IsToken(durable) {
+		return nil, errors.New("durable name: want 1 to 64 of A-Z a-z 0-9 _ -")
+	}
+	if how.AtATime == 0 {
+		how.AtATime = handledAtATime
+	}
+	if how.Tries == 0 {
+		how.Tries = handleTries
+	}
+	if how.SetAside == nil {
+		how.SetAside = logSetAside
+	}
+	if len(f.Types) == 0 {
+		f.Types = []Type{TypeCompletion}
+	}
+	subjects, err := f.subjects(c.subjects)
+	if err != nil {
+		return nil, err
+	}
+	h := &handler{Client: c, how: how, handle: handle}
+	for {
+		h.consumer, err = c.durableConsumer(ctx, durable, subjects, f)
+		if err == nil || permanent(err) || !transient(err) {
+			return h, err
+		}
+		if wait(ctx, retryWait) != nil {
+			return nil, ended(ctx, err)
+		}
+	}
+}
+
+// durableConsumer makes the consumer, or takes one that is there to the filter: where it began stays as it is.
+func (c *Client) durableConsumer(ctx context.Context, durable string, subjects []string, f Filter) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	config := jetstream.ConsumerConfig{
+		Durable: durable, FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: handleAckWait,
+		MaxDeliver: -1, DeliverPolicy: jetstream.DeliverNewPolicy,
+	}
+	switch {
+	case f.FromStart:
+		config.DeliverPolicy = jetstream.DeliverAllPolicy
+	case !f.Since.IsZero():
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
+	}
+	known, err := c.js.Consumer(ctx, c.subjects.EventsStream(), durable)
+	switch {
+	case err == nil && slices.Equal(filtersOf(known.CachedInfo().Config), subjects):
+		return known, nil
+	case err == nil:
+		config = known.CachedInfo().Config
+		config.FilterSubject, config.FilterSubjects = "", subjects
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+	case errors.Is(err, jetstream.ErrStreamNotFound), noJetStream(err):
+		return nil, fmt.Errorf("%w: %w", ErrNoBridge, err)
+	default:
+		return nil, err
+	}
+	return c.js.CreateOrUpdateConsumer(ctx, c.subjects.EventsStream(), config)
+}
+
+func filtersOf(config jetstream.ConsumerConfig) []string {
+	if config.FilterSubject != "" {
+		return []string{config.FilterSubject}
+	}
+	return slices.Sorted(slices.Values(config.FilterSubjects))
+}
+
+// work handles one event after the other. It returns why there is no way to go on.
+func (h *handler) work(ctx context.Context) error {
+	messages, err := h.consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return err
+	}
+	defer giveBack(messages)
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		switch {
+		case err == nil:
+			h.settle(ctx, msg)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed), h.gone(ctx):
+			return err
+		default:
+			_ = wait(ctx, retryWait) // the server is away, or has no leader
+		}
+	}
+}
+
+// giveBack ends the pulling. What was sent just then is for another process, at once.
+func giveBack(messages jetstream.MessagesContext) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	messages.Drain()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			break
+		}
+		_ = msg.Nak() // without it the message comes back after the ack wait
+	}
+	messages.Stop()
+}
+
+// gone reports whether somebody has deleted the consumer, or the stream.
+func (h *handler) gone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	_, err := h.consumer.Info(ctx)
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
+// settle calls the handler and tells the server what came of it. Where that gets lost the event comes again.
+func (h *handler) settle(ctx context.Context, msg jetstream.Msg) {
+	m, err := h.message(msg)
+	tries := h.how.Tries
+	if meta, metaErr := msg.Metadata(); metaErr == nil {
+		tries = int(meta.NumDelivered)
+	}
+	handling := h.trace.Extract(ctx, HeaderCarrier(msg.Headers()))
+	if err != nil {
+		err = SetAside(err)
+	} else {
+		err = h.call(handling, msg, m)
+	}
+	switch {
+	case err == nil:
+		_ = h.doubleAck(ctx, msg)
+	case ctx.Err() != nil: // it was not given the time: another process, at once
+		_ = msg.Nak()
+	case errors.Is(err, errSetAside) || tries >= h.how.Tries:
+		_ = msg.TermWithReason("set aside")
+		h.how.SetAside(handling, m, err)
+	default:
+		_ = msg.NakWithDelay(min(firstHandle<<min(tries-1, 20), longestHandle))
+	}
+}
+
+// call tells the server now and then that the event is in hand, for as long as the handler takes.
+func (h *handler) call(ctx context.Context, msg jetstream.Msg, m Message) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var beat sync.WaitGroup
+	beat.Go(func() {
+		for wait(ctx, handleAckWait/3) == nil {
+			_ = msg.InProgress()
+		}
+	})
+	defer beat.Wait()
+	defer cancel()
+	return h.handle(ctx, m)
+}
+
+// doubleAck makes sure of the ack, also while ctx ends: what is done is not to be done again.
+func (h *handler) doubleAck(ctx context.Context, msg jetstream.Msg) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return msg.DoubleAck(ctx)
+}
+
+func logSetAside(ctx context.Context, m Message, why error) {
+	slog.ErrorContext(ctx, "event set aside", slog.String("subject", m.Subject), slog.Uint64("sequence", m.Sequence),
+		slog.String("request_id", m.Event.RequestID), slog.Any("err", why))
+}
