@@ -108,7 +108,7 @@ const maxPages = 3
 
 // mayReject reports whether a request may be rejected that asks for nothing wrong: Kling has refused it once, or
 // something before Kling again and again while others passed, and the completion says so.
-func (s *stage) mayReject(w wish, ev events.Event) bool {
+func (s *system) mayReject(w wish, ev events.Event) bool {
 	if ev.Error == nil {
 		return false
 	}
@@ -188,12 +188,12 @@ func anEdge(t *rapid.T) step {
 	answer := pick(t, "answer", "a page that refuses", "a page that does not", "a quota", "another vendor")
 	where := pick(t, "before", "everything", "all create calls", "all questions", "every "+kindV1, route)
 	if where == route {
-		return step{"a page is " + route, func(s *stage) {
+		return step{"a page is " + route, func(s *system) {
 			s.edges++
 			s.sim.SetRetired(kindV1, klingtest.HTML404)
 		}}
 	}
-	return step{answer + " stands before " + where, func(s *stage) {
+	return step{answer + " stands before " + where, func(s *system) {
 		s.edges++
 		s.sim.SetEdge(&klingtest.Edge{Answer: answers[answer], Spares: before[where]})
 	}}

@@ -54,8 +54,8 @@ type breach struct {
 	what    string
 }
 
-// blame notes a breach.
-func (s *stage) blame(p promise, format string, args ...any) {
+// violate notes a breach.
+func (s *system) violate(p promise, format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
 	s.tell("BROKEN: %s: %s", p, what)
 	s.mu.Lock()
@@ -63,7 +63,7 @@ func (s *stage) blame(p promise, format string, args ...any) {
 	s.broken = append(s.broken, breach{p, what})
 }
 
-func (s *stage) telling() telling {
+func (s *system) telling() telling {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return telling{broken: slices.Clone(s.broken), told: slices.Clone(s.told)}
@@ -72,7 +72,7 @@ func (s *stage) telling() telling {
 // create decides what a create call meets, and demands that for each earlier one that may have made the task Kling has
 // answered a query about it. That the answer comes between the two calls is too much to ask: a replica that is stalled
 // right before it calls is overtaken by its successor, and then only the external id keeps the task from being made twice.
-func (s *stage) create(v klingtest.CreateView) klingtest.Fault {
+func (s *system) create(v klingtest.CreateView) klingtest.Fault {
 	meets := s.messageOf(v.TaskView).wish.creates
 	if v.Seen >= meets.times {
 		meets = trouble{}
@@ -87,14 +87,14 @@ func (s *stage) create(v klingtest.CreateView) klingtest.Fault {
 	s.blind[v.ExternalID] += meets.blind
 	s.mu.Unlock()
 	if unasked && !s.forgotten(tokenOf(v.TaskView)) {
-		s.blame(paysOnce, "the create call of %s is made again without a look whether the task exists", tokenOf(v.TaskView))
+		s.violate(paysOnce, "the create call of %s is made again without a look whether the task exists", tokenOf(v.TaskView))
 	}
 	return meets.fault
 }
 
 // stored notes that a create call has made a task. One that is disguised as a refusal can't be known to have: then the
 // external id alone keeps the task from being made twice.
-func (s *stage) stored(externalID string) {
+func (s *system) stored(externalID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.excused[externalID] {
@@ -103,7 +103,7 @@ func (s *stage) stored(externalID string) {
 }
 
 // query lets a query fail or notes that it is answered.
-func (s *stage) query(v klingtest.QueryView) klingtest.Fault {
+func (s *system) query(v klingtest.QueryView) klingtest.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range v.IDs {
@@ -117,7 +117,7 @@ func (s *stage) query(v klingtest.QueryView) klingtest.Fault {
 }
 
 // observe retells what happens at Kling and judges the answers to its callbacks.
-func (s *stage) observe(e klingtest.Event) {
+func (s *system) observe(e klingtest.Event) {
 	switch e.Type {
 	case klingtest.CallbackAnswered, klingtest.CallbackFailed, klingtest.CallbackLost:
 		s.mu.Lock()
@@ -141,14 +141,14 @@ func (s *stage) observe(e klingtest.Event) {
 		s.checkAnswer(e.Task, e.Status, e.HTTPStatus, s.messageOf(e.Task).wish.tells(e.Status))
 	case klingtest.Violated:
 		if !strings.HasSuffix(e.Detail, askedTwice) && !strings.HasSuffix(e.Detail, cutShort) {
-			s.blame(goodManners, "%s", e.Detail)
+			s.violate(goodManners, "%s", e.Detail)
 		}
 	}
 }
 
 // checkAnswer judges the answer to an honest callback. One that does not tell what has happened is no news, but Kling is to
 // be asked, or was.
-func (s *stage) checkAnswer(task klingtest.TaskView, status string, answered int, tells bool) {
+func (s *system) checkAnswer(task klingtest.TaskView, status string, answered int, tells bool) {
 	switch answered {
 	case 0, http.StatusServiceUnavailable: // nobody there, or not able to store it
 	case http.StatusOK:
@@ -158,18 +158,18 @@ func (s *stage) checkAnswer(task klingtest.TaskView, status string, answered int
 		}
 		if !tells {
 			if !s.has(s.subjects.StateOf(token), s.subjects.CompletionOf(token)) {
-				s.blame(aReceipt, "callback %s of %s was answered 200 and Kling is not asked", status, token)
+				s.violate(aReceipt, "callback %s of %s was answered 200 and Kling is not asked", status, token)
 			}
 		} else if !s.isStored(token, status) {
-			s.blame(aReceipt, "callback %s of %s was answered 200 before its event was stored", status, tokenOf(task))
+			s.violate(aReceipt, "callback %s of %s was answered 200 before its event was stored", status, tokenOf(task))
 		}
 	default:
-		s.blame(honestAnswers, "callback %s of %s was answered %d", status, tokenOf(task), answered)
+		s.violate(honestAnswers, "callback %s of %s was answered %d", status, tokenOf(task), answered)
 	}
 }
 
 // isStored reports whether the event of a callback is stored, or one that makes it old news.
-func (s *stage) isStored(token, status string) bool {
+func (s *system) isStored(token, status string) bool {
 	su := s.subjects
 	switch status {
 	case klingtest.StatusSubmitted:
@@ -182,18 +182,18 @@ func (s *stage) isStored(token, status string) bool {
 }
 
 // checkRefusal judges the answer to a callback that must not pass. There may be nobody to refuse it.
-func (s *stage) checkRefusal(what string, answered, want int) {
+func (s *system) checkRefusal(what string, answered, want int) {
 	s.tell("  %s is answered %d", what, answered)
 	if answered != want && answered != 0 && answered != http.StatusServiceUnavailable {
-		s.blame(nothingForged, "%s was answered %d, want %d", what, answered, want)
+		s.violate(nothingForged, "%s was answered %d, want %d", what, answered, want)
 	}
 }
 
 // settle lets all go well and every task end, until nothing is left to do.
-func (s *stage) settle() {
+func (s *system) settle() {
 	s.tell("from now on all goes well")
 	s.mend()
-	for _, r := range s.cast {
+	for _, r := range s.replicas {
 		r.link.breakAtWrite(0, nil)
 	}
 	var left []string
@@ -211,13 +211,13 @@ func (s *stage) settle() {
 		return len(left) == 0
 	})
 	if !settled {
-		s.blame(anEnd, "%s is left", strings.Join(left, ", "))
+		s.violate(anEnd, "%s is left", strings.Join(left, ", "))
 	}
 	s.sim.Close() // there is no further callback
 }
 
 // left lists what is still to be done. The callbacks come first: what one has led to is stored once it is answered.
-func (s *stage) left() []string {
+func (s *system) left() []string {
 	var left []string
 	todo := func(subject string) { left = append(left, subject) }
 	for _, task := range s.sim.Tasks() {
@@ -255,10 +255,10 @@ type storedMsg struct {
 }
 
 // judge compares what is stored and what is at Kling with what was asked for.
-func (s *stage) judge() {
+func (s *system) judge() {
 	stored := map[string][]storedMsg{} // by token
 	if err := errors.Join(s.read(s.subjects.EventsStream(), stored), s.read(s.subjects.DeadStream(), stored)); err != nil {
-		s.blame(aSoundTest, "%v", err)
+		s.violate(aSoundTest, "%v", err)
 		return
 	}
 	for _, token := range slices.Sorted(maps.Keys(s.requests)) {
@@ -266,12 +266,12 @@ func (s *stage) judge() {
 	}
 	for token, messages := range stored {
 		if s.requests[token] == nil {
-			s.blame(nothingForged, "%d messages about %s, which nobody asked for", len(messages), token)
+			s.violate(nothingForged, "%d messages about %s, which nobody asked for", len(messages), token)
 		}
 	}
 }
 
-func (s *stage) read(stream string, by map[string][]storedMsg) error {
+func (s *system) read(stream string, by map[string][]storedMsg) error {
 	for seq := uint64(1); ; seq++ {
 		m, err := s.bus.Next(s.ctx, stream, ">", seq)
 		if errors.Is(err, bus.ErrNoMessage) {
@@ -294,10 +294,10 @@ func (s *stage) read(stream string, by map[string][]storedMsg) error {
 }
 
 // judgeRequest holds one request to the promises.
-func (s *stage) judgeRequest(token string, asked *asked, stored []storedMsg) {
+func (s *system) judgeRequest(token string, asked *asked, stored []storedMsg) {
 	tasks := s.tasksOf(token)
 	if len(tasks) > 1 {
-		s.blame(paysOnce, "%s has %d tasks", token, len(tasks))
+		s.violate(paysOnce, "%s has %d tasks", token, len(tasks))
 	}
 	of := map[events.Type][]storedMsg{}
 	for _, m := range stored {
@@ -307,14 +307,14 @@ func (s *stage) judgeRequest(token string, asked *asked, stored []storedMsg) {
 		}
 	}
 	if n := len(of[events.TypeCompletion]); n != 1 {
-		s.blame(oneCompletion, "%s has %d", token, n)
+		s.violate(oneCompletion, "%s has %d", token, n)
 		return
 	}
 	completion := of[events.TypeCompletion][0]
 	s.judgeProgress(token, of[events.TypeProgress], completion.Seq)
 	var ev events.Event
 	if err := json.Unmarshal(completion.Data, &ev); err != nil {
-		s.blame(truth, "completion of %s: %v", token, err)
+		s.violate(truth, "completion of %s: %v", token, err)
 		return
 	}
 	s.judgeDead(token, asked, of["dead"], ev)
@@ -323,39 +323,39 @@ func (s *stage) judgeRequest(token string, asked *asked, stored []storedMsg) {
 }
 
 // judgeProgress wants submitted, then processing, each at most once, and nothing after the end.
-func (s *stage) judgeProgress(token string, progress []storedMsg, end uint64) {
+func (s *system) judgeProgress(token string, progress []storedMsg, end uint64) {
 	want := []events.Status{events.StatusSubmitted, events.StatusProcessing}
 	for i, m := range progress {
 		if i >= len(want) || m.Status != want[i] || m.Seq > end {
-			s.blame(order, "%s is number %d of %s, whose end is number %d of the stream", m.Subject, m.Seq, token, end)
+			s.violate(order, "%s is number %d of %s, whose end is number %d of the stream", m.Subject, m.Seq, token, end)
 		}
 	}
 }
 
 // judgeCompletion wants an end that the message named in it allows, and exactly the task that goes with it.
-func (s *stage) judgeCompletion(token string, asked *asked, ev events.Event, tasks []klingtest.TaskView) {
+func (s *system) judgeCompletion(token string, asked *asked, ev events.Event, tasks []klingtest.TaskView) {
 	n := asked.number(ev.Metadata[metaMessage])
 	if n == 0 && len(ev.Metadata) == 0 && s.forgotten(token) && len(tasks) == 1 {
 		_, n = numberOf(tasks[0]) // nothing else tells any more which message it was
 	}
 	if n == 0 {
-		s.blame(truth, "the completion of %s has the metadata %v", token, ev.Metadata)
+		s.violate(truth, "the completion of %s has the metadata %v", token, ev.Metadata)
 		return
 	}
 	w := asked.messages[n-1].wish
 	allowed := slices.Contains(w.ends(), ev.Status) || ev.Status == events.StatusRejected && s.mayReject(w, ev)
 	if !allowed || ev.Kind != w.kind {
-		s.blame(truth, "message %d of %s, a %s, was completed as %s %s", n, token, w, ev.Kind, ev.Status)
+		s.violate(truth, "message %d of %s, a %s, was completed as %s %s", n, token, w, ev.Kind, ev.Status)
 	}
 	if waited := ev.CompletedAt.Sub(ev.RequestedAt.Time); ev.Status == events.StatusExpired && waited < hurry {
-		s.blame(truth, "%s expired after %s", token, waited)
+		s.violate(truth, "%s expired after %s", token, waited)
 	}
 	if r := ev.Result; ev.Status == events.StatusSucceed && (r == nil || len(r.Videos)+len(r.Audios)+len(r.Files) == 0) {
-		s.blame(truth, "%s is completed without a result", token)
+		s.violate(truth, "%s is completed without a result", token)
 	}
 	if len(tasks) != 1 {
 		if ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed {
-			s.blame(truth, "%s is completed as %s with %d tasks", token, ev.Status, len(tasks))
+			s.violate(truth, "%s is completed as %s with %d tasks", token, ev.Status, len(tasks))
 		}
 		return
 	}
@@ -364,12 +364,12 @@ func (s *stage) judgeCompletion(token string, asked *asked, ev events.Event, tas
 	disguised = disguised || s.forgotten(token)
 	switch {
 	case ev.Status == events.StatusRejected:
-		s.blame(truth, "%s was rejected and has a task", token)
+		s.violate(truth, "%s was rejected and has a task", token)
 	case task.Prompt != promptOf(token, n, w.end) && !disguised:
-		s.blame(truth, "the completion of %s is of message %d and the task of %q", token, n, task.Prompt)
+		s.violate(truth, "the completion of %s is of message %d and the task of %q", token, n, task.Prompt)
 	case ev.Status == events.StatusExpired && ev.TaskID == "" && (ev.ExternalTaskID == task.ExternalID || disguised):
 	case ev.TaskID != task.ID, ev.ExternalTaskID != task.ExternalID:
-		s.blame(truth, "the completion of %s names task %s (%s), want %s (%s)", token, ev.TaskID, ev.ExternalTaskID, task.ID, task.ExternalID)
+		s.violate(truth, "the completion of %s names task %s (%s), want %s (%s)", token, ev.TaskID, ev.ExternalTaskID, task.ID, task.ExternalID)
 	}
 }
 
@@ -394,34 +394,34 @@ func (w wish) ends() []events.Status {
 }
 
 // judgeDead wants the rejected message as it came.
-func (s *stage) judgeDead(token string, asked *asked, dead []storedMsg, ev events.Event) {
+func (s *system) judgeDead(token string, asked *asked, dead []storedMsg, ev events.Event) {
 	if ev.Status != events.StatusRejected {
 		if len(dead) > 0 {
-			s.blame(deadLetters, "%s is completed as %s and has %d dead letters", token, ev.Status, len(dead))
+			s.violate(deadLetters, "%s is completed as %s and has %d dead letters", token, ev.Status, len(dead))
 		}
 		return
 	}
 	if len(dead) != 1 {
-		s.blame(deadLetters, "%s was rejected and has %d dead letters", token, len(dead))
+		s.violate(deadLetters, "%s was rejected and has %d dead letters", token, len(dead))
 		return
 	}
 	n := asked.number(ev.Metadata[metaMessage])
 	if n == 0 || !bytes.Equal(dead[0].Data, asked.messages[n-1].data) {
-		s.blame(deadLetters, "message %d of %s was rejected, and the dead letter is %s", n, token, dead[0].Data)
+		s.violate(deadLetters, "message %d of %s was rejected, and the dead letter is %s", n, token, dead[0].Data)
 	}
 }
 
 // judgeLate wants late events of expired requests with a task only.
-func (s *stage) judgeLate(token string, late []storedMsg, ev events.Event, tasks []klingtest.TaskView) {
+func (s *system) judgeLate(token string, late []storedMsg, ev events.Event, tasks []klingtest.TaskView) {
 	if len(late) > 1 || len(late) == 1 && (ev.Status != events.StatusExpired || len(tasks) != 1) {
-		s.blame(lateOnce, "%s is completed as %s, has %d tasks and %d late events", token, ev.Status, len(tasks), len(late))
+		s.violate(lateOnce, "%s is completed as %s, has %d tasks and %d late events", token, ev.Status, len(tasks), len(late))
 	}
 }
 
 // verdicts takes in what is found wrong with the form of an event.
 type verdicts struct {
 	testing.TB
-	s *stage
+	s *system
 }
 
-func (v *verdicts) Errorf(format string, args ...any) { v.s.blame(truth, format, args...) }
+func (v *verdicts) Errorf(format string, args ...any) { v.s.violate(truth, format, args...) }

@@ -21,12 +21,12 @@ const (
 // purge has an operator delete what is known of a request, or part of it.
 func purge(t *rapid.T) step {
 	id, what := anID(t), pick(t, "what", theRecord, theProgress, everything)
-	return step{fmt.Sprintf("an operator deletes %s of %s", what, id), func(s *stage) { s.purge(events.Token(id), what) }}
+	return step{fmt.Sprintf("an operator deletes %s of %s", what, id), func(s *system) { s.purge(events.Token(id), what) }}
 }
 
 // purge deletes the record of a request that was announced, the progress of one that has a record, or both. An end stays: with
 // it the promises go, of which it is the proof.
-func (s *stage) purge(token, what string) {
+func (s *system) purge(token, what string) {
 	record, progress := s.subjects.StateOf(token), s.subjects.Progress("*", "*", token)
 	filters, must := []string{record, progress}, record
 	switch what {
@@ -49,14 +49,14 @@ func (s *stage) purge(token, what string) {
 		}
 	}
 	if err != nil {
-		s.blame(aSoundTest, "purge: %v", err)
+		s.violate(aSoundTest, "purge: %v", err)
 	}
 }
 
 // mayPurge spares what nobody could tell any more: a task whose record is gone is heard of by its callback, or found at Kling
 // by an external id that the request's can be read from. Kling does not tell the kind of tasks of the newer APIs. A request is
 // forgotten only while it has one message: from then on its repeats ask for the same.
-func (s *stage) mayPurge(token, what string) bool {
+func (s *system) mayPurge(token, what string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	asked := s.requests[token]
@@ -70,14 +70,14 @@ func (s *stage) mayPurge(token, what string) bool {
 }
 
 // purgedOf is what was deleted of a request; empty: nothing.
-func (s *stage) purgedOf(token string) string {
+func (s *system) purgedOf(token string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.purged[token]
 }
 
 // recordLost reports whether the record of a request was deleted, and with it its deadline.
-func (s *stage) recordLost(token string) bool {
+func (s *system) recordLost(token string) bool {
 	what := s.purgedOf(token)
 	return what == theRecord || what == everything
 }
@@ -88,7 +88,7 @@ func (s *stage) recordLost(token string) bool {
 //     external id; the task is looked up and adopted. There is no second task.
 //   - The repeat's completion is then of the task of the message before.
 //   - The completion of a task that is heard of again has no metadata.
-func (s *stage) forgotten(token string) bool { return s.purgedOf(token) == everything }
+func (s *system) forgotten(token string) bool { return s.purgedOf(token) == everything }
 
 // farAway is a bound on messages that no story reaches: nothing is dropped yet.
 const farAway = 1_000_000
@@ -98,7 +98,7 @@ const farAway = 1_000_000
 func bound(t *rapid.T) step {
 	const requests, theEvents, messages, bytes = "requests", "events", "messages", "bytes"
 	which, what := pick(t, "stream", requests, theEvents), pick(t, "bound", messages, bytes)
-	return step{fmt.Sprintf("an operator bounds the %s of the stream of %s", what, which), func(s *stage) {
+	return step{fmt.Sprintf("an operator bounds the %s of the stream of %s", what, which), func(s *system) {
 		name := s.subjects.RequestsStream()
 		if which == theEvents {
 			name = s.subjects.EventsStream()
@@ -115,7 +115,7 @@ func bound(t *rapid.T) step {
 }
 
 // checkNotReady wants a reason of a replica that can reach NATS. There may be none.
-func (s *stage) checkNotReady(stream, says string) {
+func (s *system) checkNotReady(stream, says string) {
 	saidBy, asked := "", []*replica{}
 	s.within(patience, func() bool {
 		asked = asked[:0]
@@ -132,11 +132,11 @@ func (s *stage) checkNotReady(stream, says string) {
 		return saidBy != "" || len(asked) == 0
 	})
 	if saidBy == "" && len(asked) > 0 {
-		s.blame(readyMeansAble, "no replica says of %s that %s", stream, says)
+		s.violate(readyMeansAble, "no replica says of %s that %s", stream, says)
 	}
 }
 
-func (s *stage) editStream(name string, change func(*jetstream.StreamConfig)) {
+func (s *system) editStream(name string, change func(*jetstream.StreamConfig)) {
 	stream, err := s.bus.JetStream().Stream(s.ctx, name)
 	if err == nil {
 		config := stream.CachedInfo().Config
@@ -144,6 +144,6 @@ func (s *stage) editStream(name string, change func(*jetstream.StreamConfig)) {
 		_, err = s.bus.JetStream().UpdateStream(s.ctx, config)
 	}
 	if err != nil {
-		s.blame(aSoundTest, "edit stream %s: %v", name, err)
+		s.violate(aSoundTest, "edit stream %s: %v", name, err)
 	}
 }

@@ -27,7 +27,7 @@ type story struct {
 // step is one event of a story.
 type step struct {
 	text string
-	play func(*stage)
+	play func(*system)
 }
 
 func (st story) String() string {
@@ -173,7 +173,7 @@ func aWish(t *rapid.T) wish {
 // aRequest publishes a message. Its id may be known: every message of an id after the first repeats it.
 func aRequest(t *rapid.T) step {
 	id, w := anID(t), aWish(t)
-	return step{fmt.Sprintf("%s asks for a %s", id, w), func(s *stage) { s.submit(id, w) }}
+	return step{fmt.Sprintf("%s asks for a %s", id, w), func(s *system) { s.submit(id, w) }}
 }
 
 // moment is how long a story waits for what may never come.
@@ -181,21 +181,21 @@ const moment = 500 * time.Millisecond
 
 func waitForTask(t *rapid.T) step {
 	id := anID(t)
-	return step{"a moment passes, or Kling has a task for " + id, func(s *stage) {
+	return step{"a moment passes, or Kling has a task for " + id, func(s *system) {
 		s.within(moment, func() bool { return len(s.tasksOf(events.Token(id))) > 0 })
 	}}
 }
 
 func waitForEnd(t *rapid.T) step {
 	id := anID(t)
-	return step{"a moment passes, or " + id + " is completed", func(s *stage) {
+	return step{"a moment passes, or " + id + " is completed", func(s *system) {
 		s.within(moment, func() bool { return s.has(s.subjects.CompletionOf(events.Token(id))) })
 	}}
 }
 
 // withTask is a step about the task of a request, which passes when there is none after a moment.
-func withTask(id, text string, play func(*stage, klingtest.TaskView)) step {
-	return step{text, func(s *stage) {
+func withTask(id, text string, play func(*system, klingtest.TaskView)) step {
+	return step{text, func(s *system) {
 		token := events.Token(id)
 		if s.requests[token] != nil && s.within(moment, func() bool { return len(s.tasksOf(token)) > 0 }) {
 			play(s, s.tasksOf(token)[0])
@@ -205,12 +205,12 @@ func withTask(id, text string, play func(*stage, klingtest.TaskView)) step {
 
 func finish(t *rapid.T) step {
 	id := anID(t)
-	return withTask(id, "Kling finishes the task of "+id, func(s *stage, task klingtest.TaskView) { s.finish(task) })
+	return withTask(id, "Kling finishes the task of "+id, func(s *system, task klingtest.TaskView) { s.finish(task) })
 }
 
 func honestCallback(t *rapid.T) step {
 	id := anID(t)
-	return withTask(id, "Kling calls back once more about "+id, func(s *stage, task klingtest.TaskView) {
+	return withTask(id, "Kling calls back once more about "+id, func(s *system, task klingtest.TaskView) {
 		if s.messageOf(task).wish.creates.silent {
 			return
 		}
@@ -239,7 +239,7 @@ func forgedCallback(t *rapid.T) step {
 	const changed, borrowed, none = "a changed signature", "the signature of another request", "no signature"
 	id, forgery := anID(t), pick(t, "forgery", none, changed, borrowed)
 	return withTask(id, fmt.Sprintf("a stranger says with %s that %s went well", forgery, id),
-		func(s *stage, task klingtest.TaskView) {
+		func(s *system, task klingtest.TaskView) {
 			cut := strings.LastIndex(task.CallbackURL, "/")
 			url, signature := task.CallbackURL[:cut], task.CallbackURL[cut+1:]
 			switch forgery {
@@ -254,7 +254,7 @@ func forgedCallback(t *rapid.T) step {
 
 func contradiction(t *rapid.T) step {
 	id := anID(t)
-	return withTask(id, "a callback at the URL of "+id+" speaks of another task", func(s *stage, task klingtest.TaskView) {
+	return withTask(id, "a callback at the URL of "+id+" speaks of another task", func(s *system, task klingtest.TaskView) {
 		other := task
 		other.ExternalID = "somebody-elses"
 		s.checkRefusal("a contradicting callback", s.callBack(task.CallbackURL, success(other)), http.StatusConflict)
@@ -263,17 +263,17 @@ func contradiction(t *rapid.T) step {
 
 func outage(t *rapid.T) step {
 	return pick(t, "outage",
-		step{"Kling and NATS are well", (*stage).mend},
-		step{"Kling refuses the key", func(s *stage) { s.sim.SetAuthOutage(1002) }},
-		step{"the resource pack is used up", func(s *stage) { s.sim.SetAuthOutage(1102) }},
-		step{"Kling is under maintenance", func(s *stage) { s.sim.SetMaintenance(true) }},
+		step{"Kling and NATS are well", (*system).mend},
+		step{"Kling refuses the key", func(s *system) { s.sim.SetAuthOutage(1002) }},
+		step{"the resource pack is used up", func(s *system) { s.sim.SetAuthOutage(1102) }},
+		step{"Kling is under maintenance", func(s *system) { s.sim.SetMaintenance(true) }},
 	)
 }
 
 // withReplica is a step about one of the running replicas, which passes when none runs.
-func withReplica(t *rapid.T, text string, play func(*stage, *replica)) step {
+func withReplica(t *rapid.T, text string, play func(*system, *replica)) step {
 	n := rapid.IntRange(0, atMost-1).Draw(t, "replica")
-	return step{fmt.Sprintf("replica %d %s", n+1, text), func(s *stage) {
+	return step{fmt.Sprintf("replica %d %s", n+1, text), func(s *system) {
 		if running := s.running(); len(running) > 0 {
 			play(s, running[n%len(running)])
 		}
@@ -281,26 +281,26 @@ func withReplica(t *rapid.T, text string, play func(*stage, *replica)) step {
 }
 
 func shutdown(t *rapid.T) step {
-	return withReplica(t, "is told to stop and has no time to", (*stage).stop)
+	return withReplica(t, "is told to stop and has no time to", (*system).stop)
 }
 
-func crash(t *rapid.T) step { return withReplica(t, "dies", (*stage).kill) }
+func crash(t *rapid.T) step { return withReplica(t, "dies", (*system).kill) }
 
 func cutOff(t *rapid.T) step {
-	return withReplica(t, "can't reach NATS until it is well again", func(_ *stage, r *replica) { r.link.setDown(true) })
+	return withReplica(t, "can't reach NATS until it is well again", func(_ *system, r *replica) { r.link.setDown(true) })
 }
 
 func glitchAtWrite(t *rapid.T) step {
 	n := rapid.IntRange(1, 4).Draw(t, "write")
 	return withReplica(t, fmt.Sprintf("loses its connection in the middle of its write number %d from now", n),
-		func(s *stage, r *replica) {
+		func(s *system, r *replica) {
 			r.link.breakAtWrite(n, func() { s.tell("  replica %s loses its connection", r.name) })
 		})
 }
 
 func crashAtWrite(t *rapid.T) step {
 	n := rapid.IntRange(1, 6).Draw(t, "write")
-	return withReplica(t, fmt.Sprintf("dies in the middle of its write number %d from now", n), func(s *stage, r *replica) {
+	return withReplica(t, fmt.Sprintf("dies in the middle of its write number %d from now", n), func(s *system, r *replica) {
 		r.link.breakAtWrite(n, func() { s.kill(r) })
 	})
 }
@@ -310,7 +310,7 @@ const atMost = 2
 
 func oneMore(t *rapid.T) step {
 	offset := aClock(t)
-	return step{"one more replica starts" + clockText(offset), func(s *stage) {
+	return step{"one more replica starts" + clockText(offset), func(s *system) {
 		if len(s.running()) < atMost {
 			s.startReplica(offset)
 		}

@@ -25,7 +25,7 @@ import (
 // indented twice what the replicas logged, and BROKEN where something was not allowed. It can be told again with what
 // rapid prints:
 //
-//	go test ./bridge -run 'TestModel/stage-3' -rapid.failfile testdata/rapid/…
+//	go test ./bridge -run 'TestModel/system-3' -rapid.failfile testdata/rapid/…
 //
 // Replicas race, so that not every telling of a story goes the same way: while a failure is being shrunk each story is
 // played several times at once.
@@ -35,28 +35,28 @@ import (
 // It plays so much at a time by itself that it does not run beside other tests.
 func TestModel(t *testing.T) {
 	setRapid(t)
-	th := newTheatre(t)
-	var failed atomic.Pointer[troupe]
+	th := newHarness(t)
+	var failed atomic.Pointer[player]
 	var playing sync.WaitGroup
-	for n := range stages {
+	for n := range systems {
 		playing.Go(func() {
-			t.Run(fmt.Sprintf("stage-%d", n+1), rapid.MakeCheck((&troupe{theatre: th, failed: &failed}).check))
+			t.Run(fmt.Sprintf("system-%d", n+1), rapid.MakeCheck((&player{harness: th, failed: &failed}).check))
 		})
 	}
 	playing.Wait()
 }
 
 const (
-	// stages is how many stories are played at a time: most of the time of each is waiting.
-	stages = 24
+	// systems is how many stories are played at a time: most of the time of each is waiting.
+	systems = 24
 	// tellings is how often a story is played while a failure is being shrunk.
 	tellings = 4
 )
 
-// troupe plays one story after the other, until one breaks a promise. From then on it plays only variations of that one.
-type troupe struct {
-	*theatre
-	failed *atomic.Pointer[troupe] // the first troupe with a failure: the others make room for it
+// player plays one story after the other, until one breaks a promise. From then on it plays only variations of that one.
+type player struct {
+	*harness
+	failed *atomic.Pointer[player] // the first player with a failure: the others make room for it
 	hunted promise                 // the one that the failure broke
 	known  map[string]telling      // by story, so that one that has failed fails again
 }
@@ -68,7 +68,7 @@ type telling struct {
 }
 
 // check is the property that rapid tests.
-func (tr *troupe) check(t *rapid.T) {
+func (tr *player) check(t *rapid.T) {
 	st := stories().Draw(t, "story")
 	if first := tr.failed.Load(); first != nil && first != tr {
 		return
@@ -89,7 +89,7 @@ func (tr *troupe) check(t *rapid.T) {
 }
 
 // play plays a story, or remembers how it went.
-func (tr *troupe) play(st story) telling {
+func (tr *player) play(st story) telling {
 	if tr.hunted == "" {
 		return tr.keep(st, tr.playOnce(st))
 	}
@@ -112,7 +112,7 @@ func (tr *troupe) play(st story) telling {
 	return tr.keep(st, telling{})
 }
 
-func (tr *troupe) keep(st story, got telling) telling {
+func (tr *player) keep(st story, got telling) telling {
 	if tr.known == nil {
 		tr.known = map[string]telling{}
 	}
@@ -120,15 +120,15 @@ func (tr *troupe) keep(st story, got telling) telling {
 	return got
 }
 
-func (th *theatre) playOnce(st story) telling {
-	s, err := th.newStage(st)
+func (th *harness) playOnce(st story) telling {
+	s, err := th.newSystem(st)
 	if err != nil {
 		return telling{broken: []breach{{promise: aSoundTest, what: err.Error()}}}
 	}
 	defer s.close()
 	s.startReplica(st.clock)
 	if !s.within(patience, s.ready) {
-		s.blame(anyMayDie, "the first replica is not ready")
+		s.violate(anyMayDie, "the first replica is not ready")
 	}
 	for _, step := range st.steps {
 		s.tell("%s", step.text)
@@ -139,7 +139,7 @@ func (th *theatre) playOnce(st story) telling {
 	return s.telling()
 }
 
-// setRapid changes the defaults of rapid for this test, and lets each of its stages do its part.
+// setRapid changes the defaults of rapid for this test, and lets each of its systems do its part.
 func setRapid(t *testing.T) {
 	t.Helper()
 	values := map[string]string{"rapid.checks": "72", "rapid.shrinktime": "3m"}
@@ -152,7 +152,7 @@ func setRapid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values["rapid.checks"] = strconv.Itoa((checks + stages - 1) / stages)
+	values["rapid.checks"] = strconv.Itoa((checks + systems - 1) / systems)
 	for name, value := range values {
 		f := flag.Lookup(name)
 		before := f.Value.String()

@@ -74,12 +74,12 @@ type outage struct {
 	api      *httptest.Server
 	setup    setup
 	subjects subjects.Subjects
-	stencils []overdue
+	templates []overdue
 }
 
 // overdue is a real task and its record, to make others like it.
 type overdue struct {
-	stencil
+	template
 	task klingtest.TaskView
 }
 
@@ -89,7 +89,7 @@ func (b *bench) startOutage(ctx context.Context, srv *natsServer, prefix string)
 		APIKeys: []string{apiKey}, Callbacks: klingtest.None,
 		Slots: map[kling.Pool]int{kling.PoolVideo: 1 << 20},
 		DurationOf: func(t klingtest.TaskView) time.Duration {
-			if bytes.Contains(t.Body, []byte(stencilID)) {
+			if bytes.Contains(t.Body, []byte(templateID)) {
 				return 24 * time.Hour
 			}
 			return 2 * time.Millisecond
@@ -123,7 +123,7 @@ func (o *outage) make(ctx context.Context, kind, body string) error {
 		return err
 	}
 	defer func() { _ = submitted.sub.Unsubscribe() }()
-	id := stencilID + "-" + kind
+	id := templateID + "-" + kind
 	err = o.srv.publishAll(ctx, 1, func(int) *nats.Msg {
 		msg := nats.NewMsg(o.subjects.Request(kind, events.PriorityNormal))
 		msg.Header.Set(events.HeaderRequestID, id)
@@ -139,7 +139,7 @@ func (o *outage) make(ctx context.Context, kind, body string) error {
 	tasks := o.sim.Tasks()
 	task := tasks[len(tasks)-1]
 	s, err := o.srv.cut(ctx, o.subjects, o.subjects.StateOf(id), task.ID)
-	o.stencils = append(o.stencils, overdue{stencil: s, task: task})
+	o.templates = append(o.templates, overdue{template: s, task: task})
 	return err
 }
 
@@ -163,7 +163,7 @@ func (o *outage) recover(ctx context.Context, b *bench, n int) (calls int, took 
 		return 0, 0, err
 	}
 	err = o.srv.publishAll(ctx, n, func(i int) *nats.Msg {
-		s := o.stencils[i%len(o.stencils)]
+		s := o.templates[i%len(o.templates)]
 		id := copyID(i) + "-" + s.task.Kind.Name
 		msg := s.copy(copyID(i), ids[i])
 		msg.Subject = o.subjects.Put(o.subjects.Due(s.task.Kind.Name, string(s.task.Kind.Pool), id))
@@ -198,7 +198,7 @@ func (o *outage) createAll(ctx context.Context, n int) ([]string, error) {
 	for range loopWorkers {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				id, err := o.create(ctx, o.stencils[i%len(o.stencils)].task, copyID(i))
+				id, err := o.create(ctx, o.templates[i%len(o.templates)].task, copyID(i))
 				if err != nil {
 					errs <- err
 					return
@@ -214,8 +214,8 @@ func (o *outage) createAll(ctx context.Context, n int) ([]string, error) {
 
 // create makes a task like another one, without a socket.
 func (o *outage) create(ctx context.Context, like klingtest.TaskView, id string) (taskID string, err error) {
-	externalID := string(bytes.ReplaceAll([]byte(like.ExternalID), []byte(stencilID), []byte(id)))
-	body := bytes.ReplaceAll(like.Body, []byte(stencilID), []byte(id))
+	externalID := string(bytes.ReplaceAll([]byte(like.ExternalID), []byte(templateID), []byte(id)))
+	body := bytes.ReplaceAll(like.Body, []byte(templateID), []byte(id))
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, o.api.URL+like.Kind.CreatePath(like.Model), bytes.NewReader(body))
 	if err != nil {
 		return "", err

@@ -26,8 +26,8 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// theatre is the NATS server that all stories share. Each is played under a subject prefix of its own.
-type theatre struct {
+// harness is the NATS server that all stories share. Each is played under a subject prefix of its own.
+type harness struct {
 	t      *testing.T
 	server string // host:port
 	bus    *bus.Bus
@@ -36,7 +36,7 @@ type theatre struct {
 	played int
 }
 
-func newTheatre(t *testing.T) *theatre {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
 	server := bustest.Start(t)
 	b, err := bus.Open(t.Context(), bus.Options{URL: server.URL(), Logger: slog.New(slog.DiscardHandler)})
@@ -44,13 +44,13 @@ func newTheatre(t *testing.T) *theatre {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	return &theatre{t: t, server: strings.TrimPrefix(server.URL(), "nats://"), bus: b}
+	return &harness{t: t, server: strings.TrimPrefix(server.URL(), "nats://"), bus: b}
 }
 
-// stage is what one story is played on: replicas of the bridge, a Kling that does as the requests' wishes say, and a
+// system is what one story is played on: replicas of the bridge, a Kling that does as the requests' wishes say, and a
 // record of all that happens.
-type stage struct {
-	*theatre
+type system struct {
+	*harness
 	ctx      context.Context
 	subjects subjects.Subjects
 	sim      *klingtest.Server
@@ -61,7 +61,7 @@ type stage struct {
 	bounded  atomic.Bool // by an operator: a replica that starts meanwhile ends
 
 	mu       sync.Mutex // guards what follows
-	cast     []*replica // all that were ever started
+	replicas     []*replica // all that were ever started
 	alive    []*replica
 	requests map[string]*asked
 	sent     map[string]int    // create calls that may have made a task, by external id
@@ -95,17 +95,17 @@ type replica struct {
 	done      chan struct{}
 }
 
-// callbackHost is a name that the stage resolves to a replica that runs.
+// callbackHost is a name that the system resolves to a replica that runs.
 const callbackHost = "http://bridge.localhost"
 
-// newStage sets a story up: everything but the replicas.
-func (th *theatre) newStage(st story) (*stage, error) {
+// newSystem sets a story up: everything but the replicas.
+func (th *harness) newSystem(st story) (*system, error) {
 	th.mu.Lock()
 	th.played++
 	subjects, err := subjects.New(fmt.Sprintf("model%d", th.played))
 	th.mu.Unlock()
-	s := &stage{
-		theatre: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
+	s := &system{
+		harness: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
 		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{},
 		excused: map[string]bool{}, purged: map[string]string{}, endings: map[string]int{},
 	}
@@ -137,9 +137,9 @@ func (th *theatre) newStage(st story) (*stage, error) {
 }
 
 // close ends what a story has left.
-func (s *stage) close() {
+func (s *system) close() {
 	s.sim.Close() // first, as it lets go of the calls that hang
-	for _, r := range s.cast {
+	for _, r := range s.replicas {
 		s.kill(r)
 		<-r.done
 	}
@@ -153,22 +153,22 @@ func (s *stage) close() {
 }
 
 // tell adds a line to the story.
-func (s *stage) tell(format string, args ...any) {
+func (s *system) tell(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told = append(s.told, fmt.Sprintf("%5d ms  ", time.Since(s.began).Milliseconds())+fmt.Sprintf(format, args...))
 }
 
 // Write takes the replicas' logs in.
-func (s *stage) Write(line []byte) (int, error) {
+func (s *system) Write(line []byte) (int, error) {
 	s.tell("    %s", strings.TrimSpace(string(line)))
 	return len(line), nil
 }
 
 // startReplica runs one more bridge on a machine whose clock is ahead of the NATS server's. It may not be ready yet.
-func (s *stage) startReplica(ahead time.Duration) {
+func (s *system) startReplica(ahead time.Duration) {
 	s.mu.Lock()
-	r := &replica{name: string(rune('A' + len(s.cast))), link: newLink(s.t, s.server), done: make(chan struct{})}
+	r := &replica{name: string(rune('A' + len(s.replicas))), link: newLink(s.t, s.server), done: make(chan struct{})}
 	s.mu.Unlock()
 	callbacks, admin := listenLocal(s.t), listenLocal(s.t)
 	r.callbacks, r.readyURL = callbacks.Addr().String(), "http://"+admin.Addr().String()+"/readyz"
@@ -183,13 +183,13 @@ func (s *stage) startReplica(ahead time.Duration) {
 		TracerProvider: noop.NewTracerProvider(),
 	})
 	if err != nil {
-		s.blame(aSoundTest, "replica %s: %v", r.name, err)
+		s.violate(aSoundTest, "replica %s: %v", r.name, err)
 		return
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	r.cancel = cancel
 	s.mu.Lock()
-	s.cast, s.alive = append(s.cast, r), append(s.alive, r)
+	s.replicas, s.alive = append(s.replicas, r), append(s.alive, r)
 	s.mu.Unlock()
 	go func() {
 		defer close(r.done)
@@ -197,7 +197,7 @@ func (s *stage) startReplica(ahead time.Duration) {
 		if _, conflict := errors.AsType[*bus.ConflictError](err); conflict && s.bounded.Load() && s.bury(r) {
 			s.tell("  replica %s does not start: %v", r.name, err)
 		} else if err != nil {
-			s.blame(anyMayDie, "replica %s ended with %v", r.name, err)
+			s.violate(anyMayDie, "replica %s ended with %v", r.name, err)
 		}
 		r.link.close()
 	}()
@@ -211,20 +211,20 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 }
 
 // running returns the replicas that run, the newest last.
-func (s *stage) running() []*replica {
+func (s *system) running() []*replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.alive)
 }
 
 // ready reports whether the first replica is.
-func (s *stage) ready() bool {
-	status, _ := get(s.t, s.cast[0].readyURL)
+func (s *system) ready() bool {
+	status, _ := get(s.t, s.replicas[0].readyURL)
 	return status == http.StatusOK
 }
 
 // bury takes a replica out of the running ones. It reports whether it was one.
-func (s *stage) bury(r *replica) bool {
+func (s *system) bury(r *replica) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := len(s.alive)
@@ -233,7 +233,7 @@ func (s *stage) bury(r *replica) bool {
 }
 
 // kill makes a replica lose NATS in the middle of whatever it says, and end.
-func (s *stage) kill(r *replica) {
+func (s *system) kill(r *replica) {
 	r.link.cut()
 	if s.bury(r) {
 		s.tell("  replica %s is dead", r.name)
@@ -242,7 +242,7 @@ func (s *stage) kill(r *replica) {
 }
 
 // stop ends a replica that can still reach NATS but has no time to finish what it has in hand.
-func (s *stage) stop(r *replica) {
+func (s *system) stop(r *replica) {
 	if s.bury(r) {
 		r.cancel()
 		<-r.done
@@ -251,7 +251,7 @@ func (s *stage) stop(r *replica) {
 }
 
 // RoundTrip delivers a callback to the replica that was started last.
-func (s *stage) RoundTrip(req *http.Request) (*http.Response, error) {
+func (s *system) RoundTrip(req *http.Request) (*http.Response, error) {
 	running := s.running()
 	if len(running) == 0 {
 		return nil, errors.New("no replica runs")
@@ -262,10 +262,10 @@ func (s *stage) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // callBack sends a callback and returns the status of its answer, zero when there was none.
-func (s *stage) callBack(target, body string) int {
+func (s *system) callBack(target, body string) int {
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, target, strings.NewReader(body))
 	if err != nil {
-		s.blame(aSoundTest, "callback: %v", err)
+		s.violate(aSoundTest, "callback: %v", err)
 		return 0
 	}
 	resp, err := s.RoundTrip(req)
@@ -277,7 +277,7 @@ func (s *stage) callBack(target, body string) int {
 }
 
 // submit publishes a message of a request id, known or not, and waits for the stream's ack.
-func (s *stage) submit(id string, w wish) {
+func (s *system) submit(id string, w wish) {
 	token := events.Token(id)
 	s.mu.Lock()
 	r := s.requests[token]
@@ -303,7 +303,7 @@ func (s *stage) submit(id string, w wish) {
 		msg.Header.Set(events.HeaderTimeout, hurry.String())
 	}
 	if _, err := s.bus.JetStream().PublishMsg(s.ctx, msg); err != nil {
-		s.blame(aSoundTest, "publish a request: %v", err)
+		s.violate(aSoundTest, "publish a request: %v", err)
 	}
 }
 
@@ -347,7 +347,7 @@ func numberOf(v klingtest.TaskView) (token string, n int) {
 }
 
 // messageOf returns the message that made a task.
-func (s *stage) messageOf(v klingtest.TaskView) message {
+func (s *system) messageOf(v klingtest.TaskView) message {
 	token, n := numberOf(v)
 	if n == 0 {
 		return message{}
@@ -358,7 +358,7 @@ func (s *stage) messageOf(v klingtest.TaskView) message {
 }
 
 // tasksOf returns the tasks Kling has for a request.
-func (s *stage) tasksOf(token string) []klingtest.TaskView {
+func (s *system) tasksOf(token string) []klingtest.TaskView {
 	return slices.DeleteFunc(s.sim.Tasks(), func(v klingtest.TaskView) bool { return tokenOf(v) != token })
 }
 
@@ -369,14 +369,14 @@ func tokenOf(v klingtest.TaskView) string {
 }
 
 // finish ends a task.
-func (s *stage) finish(task klingtest.TaskView) {
+func (s *system) finish(task klingtest.TaskView) {
 	if err := s.sim.Finish(task.ID); err != nil {
-		s.blame(aSoundTest, "%v", err)
+		s.violate(aSoundTest, "%v", err)
 	}
 }
 
 // mend ends every outage.
-func (s *stage) mend() {
+func (s *system) mend() {
 	s.sim.SetAuthOutage(0)
 	s.sim.SetMaintenance(false)
 	s.sim.SetEdge(nil)
@@ -387,18 +387,18 @@ func (s *stage) mend() {
 }
 
 // has reports whether the events stream has a message on one of the subject filters.
-func (s *stage) has(filters ...string) bool {
+func (s *system) has(filters ...string) bool {
 	found := false
 	for _, filter := range filters {
 		if err := s.bus.Subjects(s.ctx, s.subjects.EventsStream(), filter, func(string) { found = true }); err != nil {
-			s.blame(aSoundTest, "%v", err)
+			s.violate(aSoundTest, "%v", err)
 		}
 	}
 	return found
 }
 
 // within waits until something holds, and reports whether it did in time.
-func (s *stage) within(d time.Duration, holds func() bool) bool {
+func (s *system) within(d time.Duration, holds func() bool) bool {
 	deadline := time.NewTimer(d)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
