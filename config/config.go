@@ -26,6 +26,9 @@ type Config struct {
 	KlingBaseURL       string  `env:"KLING_BASE_URL" envDefault:"https://api-singapore.klingai.com" help:"Kling's API, with or without a trailing /v1; plain http only to loopback"`
 	KlingWebhookSecret Secrets `env:"KLING_WEBHOOK_SECRET" help:"comma-separated whsec_… secrets; when set, every callback must carry a Standard Webhooks signature"`
 
+	AccountNames AccountNames `env:"KLING_ACCOUNTS" help:"names of several accounts, in order of preference: main,burst; each has the variables below, its name in upper case with _ for -; empty: one, default, of those above"`
+	AccountOrder string       `env:"BRIDGE_ACCOUNT_ORDER" envDefault:"prefer" help:"prefer: a request goes to the first account that has room; spread: to the one with the most room"`
+
 	NATSURL      Secret `env:"NATS_URL" help:"NATS servers, comma-separated; empty: an embedded server with JetStream is run"`
 	NATSCreds    string `env:"NATS_CREDS" help:"credentials file"`
 	NATSNKey     string `env:"NATS_NKEY" help:"nkey seed file"`
@@ -85,8 +88,12 @@ type Config struct {
 	LogFormat       string        `env:"BRIDGE_LOG_FORMAT" help:"text or json; empty: text on a terminal, else json"`
 	ShutdownTimeout time.Duration `env:"BRIDGE_SHUTDOWN_TIMEOUT" envDefault:"20s" help:"to finish what is in hand after SIGTERM"`
 
+	// Named are the accounts of AccountNames, see [Config.Accounts].
+	Named []Account `env:"-"`
 	// Unknown lists the variables that are set and look like ours but are none, sorted: most likely misspelt.
 	Unknown []string `env:"-"`
+	// Unused lists the variables that are set and count for nothing, as others take their place.
+	Unused []string `env:"-"`
 }
 
 // Load reads the variables from environ. The error is of type [Faults] and holds everything that is wrong; the Config
@@ -96,10 +103,10 @@ func Load(environ map[string]string) (Config, error) {
 	if environ == nil {
 		environ = map[string]string{} // nil would make the parser read the process's own environment
 	}
-	err := env.ParseWithOptions(&c, env.Options{Environment: withTrimmedSecrets(environ), FuncMap: parsers()})
-	faults := append(parseFaults(err), c.validate()...)
+	err := env.ParseWithOptions(&c, env.Options{Environment: withTrimmedSecrets[Config](environ, ""), FuncMap: parsers()})
+	faults := slices.Concat(parseFaults[Config](err, ""), c.loadAccounts(environ), c.validate())
 	slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(position(a.Variable), position(b.Variable)) })
-	c.Unknown = unknown(environ)
+	c.Unknown, c.Unused = c.unknown(environ), c.unused(environ)
 	return c, firstOfEach(faults).Err()
 }
 
@@ -108,18 +115,11 @@ func (c Config) Embedded() bool { return c.NATSURL == "" && c.NATSContext == "" 
 
 // RequireKling returns the faults of the Kling credentials, for the commands that need them.
 func (c Config) RequireKling() Faults {
-	switch {
-	case c.KlingAPIKey != "":
-		return nil
-	case c.KlingAccessKey == "" && c.KlingSecretKey == "":
-		return Faults{{"KLING_API_KEY", "is not set, and neither is the pair KLING_ACCESS_KEY and KLING_SECRET_KEY"}}
-	case c.KlingAccessKey == "":
-		return Faults{{"KLING_ACCESS_KEY", "is not set, but KLING_SECRET_KEY is: they go together"}}
-	case c.KlingSecretKey == "":
-		return Faults{{"KLING_SECRET_KEY", "is not set, but KLING_ACCESS_KEY is: they go together"}}
-	default:
-		return nil
+	var faults Faults
+	for _, a := range c.Accounts() {
+		faults = append(faults, a.requireCredentials()...)
 	}
+	return faults
 }
 
 // Fault is one thing that is wrong with one variable.
@@ -148,8 +148,8 @@ func (f Faults) Err() error {
 	return f
 }
 
-// parseFaults names the variables that the parser could not read. The parser knows the struct's fields only.
-func parseFaults(err error) Faults {
+// parseFaults names the variables of T that the parser could not read. The parser knows the struct's fields only.
+func parseFaults[T any](err error, prefix string) Faults {
 	all, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
 		return nil
@@ -161,8 +161,8 @@ func parseFaults(err error) Faults {
 			faults = append(faults, Fault{"environment", err.Error()})
 			continue
 		}
-		field, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
-		faults = append(faults, Fault{field.Tag.Get("env"), parse.Err.Error()})
+		field, _ := reflect.TypeFor[T]().FieldByName(parse.Name)
+		faults = append(faults, Fault{prefix + field.Tag.Get("env"), parse.Err.Error()})
 	}
 	return faults
 }
@@ -177,11 +177,17 @@ func firstOfEach(faults Faults) Faults {
 	})
 }
 
-func unknown(environ map[string]string) []string {
+func (c Config) unknown(environ map[string]string) []string {
 	var names []string
+	accounts := map[string]bool{}
+	for _, account := range c.AccountNames {
+		for _, v := range accountVariables() {
+			accounts[strings.Replace(v.Name, accountPrefix("<name>"), accountPrefix(account), 1)] = true
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(environ)) {
 		ours := strings.HasPrefix(name, "BRIDGE_") || strings.HasPrefix(name, "KLING_")
-		if ours && position(name) < 0 {
+		if ours && position(name) < 0 && !accounts[name] {
 			names = append(names, name)
 		}
 	}

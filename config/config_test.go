@@ -25,6 +25,7 @@ func TestLoadDefaults(t *testing.T) {
 	}
 	want := config.Config{
 		KlingBaseURL:      "https://api-singapore.klingai.com",
+		AccountOrder:      "prefer",
 		EmbeddedAddr:      "127.0.0.1:4222",
 		DataDir:           "./data",
 		StreamReplicas:    1,

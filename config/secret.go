@@ -31,10 +31,10 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // withTrimmedSecrets returns the environment with the white space around secrets taken away: files, consoles and
 // here-documents add a newline that nobody sees. A blank secret is one that is not set.
-func withTrimmedSecrets(environ map[string]string) map[string]string {
+func withTrimmedSecrets[T any](environ map[string]string, prefix string) map[string]string {
 	trimmed := maps.Clone(environ)
-	for field := range reflect.TypeFor[Config]().Fields() {
-		name := field.Tag.Get("env")
+	for field := range reflect.TypeFor[T]().Fields() {
+		name := prefix + field.Tag.Get("env")
 		value, set := environ[name]
 		if set && (field.Type == reflect.TypeFor[Secret]() || field.Type == reflect.TypeFor[Secrets]()) {
 			trimmed[name] = strings.TrimSpace(value)

@@ -15,7 +15,7 @@ type Variable struct {
 	Help    string
 }
 
-// Variables lists every variable in the order of [Config].
+// Variables lists every variable in the order of [Config]. Those of accounts have <NAME> in place of the account's.
 func Variables() []Variable {
 	var all []Variable
 	for field := range reflect.TypeFor[Config]().Fields() {
@@ -24,6 +24,9 @@ func Variables() []Variable {
 			continue
 		}
 		all = append(all, Variable{Name: name, Default: field.Tag.Get("envDefault"), Help: field.Tag.Get("help")})
+		if name == "KLING_ACCOUNTS" {
+			all = append(all, accountVariables()...)
+		}
 	}
 	return all
 }

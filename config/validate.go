@@ -25,7 +25,7 @@ var (
 
 // validate returns what the variables' types can't say, topic by topic.
 func (c Config) validate() Faults {
-	return slices.Concat(c.validateKling(), c.validateNATS(), c.validateCallbacks(), c.validateTLS(), c.validateLimits(),
+	return slices.Concat(c.validateKling(), c.validateAccounts(), c.validateNATS(), c.validateCallbacks(), c.validateTLS(), c.validateLimits(),
 		c.validateLogging(), c.validateFiles())
 }
 

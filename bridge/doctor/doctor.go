@@ -39,9 +39,9 @@ type Finding struct {
 // Options says what to examine.
 type Options struct {
 	// Bridge is what serve would run with. Of it Kinds, Subjects, StreamReplicas, StreamMaxBytes, EventRetention, PublicURL,
-	// CallbackSecrets, WebhookSecrets and Archive are looked at.
-	Bridge bridge.Options
-	Kling  kling.Options // Transport is not used
+	// CallbackSecrets and Archive are looked at.
+	Bridge   bridge.Options
+	Accounts []Account // at Kling, at least one
 
 	NATS      bus.Options // how clients reach the NATS system
 	NATSNamed string      // that system, without a secret
@@ -53,6 +53,21 @@ type Options struct {
 	AdminURL string // where a bridge on this machine answers /readyz
 	// Wrong names the variables that are wrong. What depends on them is skipped.
 	Wrong []string
+}
+
+// Account is one account at Kling.
+type Account struct {
+	Name           string        // empty: the only one, of the plain variables
+	Kling          kling.Options // Transport is not used
+	WebhookSecrets int           // how many are set
+}
+
+// named puts the account's name before a text, where it has one.
+func (a Account) named(text string) string {
+	if a.Name == "" {
+		return text
+	}
+	return "account " + a.Name + ": " + text
 }
 
 // Run makes every check, one after the other, and tells each finding as soon as it is there.
@@ -103,10 +118,11 @@ func (e *examination) checks() []check {
 		prefix   = "BRIDGE_SUBJECT_PREFIX"
 		replicas = "BRIDGE_STREAM_REPLICAS"
 		public   = "BRIDGE_PUBLIC_URL"
+		accounts = "KLING_ACCOUNT_"
 	)
 	streams := []string{prefix, replicas, "BRIDGE_EXTRA_KINDS", "BRIDGE_EVENT_RETENTION", "BRIDGE_STREAM_MAX_BYTES"}
 	credentials := []string{
-		"KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_BASE_URL", "BRIDGE_KLING_TIMEOUT",
+		"KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_BASE_URL", "BRIDGE_KLING_TIMEOUT", "KLING_ACCOUNTS", accounts,
 	}
 	return []check{
 		e.natsCheck(),
@@ -120,7 +136,7 @@ func (e *examination) checks() []check {
 		{"nats clock", needsJetStream, streams, e.natsClock},
 		{"kling", needsNothing, credentials, e.credentials},
 		{"clock", needsNothing, nil, e.clock},
-		{"webhook", needsNothing, []string{"KLING_WEBHOOK_SECRET"}, e.webhook},
+		{"webhook", needsNothing, []string{"KLING_WEBHOOK_SECRET", "KLING_ACCOUNTS", accounts}, e.webhook},
 		{"public url", needsNothing, []string{public, prefix, "BRIDGE_CALLBACK_SECRET"}, e.publicURL},
 		{"bridge", needsNATS, nil, e.runningBridges},
 		{"readiness", needsNothing, []string{prefix, "BRIDGE_ADMIN_ADDR"}, e.readiness},

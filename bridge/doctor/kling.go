@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,11 +33,22 @@ func (e *examination) credentials(ctx context.Context) []Finding {
 	if e.NoAccount {
 		return note("simulated by the bridge that runs here: there is no account to ask", "")
 	}
-	o := e.Kling
+	e.dates = &dateWatch{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}}
+	var findings []Finding
+	for _, a := range e.Accounts {
+		for _, f := range e.credentialsOf(ctx, a) {
+			f.Message = a.named(f.Message)
+			findings = append(findings, f)
+		}
+	}
+	return findings
+}
+
+func (e *examination) credentialsOf(ctx context.Context, a Account) []Finding {
+	o := a.Kling
 	if o.Timeout == 0 || o.Timeout > klingTimeout {
 		o.Timeout = klingTimeout
 	}
-	e.dates = &dateWatch{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}}
 	o.Transport = e.dates
 	client, err := kling.NewClient(o)
 	if err != nil {
@@ -44,8 +56,8 @@ func (e *examination) credentials(ctx context.Context) []Finding {
 	}
 	defer client.Close()
 	err = client.CheckCredentials(ctx)
-	if failure, refused := errors.AsType[*kling.Error](err); refused {
-		return e.refused(failure)
+	if failure, failed := errors.AsType[*kling.Error](err); failed {
+		return refused(o, failure)
 	}
 	if o.Credentials.APIKey == "" {
 		return ok("%s accepts the key pair, which is good for the older API only", o.BaseURL)
@@ -53,8 +65,8 @@ func (e *examination) credentials(ctx context.Context) []Finding {
 	return ok("%s accepts the API key", o.BaseURL)
 }
 
-func (e *examination) refused(failure *kling.Error) []Finding {
-	text := e.Kling.BaseURL + ": " + strings.TrimPrefix(failure.Error(), "kling: ")
+func refused(o kling.Options, failure *kling.Error) []Finding {
+	text := o.BaseURL + ": " + strings.TrimPrefix(failure.Error(), "kling: ")
 	switch {
 	case failure.Class == kling.ClassCapacity:
 		return warning(text, "Kling takes this question once a second: ask again in a moment")
@@ -93,11 +105,12 @@ func (e *examination) clock(context.Context) []Finding {
 	}
 	text := fmt.Sprintf("this machine's clock is %s %s Kling's", skew, where)
 	const advice = "synchronise it (NTP)"
-	pair := e.Kling.Credentials.APIKey == ""
+	pair := slices.ContainsFunc(e.Accounts, func(a Account) bool { return a.Kling.Credentials.APIKey == "" })
+	signed := slices.ContainsFunc(e.Accounts, func(a Account) bool { return a.WebhookSecrets > 0 })
 	switch {
 	case pair && (e.dates.ahead > kling.TokenBackdate || e.dates.ahead < -largeLag):
 		return fault(text+": Kling refuses the tokens that the key pair signs", advice)
-	case len(e.Bridge.WebhookSecrets) > 0 && skew > kling.WebhookTolerance:
+	case signed && skew > kling.WebhookTolerance:
 		return fault(text+": signed callbacks are refused as too old or too new", advice)
 	default:
 		return warning(text, advice)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,12 +23,26 @@ import (
 const publicTimeout = 10 * time.Second
 
 func (e *examination) webhook(context.Context) []Finding {
-	switch n := len(e.Bridge.WebhookSecrets); {
+	var findings []Finding
+	for _, a := range e.Accounts {
+		for _, f := range e.webhookOf(a) {
+			f.Message = a.named(f.Message)
+			findings = append(findings, f)
+		}
+	}
+	return findings
+}
+
+func (e *examination) webhookOf(a Account) []Finding {
+	unset := "KLING_WEBHOOK_SECRET is not set: the signed URL alone proves a callback"
+	if a.Name != "" {
+		unset = "no webhook secret is set: the signed URL alone proves a callback"
+	}
+	switch n := a.WebhookSecrets; {
 	case n == 0 && e.simulated():
-		return note("KLING_WEBHOOK_SECRET is not set: the signed URL alone proves a callback", "")
+		return note(unset, "")
 	case n == 0:
-		return note("KLING_WEBHOOK_SECRET is not set: the signed URL alone proves a callback",
-			"create a secret in Kling's console for a second proof")
+		return note(unset, "create a secret in Kling's console for a second proof")
 	case n == 1:
 		return ok("a secret is set: every callback must be signed with it")
 	default:
@@ -62,7 +77,8 @@ func (e *examination) publicURL(ctx context.Context) []Finding {
 		byDefault = ", by default,"
 	}
 	findings := ok("%s%s reaches a bridge of this system, within %s", public, byDefault, took)
-	if onThisMachine(public) && !onThisMachine(e.Kling.BaseURL) && !e.simulated() {
+	local := func(a Account) bool { return onThisMachine(a.Kling.BaseURL) }
+	if onThisMachine(public) && !slices.ContainsFunc(e.Accounts, local) && !e.simulated() {
 		return append(findings, warning(public+" is an address of this machine, which Kling can't reach",
 			"set BRIDGE_PUBLIC_URL to one that the internet can reach, or leave it out to poll only")...)
 	}

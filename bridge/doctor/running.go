@@ -18,6 +18,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/api"
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -89,7 +90,7 @@ func (e *examination) runningBridges(context.Context) []Finding {
 // readiness asks a bridge how it is: over NATS, or else over HTTP on this machine.
 func (e *examination) readiness(ctx context.Context) []Finding {
 	if status, answered := e.status(ctx); answered {
-		return statusFindings(status)
+		return e.statusFindings(status)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -132,9 +133,14 @@ func (e *examination) status(ctx context.Context) (s events.BridgeStatus, answer
 	return s, json.Unmarshal(reply.Data, &s) == nil
 }
 
-func statusFindings(s events.BridgeStatus) []Finding {
+func (e *examination) statusFindings(s events.BridgeStatus) []Finding {
 	var findings []Finding
 	for _, pool := range s.Pools {
+		for _, a := range pool.Accounts {
+			if text := e.accountTrouble(pool, a); text != "" {
+				findings = append(findings, warning(text, "its tasks end when it can be asked again; until then other accounts do the work")...)
+			}
+		}
 		if len(pool.Paused) > 0 {
 			findings = append(findings, warning(fmt.Sprintf("pool %s is paused: %s", pool.Pool, strings.Join(pool.Paused, "; ")),
 				"its requests wait; mend what it names")...)
@@ -144,6 +150,20 @@ func statusFindings(s events.BridgeStatus) []Finding {
 		return append(notReady(s.Reasons), findings...)
 	}
 	return append(findings, ok("ready; %s, %d in flight", plural(s.QueueDepth, "request waits", "requests wait"), s.InFlight)...)
+}
+
+// accountTrouble says what is wrong with an account while others do its work; empty: nothing.
+func (e *examination) accountTrouble(pool events.PoolStatus, a events.AccountStatus) string {
+	text := fmt.Sprintf("account %s, pool %s: ", a.Account, pool.Pool)
+	ours := slices.ContainsFunc(e.Accounts, func(of Account) bool { return cmp.Or(of.Name, kling.DefaultAccount) == a.Account })
+	switch {
+	case !ours && a.InFlight > 0:
+		return text + fmt.Sprintf("%d slots are taken by its tasks, and it is not configured here (KLING_ACCOUNTS)", a.InFlight)
+	case len(a.Paused) > 0 && len(pool.Paused) == 0:
+		return text + strings.Join(a.Paused, "; ")
+	default:
+		return ""
+	}
 }
 
 func getJSON(ctx context.Context, url string, into any) error {

@@ -100,6 +100,9 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 		}
 		defer stop()
 		s.KlingBaseURL = simURL
+		for i := range s.Named {
+			s.Named[i].BaseURL = simURL
+		}
 	}
 	if s.archive.Allow, err = simulatedFiles(s); err != nil {
 		return err
@@ -109,7 +112,9 @@ func (p *program) dev(ctx context.Context, sim simulation) error {
 
 // likeSettings has the simulated Kling know the credentials of the bridge.
 func likeSettings(o *klingtest.Options, s settings) {
-	o.APIKeys = append(o.APIKeys, s.KlingAPIKey.Reveal())
+	for _, a := range s.Accounts() {
+		o.APIKeys = append(o.APIKeys, a.APIKey.Reveal())
+	}
 	if secrets := s.KlingWebhookSecret.Reveal(); o.WebhookSecret == "" && len(secrets) > 0 {
 		o.WebhookSecret = secrets[0]
 	}

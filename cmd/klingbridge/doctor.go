@@ -110,7 +110,7 @@ func certificateFaults(s settings, known config.Faults) config.Faults {
 
 // noAccount reports whether nothing at all is set of what Kling knows somebody by.
 func (s settings) noAccount() bool {
-	return s.KlingAPIKey.Reveal() == "" && s.KlingAccessKey.Reveal() == "" && s.KlingSecretKey.Reveal() == ""
+	return len(s.AccountNames) == 0 && s.KlingAPIKey == "" && s.KlingAccessKey == "" && s.KlingSecretKey == ""
 }
 
 func configFindings(s settings, faults config.Faults, besideDev bool) []doctor.Finding {
@@ -158,13 +158,14 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 			EventRetention:  s.EventRetention,
 			PublicURL:       s.PublicURL,
 			CallbackSecrets: s.CallbackSecret.Reveal(),
-			WebhookSecrets:  s.KlingWebhookSecret.Reveal(),
 		},
-		Kling:     klingOptions(s),
 		NATS:      natsOptions(s),
 		NATSNamed: whereNATS(natsOptions(s)),
 		Embedded:  busOptions(s).Embedded(),
 		AdminURL:  adminURL(s),
+	}
+	for _, a := range s.Accounts() {
+		o.Accounts = append(o.Accounts, doctor.Account{Name: a.Name, Kling: klingOptions(s, a), WebhookSecrets: len(a.WebhookSecret)})
 	}
 	for _, f := range faults {
 		o.Wrong = append(o.Wrong, f.Variable)

@@ -1,18 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"net"
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/callback"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
+	"github.com/klingbridge/klingbridge/config"
 )
 
 // bridgeOptions maps the environment onto the bridge. What is left to the caller are the listeners, which have to be
 // closed again, the metrics, and the tracer provider, which is the global one where none is given.
 func bridgeOptions(s settings) (bridge.Options, error) {
-	client, err := kling.NewClient(klingOptions(s))
+	accounts, err := klingAccounts(s)
 	if err != nil {
 		return bridge.Options{}, err
 	}
@@ -22,8 +25,10 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 	}
 	return bridge.Options{
 		Bus:   busOptions(s),
-		Kling: client,
 		Kinds: s.kinds,
+
+		Accounts:     accounts,
+		AccountOrder: dispatch.Order(s.AccountOrder),
 
 		Subjects:       subjects.Subjects{Subjects: s.subjects},
 		Namespace:      s.Namespace,
@@ -36,7 +41,6 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		CallbackTLS:     callbackTLS,
 		PublicURL:       s.PublicURL,
 		CallbackSecrets: s.CallbackSecret.Reveal(),
-		WebhookSecrets:  s.KlingWebhookSecret.Reveal(),
 		CallbackTrust:   callback.Trust(s.CallbackTrust),
 		Adopt:           s.Adopt,
 
@@ -47,7 +51,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		PollMinInterval:   s.PollMinInterval,
 		PollMaxInterval:   s.PollMaxInterval,
 		ReconcileInterval: s.ReconcileInterval,
-		Concurrency:       poolCaps(s),
+		Concurrency:       poolCaps(s.Concurrency),
 		MaxInlineBytes:    s.MaxInlineBytes,
 		InputBuckets:      s.InputBuckets,
 		ShutdownTimeout:   s.ShutdownTimeout,
@@ -67,13 +71,32 @@ func adminHosts(s settings) []string {
 	return append([]string{host}, s.AdminHosts...)
 }
 
-func klingOptions(s settings) kling.Options {
+// klingAccounts are the accounts that are configured, each with a client of its own.
+func klingAccounts(s settings) ([]kling.Account, error) {
+	var all []kling.Account
+	for _, a := range s.Accounts() {
+		account := kling.Account{Name: cmp.Or(a.Name, kling.DefaultAccount), Concurrency: poolCaps(a.Concurrency)}
+		var err error
+		if account.Client, err = kling.NewClient(klingOptions(s, a)); err != nil {
+			return nil, err
+		}
+		if len(a.WebhookSecret) > 0 {
+			if account.Webhook, err = kling.NewWebhook(a.WebhookSecret.Reveal()); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, account)
+	}
+	return all, nil
+}
+
+func klingOptions(s settings, a config.Account) kling.Options {
 	return kling.Options{
-		BaseURL: s.KlingBaseURL,
+		BaseURL: a.BaseURL,
 		Credentials: kling.Credentials{
-			APIKey:    s.KlingAPIKey.Reveal(),
-			AccessKey: s.KlingAccessKey.Reveal(),
-			SecretKey: s.KlingSecretKey.Reveal(),
+			APIKey:    a.APIKey.Reveal(),
+			AccessKey: a.AccessKey.Reveal(),
+			SecretKey: a.SecretKey.Reveal(),
 		},
 		Timeout: s.KlingTimeout,
 	}
@@ -87,9 +110,9 @@ func streamSizes(s settings) bridge.StreamSizes {
 	}
 }
 
-func poolCaps(s settings) map[kling.Pool]int {
-	caps := make(map[kling.Pool]int, len(s.Concurrency))
-	for pool, n := range s.Concurrency {
+func poolCaps(c config.Concurrency) map[kling.Pool]int {
+	caps := make(map[kling.Pool]int, len(c))
+	for pool, n := range c {
 		caps[kling.Pool(pool)] = n
 	}
 	return caps

@@ -86,7 +86,11 @@ func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 	if err != nil {
 		return err
 	}
-	defer opts.Kling.Close()
+	defer func() {
+		for _, account := range opts.Accounts {
+			account.Client.Close()
+		}
+	}()
 	opts.CallbackListener, opts.AdminListener = l.callback, l.admin
 	opts.MeterProvider, opts.Metrics, opts.Propagator = t.meters, t.metrics, t.propagator
 	b, err := bridge.New(opts)

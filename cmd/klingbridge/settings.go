@@ -36,6 +36,9 @@ func (p *program) settings(needKling bool) (settings, error) {
 	for _, name := range s.Unknown {
 		s.log.Warn("unknown environment variable, is it misspelt?", "variable", name)
 	}
+	for _, name := range s.Unused {
+		s.log.Warn("environment variable counts for nothing: KLING_ACCOUNTS names accounts, which have their own", "variable", name)
+	}
 	return s, nil
 }
 
@@ -60,9 +63,12 @@ func (p *program) readSettings(needKling bool) (settings, config.Faults) {
 			Problem:  fmt.Sprintf("there is no context %q (nats context ls lists them)", c.NATSContext),
 		})
 	}
-	faults = append(faults, unknownPools(c, s.kinds.Pools())...)
-	if err := kling.CheckAPIKey(c.KlingAPIKey.Reveal()); err != nil { // which the client would only say without the name
-		faults = append(faults, config.Fault{Variable: "KLING_API_KEY", Problem: err.Error()})
+	faults = append(faults, unknownPools(c, "BRIDGE_CONCURRENCY", c.Concurrency, s.kinds.Pools())...)
+	for _, a := range c.Accounts() {
+		faults = append(faults, unknownPools(c, a.Variable("KLING_CONCURRENCY"), a.Concurrency, s.kinds.Pools())...)
+		if err := kling.CheckAPIKey(a.APIKey.Reveal()); err != nil { // which the client would only say without the name
+			faults = append(faults, config.Fault{Variable: a.Variable("KLING_API_KEY"), Problem: err.Error()})
+		}
 	}
 	if needKling { // that is, where a bridge is run
 		faults = append(faults, exporterFaults(p.environ)...)
@@ -95,12 +101,12 @@ func archiveOptions(c config.Config) (archive.Options, config.Faults) {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // unknownPools lets pass a pool that a kind names which itself could not be read.
-func unknownPools(c config.Config, known []kling.Pool) config.Faults {
+func unknownPools(c config.Config, variable string, caps config.Concurrency, known []kling.Pool) config.Faults {
 	var faults config.Faults
-	for _, pool := range slices.Sorted(maps.Keys(c.Concurrency)) {
+	for _, pool := range slices.Sorted(maps.Keys(caps)) {
 		if !slices.Contains(known, kling.Pool(pool)) && !strings.Contains(c.ExtraKinds, ":"+pool) {
 			faults = append(faults, config.Fault{
-				Variable: "BRIDGE_CONCURRENCY",
+				Variable: variable,
 				Problem:  "there is no pool " + pool + " (there are " + joinPools(known) + ")",
 			})
 		}
