@@ -61,7 +61,7 @@ type system struct {
 	bounded  atomic.Bool // by an operator: a replica that starts meanwhile ends
 
 	mu       sync.Mutex // guards what follows
-	replicas     []*replica // all that were ever started
+	replicas []*replica // all that were ever started
 	alive    []*replica
 	requests map[string]*asked
 	sent     map[string]int    // create calls that may have made a task, by external id

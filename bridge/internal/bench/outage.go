@@ -69,11 +69,11 @@ func measureOutage(ctx context.Context, b *bench) ([]row, error) {
 
 // outage is a simulated Kling whose callbacks are lost.
 type outage struct {
-	srv      *natsServer
-	sim      *klingtest.Server
-	api      *httptest.Server
-	setup    setup
-	subjects subjects.Subjects
+	srv       *natsServer
+	sim       *klingtest.Server
+	api       *httptest.Server
+	setup     setup
+	subjects  subjects.Subjects
 	templates []overdue
 }
 
