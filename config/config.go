@@ -84,6 +84,7 @@ type Config struct {
 	AdminAddr       string        `env:"BRIDGE_ADMIN_ADDR" envDefault:"127.0.0.1:8081" help:"health, readiness, metrics, console; never on the callback listener"`
 	AdminToken      Secret        `env:"BRIDGE_ADMIN_TOKEN" help:"opens the console: asked of everybody; without one the console is open only where BRIDGE_ADMIN_ADDR is loopback"`
 	AdminHosts      HostNames     `env:"BRIDGE_ADMIN_HOSTS" help:"comma-separated names, without ports, by which metrics and readiness may be asked for, beside addresses, localhost and names of private networks"`
+	ForwardSecret   Secret        `env:"BRIDGE_FORWARD_SECRET" help:"whsec_… secret that klingbridge forward signs with; empty: one is made up for each run"`
 	LogLevel        string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat       string        `env:"BRIDGE_LOG_FORMAT" help:"text or json; empty: text on a terminal, else json"`
 	ShutdownTimeout time.Duration `env:"BRIDGE_SHUTDOWN_TIMEOUT" envDefault:"20s" help:"to finish what is in hand after SIGTERM"`
