@@ -197,6 +197,9 @@ func (s *Server) roomFor(t *task) *refusal {
 		refused := alreadyExists(t.ExternalID)
 		return &refused
 	}
+	if s.limited && s.credits <= 0 {
+		return &refusal{code: 1102}
+	}
 	if !s.hasRoom(t) {
 		return &refusal{code: 1303}
 	}
@@ -214,6 +217,7 @@ func (s *Server) add(t *task) {
 	now := s.options.Now()
 	t.ID, t.CreatedAt, t.UpdatedAt = s.newID(), now, now
 	t.number = len(s.tasks)
+	s.credits--
 	s.tasks = append(s.tasks, t)
 	s.byID[t.ID] = t
 	s.byKind[t.Kind.Name] = append(s.byKind[t.Kind.Name], t)

@@ -31,6 +31,7 @@ type Options struct {
 	AccessKey, SecretKey string   // accepted HS256 pair, for v1 routes and /account only
 	WebhookSecret        string   // whsec_ and base64: signs every callback; empty: callbacks are unsigned
 
+	Credits         int                // tasks that the account can pay for, see [Server.SetCredits]; zero: any number
 	Slots           map[kling.Pool]int // tasks at a time; absent: 20 video, 9 image, 5 try-on, 20 of any other pool
 	CapacityByModel bool               // Slots are had by each model of a pool, as Kling's newest text says
 	SlotsByModel    map[string]int     // by model_name or the model of the path; the others have Slots each; implies CapacityByModel

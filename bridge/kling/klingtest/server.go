@@ -50,6 +50,8 @@ type Server struct {
 	seen       map[string]int // create calls, by external id
 	usage      map[place]*usage
 	calls      Calls
+	credits    int              // tasks that can still be paid for, where limited
+	limited    bool             // credits are
 	costsAt    time.Time        // of the last cost query
 	retired    map[string]Fault // by kind
 	sessions   map[string]session
@@ -90,6 +92,8 @@ func New(o Options) (*Server, error) {
 		work:       background{pending: map[*time.Timer]struct{}{}},
 		firstID:    first,
 		lastID:     first,
+		credits:    o.Credits,
+		limited:    o.Credits > 0,
 		byID:       map[string]*task{},
 		byExternal: map[string]*task{},
 		byKind:     map[string][]*task{},
