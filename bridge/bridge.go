@@ -31,6 +31,7 @@ type Bridge struct {
 	accounts  kling.Accounts
 	pauses    dispatch.AccountPauses
 	public    *url.URL
+	health    *kling.Health
 	admin     *admin
 	receiver  *callback.Receiver
 }
@@ -53,7 +54,8 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge options: %w", err)
 	}
-	accounts = accounts.Observed(m.calls.of(accounts.Plain()))
+	health := &kling.Health{}
+	accounts = accounts.Observed(m.calls.of(accounts.Plain(), health))
 	o.Bus.Retried = m.calls.retried
 	p := dispatch.NewAccountPauses(accounts, func(name string) *dispatch.Pauses {
 		log := o.Logger
@@ -71,6 +73,7 @@ func New(o Options) (*Bridge, error) {
 		accounts:  accounts,
 		pauses:    p,
 		public:    public,
+		health:    health,
 		admin: &admin{
 			pauses: p, kinds: o.Kinds, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
 			console: console.New(console.Options{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -51,13 +52,16 @@ func (c callCode) attrs() []attribute.KeyValue {
 	return attrs
 }
 
-// of counts the calls of an account. plain: there is none to tell it from.
-func (m *callMetrics) of(plain bool) func(account string) func(context.Context, kling.Call) {
+// of counts the calls of an account, and has the health of all told. plain: there is none to tell it from.
+func (m *callMetrics) of(plain bool, health *kling.Health) func(account string) func(context.Context, kling.Call) {
 	return func(account string) func(context.Context, kling.Call) {
 		if plain {
 			account = ""
 		}
-		return func(ctx context.Context, c kling.Call) { m.called(ctx, account, c) }
+		return func(ctx context.Context, c kling.Call) {
+			health.Note(c, time.Now())
+			m.called(ctx, account, c)
+		}
 	}
 }
 

@@ -2,11 +2,13 @@ package bridge_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -70,6 +72,14 @@ func TestOneTrace(t *testing.T) {
 			w.eventually("every span has ended in one connected trace", func() bool {
 				return connected(exporter.GetSpans(), c.spans)
 			})
+			for _, s := range exporter.GetSpans() {
+				told := slices.ContainsFunc(s.Attributes, func(a attribute.KeyValue) bool {
+					return a.Key == "kling.queue.time" && a.Value.AsFloat64() >= 0
+				})
+				if told != (s.Name == c.spans[0]) {
+					t.Errorf("span %s has a queue time: %t", s.Name, told)
+				}
+			}
 		})
 	}
 }

@@ -150,7 +150,7 @@ func (w *wiring) accountClient(name string) (*kling.Client, bool) {
 func (w *wiring) api(p *replica) *api.API {
 	a := &api.API{
 		Bus: w.conn, Store: w.store, Namer: w.namer, Waiting: w.waiting, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Pools: p.pools,
-		Lanes: map[kling.Pool][]dispatch.Lane{}, Pauses: w.pauses, Readiness: w.admin.reasons, Version: w.o.Version, Log: w.log,
+		Lanes: map[kling.Pool][]dispatch.Lane{}, Pauses: w.pauses, Readiness: w.admin.reasons, Health: w.health, Version: w.o.Version, Log: w.log,
 	}
 	for name := range p.pools {
 		a.Lanes[name] = p.intake.Lanes(name)

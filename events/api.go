@@ -176,6 +176,15 @@ type AccountStatus struct {
 	Paused   []string `json:"paused"`    // why nothing is sent to it; empty: it is
 }
 
+// KlingStatus is how Kling has answered the replica that answers, by its own clock.
+type KlingStatus struct {
+	AnsweredAt *Time  `json:"answered_at"` // the last answer that was Kling's own, be it a refusal; null: none yet
+	FailedAt   *Time  `json:"failed_at"`   // the last call that failed for no fault of the request; null: none yet
+	Failure    string `json:"failure"`     // what was wrong with that one, in a few words; empty: there is none
+	Calls      int    `json:"calls"`       // in the last five minutes
+	Errors     int    `json:"errors"`      // those of them that failed for no fault of the request
+}
+
 // BridgeStatus answers [EndpointStatus].
 type BridgeStatus struct {
 	Version    string       `json:"version"`
@@ -185,4 +194,6 @@ type BridgeStatus struct {
 	QueueDepth int          `json:"queue_depth"` // requests that are no task yet
 	InFlight   int          `json:"in_flight"`   // requests whose task has not ended
 	Dead       int          `json:"dead"`        // dead letters kept
+	// Kling is nil where an older bridge answers.
+	Kling *KlingStatus `json:"kling,omitempty"`
 }

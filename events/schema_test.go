@@ -68,6 +68,7 @@ func TestSchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	for endpoint, answer := range map[events.Endpoint]reflect.Type{
 		events.EndpointTaskGet:    reflect.TypeFor[events.TaskAnswer](),
 		events.EndpointTaskList:   reflect.TypeFor[events.TaskList](),
+		events.EndpointTaskAgain:  reflect.TypeFor[events.Replayed](),
 		events.EndpointTaskCancel: reflect.TypeFor[events.Cancelled](),
 		events.EndpointDeadList:   reflect.TypeFor[events.DeadList](),
 		events.EndpointDeadReplay: reflect.TypeFor[events.Replayed](),

@@ -32,6 +32,7 @@ type API struct {
 	Lanes     map[kling.Pool][]dispatch.Lane
 	Pauses    dispatch.AccountPauses
 	Readiness func() []dispatch.Reason
+	Health    *kling.Health
 	Version   string
 	Log       *slog.Logger
 }

@@ -16,7 +16,7 @@ import (
 // Status returns what the bridge has to do and what keeps it from doing so. Slots and pauses are as this replica knows
 // them. Where something keeps it from counting too, that is told, and what can't be counted is 0.
 func (a *API) Status(ctx context.Context) (events.BridgeStatus, error) {
-	status := events.BridgeStatus{Version: a.Version, Reasons: []string{}}
+	status := events.BridgeStatus{Version: a.Version, Reasons: []string{}, Kling: a.klingStatus()}
 	for _, r := range a.Readiness() {
 		status.Reasons = append(status.Reasons, r.Component+": "+r.Reason)
 	}
@@ -30,6 +30,13 @@ func (a *API) Status(ctx context.Context) (events.BridgeStatus, error) {
 		return events.BridgeStatus{}, err
 	}
 	return status, nil
+}
+
+func (a *API) klingStatus() *events.KlingStatus {
+	r := a.Health.Report(time.Now())
+	return &events.KlingStatus{
+		AnsweredAt: instant(r.AnsweredAt), FailedAt: instant(r.FailedAt), Failure: r.Failure, Calls: r.Calls, Errors: r.Errors,
+	}
 }
 
 // countTime bounds the counting while the bridge is not ready.

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
@@ -33,6 +34,9 @@ func (a *API) traceOf(h nats.Header) string {
 
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
 func (a *API) waitsFor(r *request.Request) string {
+	if again := a.Pools[r.Kind.Pool].TriedAgain(r.Token); again != "" {
+		return again
+	}
 	if reasons := a.Pauses.Held(r.Kind, r.Account); len(reasons) > 0 {
 		return "the end of a pause: " + strings.Join(reasons, "; ")
 	}
@@ -52,14 +56,24 @@ func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 	}
 	switch {
 	case rec.State != store.StateSubmitted:
-		task.WaitsFor = fmt.Sprintf("an answer to its create call of %s; without one Kling is asked whether there is a task",
-			rec.ClaimedAt.UTC().Format(time.TimeOnly))
+		task.WaitsFor = a.creatingWaitsFor(rec)
 	case processing:
 		task.Status = events.StatusProcessing
 	default:
 		task.Status = events.StatusSubmitted
 	}
 	return task
+}
+
+// creatingWaitsFor says what keeps a request from being a task whose create call may have made one.
+func (a *API) creatingWaitsFor(rec *store.Record) string {
+	if pool, ok := a.Pools[kling.Pool(a.pool(rec.Kind))]; ok {
+		if again := pool.TriedAgain(rec.Token()); again != "" {
+			return again
+		}
+	}
+	return fmt.Sprintf("an answer to its create call of %s; without one Kling is asked whether there is a task",
+		rec.ClaimedAt.UTC().Format(time.TimeOnly))
 }
 
 // endedTask describes a request by its completion, or by its late event: their keys are those of a task.

@@ -42,7 +42,11 @@ func (c *Creator) lookUp(ctx context.Context, j *attempt) (dispatch.Result, erro
 	case !denied:
 		c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
 	}
-	return dispatch.TryAgain(j.nextLookup(until.Sub(now))), nil
+	again := dispatch.TryAgain(j.nextLookup(until.Sub(now)))
+	if ok && !denied {
+		again = again.Because(trouble(failure, j.lookups))
+	}
+	return again, nil
 }
 
 // lookupEnd is when a job's request may be sent again, if Kling still knows no task of it.

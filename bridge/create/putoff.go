@@ -2,6 +2,7 @@ package create
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,8 +35,16 @@ func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 		j.tries++
 		wait := clock.Backoff(j.tries)
 		c.Log.WarnContext(ctx, "create call put off", append(j.Attrs(), slog.Any("err", failure), slog.Duration("wait", wait))...)
-		return dispatch.TryAgain(wait), nil
+		return dispatch.TryAgain(wait).Because(trouble(failure, j.tries)), nil
 	}
+}
+
+// trouble tells people what keeps a request from becoming a task.
+func trouble(failure *kling.Error, tries int) string {
+	if tries == 1 {
+		return "Kling: " + failure.Brief() + ", 1 try"
+	}
+	return fmt.Sprintf("Kling: %s, %d tries", failure.Brief(), tries)
 }
 
 // unclaim forgets a send that certainly made no task. The record stays after an earlier one of unknown outcome, whose task

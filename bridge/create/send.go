@@ -64,6 +64,10 @@ func (c *Creator) post(ctx context.Context, j *attempt, body request.Object) (kl
 	}
 	callback := c.CallbackURL(j.rec.Kind, j.Req.Token)
 	trace.SpanFromContext(ctx).SetAttributes(telemetry.KeyAccount.String(j.rec.Account))
+	if j.sentAt.IsZero() {
+		waited := max(c.Store.Now().Sub(j.Req.RequestedAt), 0)
+		trace.SpanFromContext(ctx).SetAttributes(telemetry.KeyQueueTime.Float64(waited.Seconds()))
+	}
 	j.sentAt = time.Now()
 	return client.Fenced(c.fence(j)).Create(ctx, j.Req.Kind, j.Req.Model, j.Req.CreateBody(body, j.rec.ExternalTaskID, callback)...)
 }

@@ -101,6 +101,7 @@ func (j *Job) Attrs() []any {
 type Result struct {
 	outcome resultKind
 	after   time.Duration // of tryAgain
+	why     string        // of tryAgain, for people
 	holds   bool          // the job keeps its slots, and its account, while it waits
 }
 
@@ -132,6 +133,12 @@ func Left() Result { return Result{outcome: resultLeft} }
 
 // TryAgain says that it is worked on again after that time.
 func TryAgain(after time.Duration) Result { return Result{outcome: resultAgain, after: after} }
+
+// Because says to people why it has to be tried again.
+func (r Result) Because(why string) Result {
+	r.why = why
+	return r
+}
 
 // Holding says whether the job keeps its account while it waits, and its slots unless Kling had none.
 func (r Result) Holding(slots bool) Result {

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -97,6 +98,19 @@ func (s *Slots) Status() (status slotStatus, tasks int) {
 		}
 	}
 	return status, tasks
+}
+
+// TriedAgain tells people why a request is tried again and when, as "Kling: connection refused, 7 tries, next in 42 s"; empty: it
+// is not, or another replica has it.
+func (p *Pool) TriedAgain(token string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.delayed {
+		if d.job.Req.Token == token && d.why != "" {
+			return fmt.Sprintf("%s, next in %.0f s", d.why, max(time.Until(d.at), 0).Seconds())
+		}
+	}
+	return ""
 }
 
 // WaitsFor tells people what keeps a request from being sent where nothing is paused, as far as this replica knows.

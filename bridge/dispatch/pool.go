@@ -38,6 +38,7 @@ type Pool struct {
 type delayedJob struct {
 	job *Job
 	at  time.Time
+	why string // it is tried again, for people; empty: for a reason of the bridge's own
 }
 
 // share is the promise to lower priorities: one of every so many creates.
@@ -273,7 +274,7 @@ func (p *Pool) run(j *Job) {
 		p.signalRoom()
 	case resultAgain:
 		p.giveBack(j)
-		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(r.after)})
+		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(r.after), why: r.why})
 	}
 	p.notify()
 }

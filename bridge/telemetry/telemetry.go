@@ -20,6 +20,8 @@ const (
 	keyTaskID    = attribute.Key("kling.task.id")
 	KeyAccount   = attribute.Key("kling.account")
 	KeyStatus    = attribute.Key("kling.status")
+	// KeyQueueTime is how long a request waited, in seconds, from when it was stored until its first create call.
+	KeyQueueTime = attribute.Key("kling.queue.time")
 )
 
 // Tracer makes the spans of a request's life, which is one trace: it begins with the publisher's

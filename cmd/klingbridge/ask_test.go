@@ -71,7 +71,7 @@ func TestAsking(t *testing.T) {
 		{"task cancel long nobody", 1, []string{"which has no cancel", `"nobody"`}},
 		{"dead list", 0, []string{"rejected    image-generations  bad  policy: "}},
 		{"dead replay nobody", 1, []string{`there is no dead letter of a request "nobody"`}},
-		{"status", 0, []string{"ready\n", "requests waiting 1, tasks in flight 1, dead letters 1\n", "video ", "cap  waiting: high  normal  low  "}},
+		{"status", 0, []string{"ready\n", "requests waiting 1, tasks in flight 1, dead letters 1\n", "Kling answered ", " calls in 5 min 0 failed\n", "video ", "cap  waiting: high  normal  low  "}},
 	} {
 		got := execute(t.Context(), environ, "", strings.Fields(c.args)...)
 		text := got.stdout

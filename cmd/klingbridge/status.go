@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,9 @@ With --json the bridge's answer is printed, an object with:
 version; ready, and reasons: why not; queue_depth: requests that are no task yet; in_flight: tasks that have not ended;
 dead: dead letters; pools: for each of Kling's concurrency pools an object with pool, in_flight: slots that are taken,
 limit: slots that Kling is known to give, null while it has not refused any; cap: as set in BRIDGE_CONCURRENCY, or null;
-waiting: requests by priority (high, normal, low); paused: why nothing is sent.`,
+waiting: requests by priority (high, normal, low); paused: why nothing is sent; kling: how Kling has answered that replica, an
+object with answered_at, failed_at (times or null), failure, and calls and errors of the last five minutes: errors are calls
+that failed for no fault of a request.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.ask(cmd.Context(), func(c *events.Client) error {
@@ -49,7 +52,10 @@ func (p *program) printStatus(s events.BridgeStatus) error {
 	for _, reason := range s.Reasons {
 		fmt.Fprintf(p.stdout, "  %s\n", printable(reason))
 	}
-	fmt.Fprintf(p.stdout, "requests waiting %d, tasks in flight %d, dead letters %d\n\n", s.QueueDepth, s.InFlight, s.Dead)
+	fmt.Fprintf(p.stdout, "requests waiting %d, tasks in flight %d, dead letters %d\n", s.QueueDepth, s.InFlight, s.Dead)
+	if s.Kling != nil {
+		fmt.Fprintf(p.stdout, "%s\n\n", printable(klingLine(*s.Kling, time.Now())))
+	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "pool\tslots taken\tlimit\tcap\twaiting: high\tnormal\tlow\t")
 	for _, pool := range s.Pools {
@@ -61,6 +67,20 @@ func (p *program) printStatus(s events.BridgeStatus) error {
 			pool.Waiting["high"], pool.Waiting["normal"], pool.Waiting["low"], paused)
 	}
 	return w.Flush()
+}
+
+// klingLine sums up how Kling has answered.
+func klingLine(k events.KlingStatus, now time.Time) string {
+	ago := func(t *events.Time) string { return max(now.Sub(t.Time), 0).Round(time.Second).String() + " ago" }
+	line := "Kling has not answered yet"
+	if k.AnsweredAt != nil {
+		line = "Kling answered " + ago(k.AnsweredAt)
+	}
+	line += fmt.Sprintf("; of %d calls in 5 min %d failed", k.Calls, k.Errors)
+	if k.Errors > 0 && k.FailedAt != nil {
+		line += fmt.Sprintf(" (%d %%), the last %s: %s", (100*k.Errors+k.Calls/2)/k.Calls, ago(k.FailedAt), k.Failure)
+	}
+	return line
 }
 
 func orDash(n *int) string {
