@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -91,6 +92,21 @@ func (p *process) answering(t *testing.T, url string) {
 		select {
 		case <-deadline:
 			t.Fatalf("nothing answers at %s:\n%s", url, p)
+		case <-tick.C:
+		}
+	}
+}
+
+// says waits until the program has printed something.
+func (p *process) says(t *testing.T, want string) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(p.String(), want) {
+		select {
+		case <-deadline:
+			t.Fatalf("%s does not say %q:\n%s", p.cmd, want, p)
 		case <-tick.C:
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("systemd-analyze is not installed")
+		t.Fatal("systemd-analyze is not installed: run .ci/setup")
 	}
 	raw, err := os.ReadFile("../systemd/klingbridge.service")
 	if err != nil {
