@@ -24,8 +24,8 @@ func requestForms() []*regexp.Regexp {
 	}
 }
 
-// bodyInFile is a command line whose body is not in it.
-var bodyInFile = regexp.MustCompile(`^ [a-z]+\.jsonl?\b`)
+// bodyInFile is a command line whose body is in a file, or comes on stdin.
+var bodyInFile = regexp.MustCompile(`^ (?:[a-z]+\.jsonl?\b|- )`)
 
 // typedForm is a body of package body.
 var typedForm = regexp.MustCompile(`(?s)body\.(Text2Video|Image2Video)\{(.*?)\}`)
