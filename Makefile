@@ -40,7 +40,7 @@ race: ## Run all tests under the race detector
 	CGO_ENABLED=1 go test -race $(SIDE_BY_SIDE) -timeout 30m $(LONGEST_FIRST)
 
 # The same tests as in "make race", for minutes: see bridge/chaos.
-CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.burst-kills 20 -chaos.outage 10s -chaos.attack 20s -chaos.archive-kills 20 \
+CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.burst-kills 20 -chaos.outage 10s -chaos.attack 20s -chaos.archive-kills 20 -chaos.file 200 \
 	-chaos.idle 10000 -chaos.slow 5000 -chaos.stops 2 -chaos.still 60s
 .PHONY: chaos
 chaos: ## Kill the program at every point under load, and NATS too, and fuzz; CHAOS=<flags> changes how much

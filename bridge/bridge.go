@@ -18,6 +18,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/files"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 )
@@ -34,6 +35,7 @@ type Bridge struct {
 	health    *kling.Health
 	admin     *admin
 	receiver  *callback.Receiver
+	files     *files.Server
 }
 
 // New checks the options and builds a bridge that does nothing yet. It takes the listeners over.
@@ -85,6 +87,10 @@ func New(o Options) (*Bridge, error) {
 			PathPrefix: strings.TrimRight(public.EscapedPath(), "/"), Log: o.Logger, Metrics: m.callback,
 			Unproven: make(chan struct{}, callback.MaxUnproven),
 		},
+		files: &files.Server{
+			Base: strings.TrimRight(public.EscapedPath(), "/"), Places: make(chan struct{}, files.MaxDownloads),
+			Metrics: m.files, Log: o.Logger, Refuse: callback.Answer,
+		},
 	}, nil
 }
 
@@ -130,6 +136,7 @@ func (b *Bridge) runOnBus(ctx context.Context, web *web) error {
 		return err
 	}
 	b.receiver.Live.Store(replica.live)
+	b.files.Live.Store(replica.files)
 	b.log.InfoContext(ctx, "ready", slog.String("nats", conn.URL()), slog.Bool("embedded", b.opts.Bus.Embedded()),
 		slog.String("public_url", b.opts.PublicURL))
 	return replica.run(ctx, b, web)

@@ -6,8 +6,8 @@
 //
 // Imports lead downwards. What stands side by side does not import each other; depguard holds that (.golangci.yml).
 //
-//	cmd → doctor → bridge → create  callback  poll  maintenance  archiver  api  call   what happens to a request, and what is asked
-//	                           └────────┴───────┴───┬────┴──────────┴──────┴────┘
+//	cmd → doctor → bridge → create  callback  poll  maintenance  archiver  files  api  call   what happens to a request, and what is asked
+//	                           └────────┴───────┴───┬────┴──────────┴───────┴──────┴────┘
 //	                                             dispatch                      which request is next, and whether there is a slot
 //	                                              store                        all that is known of requests
 //	                                             request                       one request message: read, checked, its body and files
@@ -27,7 +27,7 @@
 //
 // A request that can't become a task is rejected by create and kept by store (dead.go); one that waits too long is expired by
 // create, poll or maintenance, whichever has it. What JetStream itself has lost is searched for by maintenance
-// (reconcile.go). archiver copies the files of results, beside the flow. api answers questions, call makes those calls that answer at once.
+// (reconcile.go). archiver copies the files of results, beside the flow. files serves inputs to Kling that it takes by URL only. api answers questions, call makes those calls that answer at once.
 //
 // This package itself wires the parts (wire.go), starts and stops them (replica.go), serves HTTP (http.go, admin.go), makes
 // the streams (streams.go), and says whether the bridge is able to work (watch.go).

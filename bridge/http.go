@@ -33,7 +33,7 @@ const (
 // startWeb serves both listeners; failed is told when one of them breaks.
 func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 	w := &web{}
-	w.callbacks = b.newServer(w.handling.count(b.receiver), callback.CallbackReadTime)
+	w.callbacks = b.newServer(w.handling.count(http.HandlerFunc(b.serveKling)), callback.CallbackReadTime)
 	w.admin = b.newServer(w.handling.count(b.admin.handler()), exchangeTime)
 	w.callbacks.TLSConfig = b.opts.CallbackTLS
 	w.callbacks.Protocols = allProtocols()
@@ -52,6 +52,15 @@ func (b *Bridge) startWeb(failed context.CancelCauseFunc) *web {
 		}
 	})
 	return w
+}
+
+// serveKling serves what Kling asks of the callback listener: callbacks, and files.
+func (b *Bridge) serveKling(w http.ResponseWriter, r *http.Request) {
+	if b.files.Serves(r) {
+		b.files.ServeHTTP(w, r)
+		return
+	}
+	b.receiver.ServeHTTP(w, r)
 }
 
 func (w *web) serveCallbacks(l net.Listener) error {

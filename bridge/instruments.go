@@ -6,6 +6,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/callback"
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/files"
 	"github.com/klingbridge/klingbridge/bridge/poll"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
@@ -15,6 +16,7 @@ import (
 type instruments struct {
 	calls     *callMetrics
 	call      *call.Metrics
+	files     *files.Metrics
 	readiness *readinessMetrics
 	store     *store.Metrics
 	dispatch  *dispatch.Metrics
@@ -30,6 +32,7 @@ func newInstruments(o Options) (*instruments, error) {
 	return &instruments{
 		calls:     newCallMetrics(m),
 		call:      call.NewMetrics(m),
+		files:     files.NewMetrics(m),
 		readiness: newReadinessMetrics(m),
 		store:     store.NewMetrics(m, o.Kinds),
 		dispatch:  dispatch.NewMetrics(m),

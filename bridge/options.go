@@ -40,7 +40,7 @@ type Options struct {
 	StreamMaxBytes StreamSizes       // of the streams; zero: no bound, unless the account demands one
 	EventRetention time.Duration     // how long completions are kept and guarded; zero: 720h
 
-	CallbackListener net.Listener    // serves nothing but callbacks
+	CallbackListener net.Listener    // serves nothing but callbacks, and files that Kling takes by URL
 	Connections      listener.Limits // of CallbackListener
 	AdminListener    net.Listener    // health, readiness, metrics and the console
 	AdminHosts       []string        // names that AdminListener is asked by, beside those that nobody else can have; without ports

@@ -13,6 +13,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/files"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/maintenance"
 	"github.com/klingbridge/klingbridge/bridge/poll"
@@ -36,6 +37,7 @@ type replica struct {
 	expirer  *maintenance.Expirer
 	service  *api.Service
 	caller   *call.Caller
+	files    *files.Live
 
 	reconciler *maintenance.Reconciler
 	watch      *watch

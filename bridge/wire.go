@@ -11,8 +11,10 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/call"
 	"github.com/klingbridge/klingbridge/bridge/callback"
+	"github.com/klingbridge/klingbridge/bridge/clock"
 	"github.com/klingbridge/klingbridge/bridge/create"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
+	"github.com/klingbridge/klingbridge/bridge/files"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/maintenance"
 	"github.com/klingbridge/klingbridge/bridge/poll"
@@ -60,6 +62,8 @@ func (b *Bridge) wire(ctx context.Context, conn *bus.Bus, o Options, shared map[
 		p.edges = append(p.edges, &create.EdgeWatch{Client: account.Client, Pauses: b.pauses.Of(account.Name)})
 	}
 	w.wirePools(p)
+	w.inputs.URL = w.fileURL
+	p.files = &files.Live{Bus: conn, Verify: w.signer.VerifyFile, Allowed: w.inputs.Allows}
 	p.service, p.caller = api.NewService(w.api(p), conn.Conn(), b.public, o.Simulated, b.log), w.caller()
 	p.service.Others = p.caller
 	p.watch = &watch{
@@ -136,6 +140,17 @@ func (w *wiring) caller() *call.Caller {
 		Client: w.accountClient, Inputs: w.inputs, Conn: w.conn.Conn(), Subjects: w.o.Subjects, Telemetry: w.telemetry,
 		Metrics: w.metrics.call, Log: w.log,
 	}
+}
+
+// longestFile is how long a file may be had by URL at most, whatever the request's deadline.
+const longestFile = 24 * time.Hour
+
+// fileURL is where Kling gets an object from; empty: nowhere.
+func (w *wiring) fileURL(bucket, name string, until time.Time) string {
+	if !w.signer.SignsFiles() {
+		return ""
+	}
+	return w.signer.SignFile(bucket, name, clock.Earlier(until, w.conn.Now().Add(longestFile)), files.Path)
 }
 
 // accountClient is the client of an account by its name; empty: the first of which nothing is paused, if there is one.

@@ -64,7 +64,7 @@ type Config struct {
 	AckWait        time.Duration `env:"BRIDGE_ACK_WAIT" envDefault:"20s" help:"silence of a replica after which another one takes its requests over"`
 
 	PublicURL      string  `env:"BRIDGE_PUBLIC_URL" help:"https://… that reaches the callback listener; http only for loopback; empty: no callbacks, poll only"`
-	CallbackAddr   string  `env:"BRIDGE_CALLBACK_ADDR" envDefault:":8080" help:"callback listener; serves nothing but callbacks"`
+	CallbackAddr   string  `env:"BRIDGE_CALLBACK_ADDR" envDefault:":8080" help:"callback listener; serves nothing but callbacks, and files that Kling takes by URL"`
 	CallbackSecret Secrets `env:"BRIDGE_CALLBACK_SECRET" help:"comma-separated: the first signs callback URLs, all verify; empty: generated once, shared by all replicas"`
 	CallbackTrust  string  `env:"BRIDGE_CALLBACK_TRUST" envDefault:"url" help:"url: the signed URL is the proof; query: a callback only triggers an immediate poll"`
 	Adopt          bool    `env:"BRIDGE_ADOPT" envDefault:"false" help:"serve callbacks of tasks that were created outside the bridge"`

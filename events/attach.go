@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
 
 // ObjectScheme begins a string in a request's body that stands for an entry of a NATS Object Store:
-// nats-object://<bucket>/<name>. The bridge replaces it by the base64 of the entry.
+// nats-object://<bucket>/<name>. The bridge replaces it by the base64 of the entry, or in a field named url or *_url, unless the
+// entry is an image, by a URL that Kling gets it from.
 const ObjectScheme = "nats-object://"
 
 // ObjectRef returns the reference to an entry of a NATS Object Store.
@@ -32,6 +36,9 @@ const AttachMaxBytes = 1 << 30
 type Attachment struct {
 	// Name of the entry. What the bucket already has under that name is replaced. Empty: a new one is generated.
 	Name string
+	// ContentType of the entry, which tells the bridge images, sent as base64, from what Kling takes by URL only. Empty: that of
+	// the extension of Name, or else none: the first bytes tell then.
+	ContentType string
 	// Bucket is made where there is none, with a TTL of [AttachTTL]. Empty: [DefaultBucket].
 	Bucket string
 	// BucketMaxBytes bounds a bucket that has to be made: it then refuses more. Zero: no bound, or that of
@@ -93,11 +100,24 @@ func put(ctx context.Context, js jetstream.JetStream, a Attachment, r io.Reader)
 	if err != nil {
 		return err
 	}
-	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: a.Name}, r); err != nil {
+	meta := jetstream.ObjectMeta{Name: a.Name}
+	if contentType := cmp.Or(a.ContentType, MediaType(a.Name)); contentType != "" {
+		meta.Headers = nats.Header{HeaderContentType: {contentType}}
+	}
+	if _, err := store.Put(ctx, meta, r); err != nil {
 		return fmt.Errorf("bucket %s: %w", a.Bucket, err)
 	}
 	return nil
 }
+
+// mediaTypes has the files that Kling takes, by their extension.
+var mediaTypes = map[string]string{
+	".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4", ".mov": "video/quicktime",
+	".mp3": "audio/mpeg", ".wav": "audio/wav", ".m4a": "audio/mp4", ".aac": "audio/aac",
+}
+
+// MediaType is the content type of a file that Kling takes, by the extension of its name; empty: it is none of those.
+func MediaType(name string) string { return mediaTypes[strings.ToLower(path.Ext(name))] }
 
 const (
 	maxPuts    = 20

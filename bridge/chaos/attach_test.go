@@ -30,16 +30,7 @@ func (w *world) attach(size int) {
 	var got struct {
 		Contents []struct{ URL string }
 	}
-	var created []byte
-	w.eventually("the task is created", func() bool {
-		select {
-		case created = <-w.created:
-			return true
-		default:
-			return false
-		}
-	})
-	if err := json.Unmarshal(created, &got); err != nil {
+	if err := json.Unmarshal(w.firstCreate(), &got); err != nil {
 		w.t.Fatal(err)
 	}
 	if len(got.Contents) != 1 {

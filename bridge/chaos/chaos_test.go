@@ -30,6 +30,7 @@ var (
 	slow         = flag.Int("chaos.slow", 100, "connections at a time that never finish what they say to it")
 	stops        = flag.Int("chaos.stops", 1, "times that a replica stands still in the middle of its sends")
 	still        = flag.Duration("chaos.still", 7*time.Second, "how long it does")
+	fileSize     = flag.Int("chaos.file", 40, "size of a file that goes by URL, in MiB")
 	archived     = flag.Int("chaos.archived", 100, "results to archive")
 	archiveKills = flag.Int("chaos.archive-kills", 4, "kills in the middle of archiving a file")
 	older        = flag.String("chaos.older", "", "program of an earlier version to upgrade from; empty: this one")
@@ -119,6 +120,11 @@ func TestPromises(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, byHand: true, bodies: true})
 		w.attach(12 << 20)
+	})
+	t.Run("file by URL", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, byHand: true, bodies: true})
+		w.byURL(*fileSize << 20)
 	})
 	t.Run("archive", func(t *testing.T) {
 		t.Parallel()

@@ -11,14 +11,19 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// Attachments replaces references to NATS Object Store entries in a request by their base64.
+// Attachments replaces references to NATS Object Store entries in a request by their base64, or by a URL where Kling takes
+// nothing else.
 type Attachments struct {
+	// URL is where Kling gets an object from, until then at most; empty: there is no public URL. Nil: there is none.
+	URL func(bucket, name string, until time.Time) string
+
 	js       jetstream.JetStream
 	maxBytes int64         // of one object
 	buckets  []string      // that may be read, with * for any characters; empty: all
@@ -93,7 +98,7 @@ func (in *Attachments) Resolve(ctx context.Context, r *Request) (body Object, wh
 		if !hasReferences(f.value) {
 			continue
 		}
-		value, err := in.replace(ctx, f.value, &left)
+		value, err := in.replace(ctx, f, r.Deadline, &left)
 		if refused, ok := errors.AsType[*inputFault](err); ok {
 			return Object{}, &events.Error{Class: events.ErrorInput, Message: f.name + ": " + refused.Error()}, nil
 		}
@@ -118,10 +123,11 @@ func InputError(why *events.Error) error {
 	return why
 }
 
-// replace copies a JSON value with its references replaced, everything else as it was spelled.
-func (in *Attachments) replace(ctx context.Context, value json.RawMessage, left *int) (json.RawMessage, error) {
+// replace copies a field's JSON value with its references replaced, everything else as it was spelled.
+func (in *Attachments) replace(ctx context.Context, f field, until time.Time, left *int) (json.RawMessage, error) {
 	var out bytes.Buffer
-	for len(value) > 0 {
+	place := namer{f.name}
+	for value := f.value; len(value) > 0; {
 		start := bytes.IndexByte(value, '"')
 		if start < 0 {
 			out.Write(value)
@@ -129,7 +135,12 @@ func (in *Attachments) replace(ctx context.Context, value json.RawMessage, left 
 		}
 		end := start + StringLength(value[start:])
 		out.Write(value[:start])
-		if err := in.replaceString(ctx, &out, value[start:end], left); err != nil {
+		place.pass(value[:start])
+		name, err := place.name(value[start:end], value[end:])
+		if err == nil {
+			err = in.replaceString(ctx, &out, value[start:end], byURL(name), until, left)
+		}
+		if err != nil {
 			return nil, err
 		}
 		value = value[end:]
@@ -150,7 +161,9 @@ func StringLength(b []byte) int {
 	return len(b)
 }
 
-func (in *Attachments) replaceString(ctx context.Context, out *bytes.Buffer, quoted []byte, left *int) error {
+func (in *Attachments) replaceString(
+	ctx context.Context, out *bytes.Buffer, quoted []byte, byURL bool, until time.Time, left *int,
+) error {
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
 		return err
@@ -165,23 +178,23 @@ func (in *Attachments) replaceString(ctx context.Context, out *bytes.Buffer, quo
 	}
 	*left--
 	out.WriteByte('"')
-	if err := in.copyObject(ctx, out, ref); err != nil {
+	if err := in.copyObject(ctx, out, ref, byURL, until); err != nil {
 		return err
 	}
 	out.WriteByte('"')
 	return nil
 }
 
-// allows reports whether inputs may be in a bucket. Whoever may publish requests would else read every bucket that the
+// Allows reports whether inputs may be in a bucket. Whoever may publish requests would else read every bucket that the
 // bridge can read.
-func (in *Attachments) allows(bucket string) bool {
+func (in *Attachments) Allows(bucket string) bool {
 	return len(in.buckets) == 0 || slices.ContainsFunc(in.buckets, func(pattern string) bool {
 		ok, err := path.Match(pattern, bucket)
 		return ok && err == nil
 	})
 }
 
-func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref string) error {
+func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref string, byURL bool, until time.Time) error {
 	bucket, name, ok := strings.Cut(ref, "/")
 	if !ok || bucket == "" || name == "" {
 		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", events.ObjectScheme, Clip(ref), events.ObjectScheme)}
@@ -189,7 +202,20 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 	fault := func(format string, args ...any) error {
 		return &inputFault{fmt.Sprintf("object %s of bucket %s: ", Clip(name), Clip(bucket)) + fmt.Sprintf(format, args...)}
 	}
-	obj, err := in.open(ctx, bucket, name, fault)
+	store, err := in.bucket(ctx, bucket, fault)
+	if err != nil {
+		return err
+	}
+	if byURL {
+		written, err := in.writeURL(ctx, out, store, object{bucket, name, until}, fault)
+		if written || err != nil {
+			return err
+		}
+	}
+	obj, err := store.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return fault("no such object")
+	}
 	if err != nil {
 		return err
 	}
@@ -213,23 +239,16 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 	return enc.Close()
 }
 
-// open begins to read an object of a bucket that inputs may be in. fault makes the error that is told to the requester.
-func (in *Attachments) open(
-	ctx context.Context, bucket, name string, fault func(format string, args ...any) error,
-) (jetstream.ObjectResult, error) {
-	if !in.allows(bucket) {
+// bucket opens a bucket that inputs may be in. fault makes the error that is told to the requester.
+func (in *Attachments) bucket(
+	ctx context.Context, bucket string, fault func(format string, args ...any) error,
+) (jetstream.ObjectStore, error) {
+	if !in.Allows(bucket) {
 		return nil, fault("inputs are not read from that bucket (BRIDGE_INPUT_BUCKETS)")
 	}
 	store, err := in.js.ObjectStore(ctx, bucket)
-	switch {
-	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrInvalidStoreName):
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrInvalidStoreName) {
 		return nil, fault("no such bucket")
-	case err != nil:
-		return nil, err
 	}
-	obj, err := store.Get(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return nil, fault("no such object")
-	}
-	return obj, err
+	return store, err
 }

@@ -64,7 +64,9 @@ func (a attachment) upload(ctx context.Context, client *events.Client, maxBytes 
 	}
 	defer file.Close()
 	counted := &counter{r: file}
-	to := events.Attachment{Name: a.name, Bucket: a.bucket, BucketMaxBytes: maxBytes}
+	to := events.Attachment{
+		Name: a.name, ContentType: events.MediaType(a.file), Bucket: a.bucket, BucketMaxBytes: maxBytes,
+	}
 	_, err = client.Attach(ctx, to, counted)
 	return counted.n, err
 }

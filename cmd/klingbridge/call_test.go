@@ -10,6 +10,21 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
+// TestSubmitAttachesByURL sends a video along, which the simulated Kling has to fetch.
+func TestSubmitAttachesByURL(t *testing.T) {
+	t.Parallel()
+	environ := freePorts(t)
+	dev := open(t, environ, "dev", "--task-time", "100ms", "--submitted-time", "10ms")
+	clip := filepath.Join(t.TempDir(), "clip.mp4")
+	if err := os.WriteFile(clip, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := execute(t.Context(), environ, "", "submit", "video-to-audio", "--attach", "video_url="+clip, "--wait")
+	if got.code != 0 || !strings.Contains(got.stdout, ".mp3") {
+		t.Errorf("exit %d, %s%s\n%s", got.code, got.stdout, got.stderr, dev)
+	}
+}
+
 // TestCallCommand goes from a face to its video by commands, and has calls fail.
 func TestCallCommand(t *testing.T) {
 	t.Parallel()

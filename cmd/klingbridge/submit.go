@@ -43,7 +43,8 @@ Name a model, with --set model_name=… or for the newer API --set model=…: wh
 that it no longer serves.
 
 A file given with --attach is put into a NATS Object Store bucket, under a name of its own, and the field refers to it:
-the bridge sends its base64 to Kling. Files may so be larger than a NATS message.
+the bridge sends its base64 to Kling, or, of a video or audio in a field named url or *_url, which Kling takes in no other way,
+a URL of its own that is good until the request's deadline (BRIDGE_PUBLIC_URL). Files may so be larger than a NATS message.
 
 Prints the request id. With --wait, progress goes to stderr and the URLs of the result to stdout.
 
@@ -61,6 +62,7 @@ Exit codes:
 const submitExamples = `  klingbridge submit text2video --set model_name=kling-v3 --prompt "a paper boat on a rainy street" --wait
   klingbridge submit image2video request.json --id order-42 --meta Tenant=acme
   klingbridge submit image2video --set model_name=kling-v3 --attach image=first.png --attach image_tail=last.png --prompt "waves"
+  klingbridge submit lip-sync --set input.mode=audio2video --set input.audio_type=file --attach input.video_url=clip.mp4 --attach input.audio_file=hello.mp3
   klingbridge submit text-to-video --prompt "a lighthouse" --set model=kling-3.0 --set settings.duration=5 --wait
   klingbridge submit drama-subtitle request.json --wait`
 

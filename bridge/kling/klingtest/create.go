@@ -107,6 +107,7 @@ func (s *Server) draft(c call, raw []byte, body fields) (*task, *refusal) {
 		quality:   body.text("mode") + body.object("settings").text("resolution"),
 		source:    sourceOf(body),
 		series:    body.has("series_amount"),
+		inputs:    localInputs("", raw),
 	}
 	if len(raw) <= maxKeptBody {
 		t.Body = raw

@@ -7,7 +7,7 @@
 //	sim.Finish("my-external-id")
 //
 // It is as strict as Kling is known to be, in Kling's recorded words where there are some: 20 ids a query, each external
-// id once an account, older tasks among the newer ones at /tasks, solutions at /solutions only. Through [Faults] it is as
+// id once an account, inputs at URLs of this machine fetched, older tasks among the newer ones at /tasks, solutions at /solutions only. Through [Faults] it is as
 // bad, too: it loses answers of tasks it has created, calls back twice, late, in the wrong order, without results or not
 // at all, and sends fields of odd types. [Server.SetEdge] puts something before it that answers with pages,
 // [Server.SetRetired] takes a route away. Where Kling documents nothing, an [Options] field says what is assumed. Bad

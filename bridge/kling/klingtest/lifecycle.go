@@ -30,10 +30,11 @@ type task struct {
 	number    int    // in the order of creation
 	base      string // URL of the host that serves its results
 	watermark bool
-	seconds   int    // asked for
-	quality   string // mode, or resolution
-	source    string // id of the video it works on
-	series    bool   // of images
+	seconds   int      // asked for
+	quality   string   // mode, or resolution
+	source    string   // id of the video it works on
+	series    bool     // of images
+	inputs    []string // URLs of this machine
 	results   []media
 	callbacks outbox
 }
@@ -119,6 +120,9 @@ func (s *Server) end(t *task) {
 func (s *Server) verdict(t *task, view TaskView) (message string, failed bool) {
 	if t.quality == "480p" {
 		return "video resolution value '480p' is invalid", true // taken at creation all the same (a live probe, 2026-09)
+	}
+	if message := s.fetchAll(t.inputs); message != "" {
+		return message, true
 	}
 	return s.options.Fail(view)
 }

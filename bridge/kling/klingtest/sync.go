@@ -94,7 +94,12 @@ func (s *Server) syncCall(r *http.Request, c call) (Fault, func() reply) {
 	view.Seen = s.calls.Sync[c.sync.Name] - 1 // this one is counted
 	s.mu.Unlock()
 	base := s.publicURL(r)
-	return s.syncFault(view), func() reply { return s.answerSync(c.sync.Name, body, base) }
+	return s.syncFault(view), func() reply {
+		if message := s.fetchAll(localInputs("", view.Body)); message != "" {
+			return refusal{1201, message}.reply()
+		}
+		return s.answerSync(c.sync.Name, body, base)
+	}
 }
 
 // syncQuery says what is wrong with a query.
