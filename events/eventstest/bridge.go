@@ -97,9 +97,20 @@ func (b *Bridge) Requests() []Request {
 
 func startServer(tb testing.TB) *nats.Conn {
 	tb.Helper()
-	srv, err := server.NewServer(&server.Options{
-		DontListen: true, JetStream: true, StoreDir: tb.TempDir(), NoSigs: true, NoLog: true,
-	})
+	srv := runServer(tb, &server.Options{DontListen: true})
+	nc, err := nats.Connect("", nats.InProcessServer(srv))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	return nc
+}
+
+// runServer runs a server with JetStream until the test ends.
+func runServer(tb testing.TB, o *server.Options) *server.Server {
+	tb.Helper()
+	o.JetStream, o.StoreDir, o.NoSigs, o.NoLog = true, tb.TempDir(), true, true
+	srv, err := server.NewServer(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -111,12 +122,7 @@ func startServer(tb testing.TB) *nats.Conn {
 	if !srv.ReadyForConnections(startTimeout) {
 		tb.Fatalf("the NATS server is not ready within %s", startTimeout)
 	}
-	nc, err := nats.Connect("", nats.InProcessServer(srv))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(nc.Close)
-	return nc
+	return srv
 }
 
 // createStreams makes a stream of requests and one of events, into which anyone may publish. It returns the consumer of

@@ -67,7 +67,7 @@ func TestBridgeTakesAnIDOnce(t *testing.T) {
 	if _, err := b.Client.Task(t.Context(), "order-1"); !errors.Is(err, events.ErrNoAnswer) {
 		t.Errorf("got %v, want ErrNoAnswer", err)
 	}
-	if _, err := b.Client.Submit(t.Context(), body.Raw("unheard-of", []byte(`{}`)), events.Options{}); !errors.Is(err, events.ErrNoBridge) {
-		t.Errorf("got %v, want ErrNoBridge", err)
+	if _, err := b.Client.Submit(t.Context(), body.Raw("unheard-of", []byte(`{}`)), events.Options{}); !errors.Is(err, events.ErrUnknownKind) {
+		t.Errorf("got %v, want ErrUnknownKind", err)
 	}
 }

@@ -1,5 +1,6 @@
-// Package eventstest is for tests: of programs that submit requests, with a fake bridge, and of whoever publishes events, which
-// it holds to the contract.
+// Package eventstest is for tests: of programs that submit requests and handle completions, beside a fake bridge with scripted
+// results ([StartBridge]) or a whole system with a simulated Kling ([Start]), and of whoever publishes events, which it holds
+// to the contract.
 package eventstest
 
 import (

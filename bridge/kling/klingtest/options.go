@@ -114,7 +114,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.CallbackBackoff, defaultCallbackBackoff)
 	setDefault(&o.Speed, 1)
 	if o.Fail == nil {
-		o.Fail = failAsPrompted
+		o.Fail = FailAsPrompted
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -133,7 +133,8 @@ func setDefault[T comparable](v *T, otherwise T) {
 	}
 }
 
-func failAsPrompted(t TaskView) (string, bool) {
+// FailAsPrompted is what [Options.Fail] is where it is nil.
+func FailAsPrompted(t TaskView) (string, bool) {
 	_, message, found := strings.Cut(t.Prompt, "fail:")
 	return strings.TrimSpace(message), found
 }
