@@ -59,7 +59,7 @@ func (w *world) archived(id string) (events.Status, events.Archived) {
 	for name, want := range map[string]string{
 		"Nats-Msg-Id": p.Token + ".archived", "Content-Type": "application/json", "Kling-Request-Id": id,
 		"Kling-Status": string(p.Status), "Kling-Source": "bridge", "ce-id": p.Token + ".archived",
-		"ce-type": "ai.kling.archived." + string(p.Status),
+		"ce-type": "ai.kling.archived." + string(p.Status), "ce-datacontenttype": "application/json", "ce-dataschema": events.ArchivedSchemaURL,
 	} {
 		if got := msgs[0].Header.Get(name); got != want {
 			w.t.Errorf("%s: header %s is %q, want %q", id, name, got, want)

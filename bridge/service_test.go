@@ -84,6 +84,13 @@ func TestServiceIsAMicroService(t *testing.T) {
 	subjects := map[string]bool{}
 	for _, e := range info.Endpoints {
 		subjects[e.Subject] = true
+		for _, key := range []string{"request_schema", "response_schema"} {
+			if name, ok := strings.CutPrefix(e.Metadata[key], events.SchemaURL); ok {
+				eventstest.Schema(t, name) // which fails where there is none
+			} else if strings.HasPrefix(e.Subject, "kling.api.") {
+				t.Errorf("%s: %s is %q", e.Subject, key, e.Metadata[key])
+			}
+		}
 	}
 	want := map[string]bool{
 		"kling.api.task.get": true, "kling.api.task.list": true, "kling.api.task.again": true, "kling.api.task.cancel": true,

@@ -85,6 +85,9 @@ func TestAsyncAPIHasTheSubjects(t *testing.T) {
 		"call":                {s.Call("{name}")},
 		"callReply":           {}, // goes to whoever has asked
 	}
+	for name, e := range endpoints() {
+		want[name], want[name+"Reply"] = [2]string{s.API(e)}, [2]string{}
+	}
 	got := map[string][2]string{}
 	for name, c := range readAsyncAPI(t).Channels {
 		got[name] = [2]string{c.Address, c.Stream}
@@ -99,6 +102,15 @@ func TestAsyncAPIHasTheSubjects(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("channels (-subjects +document):\n%s", diff)
+	}
+}
+
+// endpoints are those of questions, by what the document calls their channels.
+func endpoints() map[string]events.Endpoint {
+	return map[string]events.Endpoint{
+		"taskGet": events.EndpointTaskGet, "taskList": events.EndpointTaskList, "taskAgain": events.EndpointTaskAgain,
+		"taskCancel": events.EndpointTaskCancel, "deadList": events.EndpointDeadList, "deadReplay": events.EndpointDeadReplay,
+		"status": events.EndpointStatus,
 	}
 }
 
@@ -142,6 +154,10 @@ func TestAsyncAPIRefersToTheSchemas(t *testing.T) {
 		"call":       {"", ""},                                               // Kling's
 		"callAnswer": {"", ""},
 	}
+	for name, e := range endpoints() {
+		of := "schema/api.schema.json#/$defs/" + string(e)
+		want[name+"Question"], want[name+"Answer"] = [2]string{"", of + ".question"}, [2]string{"", of}
+	}
 	got := map[string][2]string{}
 	for name, m := range readAsyncAPI(t).Components.Messages {
 		got[name] = [2]string{m.Headers.Schema.Ref, m.Payload.Schema.Ref}
@@ -160,7 +176,7 @@ func TestAsyncAPIRefersToTheSchemas(t *testing.T) {
 	}
 }
 
-// Requests and calls are received, all else is sent; each channel has one operation with its own message, or is where the reply
+// Requests, calls and questions are received, all else is sent; each channel has one operation with its own message, or is where the reply
 // of one goes.
 func TestAsyncAPIHasAnOperationForEachChannel(t *testing.T) {
 	t.Parallel()
@@ -170,7 +186,7 @@ func TestAsyncAPIHasAnOperationForEachChannel(t *testing.T) {
 		channel := strings.TrimPrefix(op.Channel.Ref, "#/channels/")
 		served = append(served, channel)
 		want := "send"
-		if doc.Channels[channel].Stream == (events.Subjects{}).RequestsStream() || channel == "call" {
+		if doc.Channels[channel].Stream == (events.Subjects{}).RequestsStream() || channel == "call" || endpoints()[channel] != "" {
 			want = "receive"
 		}
 		if reply := strings.TrimPrefix(op.Reply.Channel.Ref, "#/channels/"); reply != "" {

@@ -49,6 +49,9 @@ const (
 	HeaderCEType        = "ce-type"        // ai.kling.task.<status>
 	HeaderCESubject     = "ce-subject"     // the request id, percent-encoded where it is not printable ASCII
 	HeaderCETime        = "ce-time"        // when the event was published
+
+	HeaderCEDataContentType = "ce-datacontenttype" // ContentTypeJSON
+	HeaderCEDataSchema      = "ce-dataschema"      // EventSchemaURL, or of an archived event ArchivedSchemaURL
 )
 
 // Metadata collects the Kling-Meta-* headers of a message, keyed by what follows the prefix, spelled as sent. It is

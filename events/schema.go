@@ -16,6 +16,19 @@ var (
 	apiSchema []byte
 )
 
+// SchemaURL begins the names of the schemas. What they are called is also the last part of their address.
+const SchemaURL = "https://raw.githubusercontent.com/klingbridge/klingbridge/main/events/schema/"
+
+// The names of the schemas of events, as [HeaderCEDataSchema] has them.
+const (
+	EventSchemaURL    = SchemaURL + "event.schema.json"
+	ArchivedSchemaURL = SchemaURL + "archived.schema.json"
+)
+
+// APISchemaURL is the name of the schema of answers, and of questions: under $defs each has the name of its [Endpoint] and
+// .question.
+const APISchemaURL = SchemaURL + "api.schema.json"
+
 // EventSchema returns the JSON Schema (draft 2020-12) of [Event]; that of an event's headers is under $defs.
 func EventSchema() []byte { return slices.Clone(eventSchema) }
 

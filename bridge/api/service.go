@@ -94,7 +94,7 @@ func (s *Service) Start(hard context.Context) (stop func(), err error) {
 			places = byID
 		}
 		err := svc.AddEndpoint(strings.ReplaceAll(string(endpoint), ".", "-"), s.handler(hard, places, answer),
-			micro.WithEndpointSubject(a.Subjects.API(endpoint)))
+			micro.WithEndpointSubject(a.Subjects.API(endpoint)), micro.WithEndpointMetadata(schemas(endpoint)))
 		if err != nil {
 			s.stop(svc)
 			return nil, fmt.Errorf("NATS service %s: %s: %w", serviceName, endpoint, err)
@@ -107,6 +107,17 @@ func (s *Service) Start(hard context.Context) (stop func(), err error) {
 		}
 	}
 	return func() { s.stop(svc) }, nil
+}
+
+// The keys of the metadata of each endpoint: the names of JSON Schemas.
+const (
+	metadataRequestSchema  = "request_schema"
+	metadataResponseSchema = "response_schema"
+)
+
+func schemas(e events.Endpoint) map[string]string {
+	of := events.APISchemaURL + "#/$defs/" + string(e)
+	return map[string]string{metadataRequestSchema: of + ".question", metadataResponseSchema: of}
 }
 
 func (s *Service) stop(svc micro.Service) {

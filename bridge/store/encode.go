@@ -26,6 +26,8 @@ func setCloudEvent(h nats.Header, s subjects.Subjects, ev *events.Event, id stri
 	h.Set(events.HeaderCEType, ceTypeTask+string(ev.Status))
 	h.Set(events.HeaderCESubject, percentEncode(ev.RequestID))
 	h.Set(events.HeaderCETime, ev.PublishedAt.String())
+	h.Set(events.HeaderCEDataContentType, events.ContentTypeJSON)
+	h.Set(events.HeaderCEDataSchema, events.EventSchemaURL)
 }
 
 // percentEncode follows the CloudEvents bindings: space, ", % and all that is not printable ASCII are encoded.

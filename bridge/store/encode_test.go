@@ -60,6 +60,9 @@ func TestSetCloudEvent(t *testing.T) {
 		"ce-type":        {"ai.kling.task.submitted"},
 		"ce-subject":     {"100%25%20%22K%C3%B6ln%22"},
 		"ce-time":        {"2026-11-23T09:00:00.123Z"},
+
+		"ce-datacontenttype": {"application/json"},
+		"ce-dataschema":      {"https://raw.githubusercontent.com/klingbridge/klingbridge/main/events/schema/event.schema.json"},
 	}
 	if diff := cmp.Diff(want, h); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -41,6 +41,7 @@ func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status,
 	ev := s.event(rec, End{status: status, source: events.SourceBridge}, s.Now())
 	msg := s.headMsg(ctx, ev, subject, msgID)
 	msg.Header.Set(events.HeaderCEType, ceTypeArchived+string(status))
+	msg.Header.Set(events.HeaderCEDataSchema, events.ArchivedSchemaURL)
 	bus.GuardSequence(msg, s.Subjects.ArchivedOf(token), 0)
 	if msg.Data, err = encodeBody(body, body.RequestID); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (s *Store) headMsg(ctx context.Context, ev *events.Event, subject, msgID st
 }
 
 // eventHeaders is about how many headers an event has, with its guard: a map that grows is made again.
-const eventHeaders = 20
+const eventHeaders = 22
 
 // headerRoom is kept for the guard and timer headers that are set after the event was measured.
 const headerRoom = 1024

@@ -109,6 +109,8 @@ func TestCheckFailsWhatIsWrong(t *testing.T) {
 		"another content type":     {set("Content-Type", "text/plain"), "Content-Type"},
 		"no CloudEvents type":      {remove("ce-type"), "ce-type"},
 		"another CloudEvents time": {set("ce-time", "2026-11-23T09:00:00.001Z"), "ce-time"},
+		"no CloudEvents schema":    {remove("ce-dataschema"), "ce-dataschema"},
+		"no CloudEvents content":   {remove("ce-datacontenttype"), "ce-datacontenttype"},
 		"CloudEvents subject":      {set("ce-subject", "Bestellung Nr. 1"), "ce-subject"},
 		"another trace":            {set("traceparent", "00-xyz"), "traceparent"},
 		"metadata not in headers":  {remove("Kling-Meta-Tenant"), "metadata"},

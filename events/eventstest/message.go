@@ -76,6 +76,8 @@ func cloudEvent(s events.Subjects, ev *events.Event, id string) nats.Header {
 	h.Set(events.HeaderCEType, "ai.kling.task."+string(ev.Status))
 	h.Set(events.HeaderCESubject, percentEncode(ev.RequestID))
 	h.Set(events.HeaderCETime, ev.PublishedAt.String())
+	h.Set(events.HeaderCEDataContentType, "application/json")
+	h.Set(events.HeaderCEDataSchema, events.EventSchemaURL)
 	return h
 }
 
