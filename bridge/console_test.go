@@ -39,6 +39,7 @@ func TestConsole(t *testing.T) {
 		run  func(context.Context, *testing.T, *world)
 	}{
 		{"Live", seeLive}, {"Story", seeStory}, {"Search", search}, {"Replay", replay}, {"Cancel", cancelWaiting}, {"Pick", pickRequests},
+		{"Again", sendAgain},
 		{"Keyboard", useKeyboard}, {"Script", showScriptAsText}, {"Phone", fitPhone}, {"Colors", readInBothSchemes}, {"Login", logIn},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(b, t, w) })

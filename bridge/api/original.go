@@ -41,6 +41,28 @@ func (a *API) addBody(ctx context.Context, task *events.Task, held *request.Wait
 	return nil
 }
 
+// Body returns what a request asked for, whole and as it came; nil: it is not known. 400: no request id.
+func (a *API) Body(ctx context.Context, id string) ([]byte, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	token := events.Token(id)
+	for _, find := range []func(context.Context, string) (*store.Original, error){a.Store.Original, a.Store.DeadOriginal} {
+		o, err := find(ctx, token)
+		if err == nil {
+			return o.Body, nil
+		}
+		if !errors.Is(err, bus.ErrNoMessage) {
+			return nil, err
+		}
+	}
+	held, err := a.Waiting.ByToken(ctx, token)
+	if held == nil || err != nil {
+		return nil, err
+	}
+	return held.Msg.Data, nil
+}
+
 // original returns a request as it came: from the stream, where held is the message if it is known; as it was kept when it
 // left the stream; or from its dead letter. It is nil for one that an older version of the bridge handled, and for a task
 // that was made outside the bridge.

@@ -19,6 +19,9 @@ type Source interface {
 	Get(ctx context.Context, requestID string) (events.TaskAnswer, error)
 	List(ctx context.Context, q events.TaskQuery) (events.TaskList, error)
 	Cancel(ctx context.Context, requestID string) (events.Cancelled, error)
+	// Body returns what a request asked for, whole and as it came; nil: it is not known.
+	Body(ctx context.Context, requestID string) ([]byte, error)
+	Again(ctx context.Context, q events.AgainQuery) (events.Replayed, error)
 	DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error)
 	Replay(ctx context.Context, requestID string) (events.Replayed, error)
 	// TokenOf returns the request's token that an external task id was derived from, if it can be read from it.

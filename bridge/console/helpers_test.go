@@ -35,6 +35,7 @@ var names = subjects.Default()
 type source struct {
 	mu    sync.Mutex
 	tasks map[string]events.Task // by token
+	again []events.AgainQuery    // that were asked for
 }
 
 type notFound struct{ error }
@@ -62,6 +63,22 @@ func (s *source) List(context.Context, events.TaskQuery) (events.TaskList, error
 func (s *source) Cancel(_ context.Context, id string) (events.Cancelled, error) {
 	_, err := s.Get(context.Background(), id)
 	return events.Cancelled{Cancelled: err == nil}, err
+}
+
+func (s *source) Body(_ context.Context, id string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if task := s.tasks[events.Token(id)]; task.Body != "" {
+		return []byte(task.Body), nil
+	}
+	return nil, nil
+}
+
+func (s *source) Again(_ context.Context, q events.AgainQuery) (events.Replayed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.again = append(s.again, q)
+	return events.Replayed{RequestID: q.RequestID + "-r1"}, nil
 }
 
 func (s *source) DeadList(context.Context, events.PageQuery) (events.DeadList, error) {

@@ -50,6 +50,10 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("POST /api/task/cancel", c.question(func(s *session, r *http.Request) (any, error) {
 		return byID(r, s.source.Cancel)
 	}))
+	mux.HandleFunc("GET /api/prompts", c.question(func(s *session, r *http.Request) (any, error) {
+		return s.prompts(r.Context(), r.URL.Query()["id"])
+	}))
+	mux.HandleFunc("POST /api/task/again", c.question((*session).again))
 	mux.HandleFunc("POST /api/dead/replay", c.question(func(s *session, r *http.Request) (any, error) {
 		return byID(r, s.source.Replay)
 	}))
@@ -162,8 +166,10 @@ func pageQuery(r *http.Request) events.PageQuery {
 // maxBody bounds what is posted, in bytes.
 const maxBody = 4 << 10
 
-func decode(r *http.Request, into any) error {
-	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody)).Decode(into); err != nil {
+func decode(r *http.Request, into any) error { return decodeUpTo(r, maxBody, into) }
+
+func decodeUpTo(r *http.Request, most int64, into any) error {
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, most)).Decode(into); err != nil {
 		return &answerError{http.StatusBadRequest, "Want a JSON object: " + err.Error()}
 	}
 	return nil

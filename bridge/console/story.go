@@ -17,6 +17,7 @@ import (
 // story is one request's life.
 type story struct {
 	Task    events.Task `json:"task"`
+	Asked   asked       `json:"asked"`    // read from the whole body, of which the task has the beginning
 	TraceID string      `json:"trace_id"` // empty: no event has been published
 	Steps   []step      `json:"steps"`    // in the order of their times
 	Units   string      `json:"units"`
@@ -52,6 +53,11 @@ func (s *session) story(ctx context.Context, id string) (*story, error) {
 		Steps:   []step{{Type: "requested", At: answer.Task.RequestedAt}},
 		Archive: []events.ArchivedFile{},
 	}
+	body, err := s.source.Body(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	told.Asked = describeBody(body)
 	stream := s.subjects.EventsStream()
 	var subjects []string
 	err = s.bus.Subjects(ctx, stream, s.subjects.EventsOf(events.Token(answer.Task.RequestID)), func(subject string) {

@@ -1,7 +1,9 @@
 import { get } from './api.js';
 import { h, notice, status, taskLink } from './dom.js';
 import { duration, fromNow, httpURL, time } from './format.js';
-import { failure, readable, replayButton } from './dead.js';
+import { sendAgain } from './again.js';
+import { askedFor } from './asked.js';
+import { failure, readable } from './dead.js';
 import { listen } from './live.js';
 import { results } from './results.js';
 import { cancelButton } from './tasks.js';
@@ -12,6 +14,7 @@ const recheck = 5000; // milliseconds between looks at a request that has not en
 export function showTask(main, id) {
   const asking = new AbortController();
   const view = h('div', {}, h('p', { class: 'loading' }, 'Loading…'));
+  const keep = {}; // what a person has begun, which stays as it is while the rest is drawn anew
   main.append(h('h1', { class: 'id' }, id), view);
 
   let shown = '';
@@ -21,9 +24,9 @@ export function showTask(main, id) {
       const text = JSON.stringify(story);
       if (text === shown) return; // and what is open, played or focused stays so
       shown = text;
-      const opened = view.querySelector('details')?.open;
-      view.replaceChildren(...show(story, load));
-      if (opened) view.querySelector('details')?.setAttribute('open', '');
+      const opened = [...view.querySelectorAll('details[open]')].map((part) => part.dataset.key);
+      view.replaceChildren(...show(story, load, keep));
+      for (const part of view.querySelectorAll('details')) part.open = opened.includes(part.dataset.key);
     } catch (error) {
       if (error.name !== 'AbortError') view.replaceChildren(notice(error.message, 'error'));
     }
@@ -44,19 +47,22 @@ export function showTask(main, id) {
   };
 }
 
-function show(story, reload) {
+function show(story, reload, keep) {
   const task = story.task;
+  if (task.completed_at) keep.again ??= sendAgain(story);
   return [
     h('p', { class: 'lead' }, status(task.status), ' ', h('span', { class: 'help' }, task.kind + ', pool ' + (task.pool || '–')),
       task.status === 'waiting' ? cancelButton(task.request_id, reload) : null,
-      task.status === 'rejected' ? replayButton(task.request_id, 'Replay') : null),
+      keep.again?.buttons),
+    keep.again?.place,
     task.error ? failure(task.error) : null,
     h('div', { class: 'columns' },
       h('section', { class: 'panel', 'aria-labelledby': 'timeline' }, h('h2', { id: 'timeline' }, 'Timeline'), timeline(story)),
       h('section', { class: 'panel', 'aria-labelledby': 'facts' }, h('h2', { id: 'facts' }, 'Facts'), facts(story))),
     story.result ? results(story.result) : null,
+    askedFor(story),
     archive(story.archive),
-    story.kling ? h('details', { class: 'panel' }, h('summary', {}, 'As Kling sent it'),
+    story.kling ? h('details', { class: 'panel', 'data-key': 'kling' }, h('summary', {}, 'As Kling sent it'),
       h('pre', { tabindex: '0' }, readable(story.kling, false))) : null,
   ].filter(Boolean);
 }

@@ -34,7 +34,7 @@ export function showTasks(main, query) {
   filter.addEventListener('submit', (event) => { event.preventDefault(); show(); });
   main.append(h('h1', {}, 'Requests'), filter,
     h('div', { class: 'panel flush' }, h('table', { class: 'list' },
-      h('thead', {}, h('tr', {}, ['Request', 'Status', 'Kind', 'Requested', 'Took', 'Ended by', 'Units', ''].map((name) => h('th', { scope: 'col' }, name)))),
+      h('thead', {}, h('tr', {}, ['Request', 'Prompt', 'Status', 'Kind', 'Requested', 'Took', 'Ended by', 'Units', ''].map((name) => h('th', { scope: 'col' }, name)))),
       rows)),
     state, more);
 
@@ -48,7 +48,9 @@ export function showTasks(main, query) {
       const page = await get('/api/tasks', {
         status: query.get('status'), kind: query.get('kind'), source: query.get('source'), since, limit: pageSize, cursor,
       }, asking.signal);
-      rows.append(...page.tasks.map(row));
+      const added = page.tasks.map(row);
+      rows.append(...added);
+      showPrompts(page.tasks, added, asking.signal);
       units += page.tasks.reduce((sum, task) => sum + Number(task.units ?? 0), 0);
       cursor = page.cursor;
       more.hidden = !cursor;
@@ -65,17 +67,37 @@ export function showTasks(main, query) {
   return () => asking.abort();
 }
 
+const promptsAtOnce = 25;
+
+// showPrompts fills in what was asked for. It is read from the bodies, so that the list does not wait for it.
+async function showPrompts(tasks, rows, signal) {
+  try {
+    for (let i = 0; i < tasks.length; i += promptsAtOnce) {
+      const ids = tasks.slice(i, i + promptsAtOnce).map((task) => task.request_id);
+      const prompts = new Map(Object.entries(await get('/api/prompts?' + new URLSearchParams(ids.map((id) => ['id', id])), {}, signal)));
+      ids.forEach((id, n) => {
+        const prompt = prompts.get(id);
+        const cell = rows[i + n].querySelector('.prompt');
+        cell.replaceChildren(...(prompt ? [h('span', { class: 'clipped', title: prompt }, prompt)] : []));
+      });
+    }
+  } catch (error) {
+    if (error.name !== 'AbortError') console.warn(error.message); // the list is good without them
+  }
+}
+
 function row(task) {
-  const cell = (label, ...children) => h('td', { 'data-label': label }, ...children);
-  const took = task.completed_at ? duration(new Date(task.completed_at) - new Date(task.requested_at)) : '–';
+  const cell = (label, value, ...more) => h('td', { 'data-label': label, class: value ? 'num' : 'empty-cell' }, value ?? '–', ...more);
+  const took = task.completed_at ? duration(new Date(task.completed_at) - new Date(task.requested_at)) : null;
   const line = h('tr', {},
     h('th', { scope: 'row' }, taskLink(task.request_id)),
+    h('td', { 'data-label': 'Prompt', class: 'prompt' }),
     cell('Status', status(task.status), task.error ? h('span', { class: 'reason' }, (task.error.class === task.status ? '' : task.error.class + ': ') + task.error.message) : null),
     cell('Kind', task.kind),
     cell('Requested', h('time', { datetime: task.requested_at, title: fromNow(task.requested_at) }, time(task.requested_at))),
     cell('Took', took),
-    cell('Ended by', task.source ?? '–'),
-    cell('Units', task.units ? amount(Number(task.units)) : '–'),
+    cell('Ended by', task.source),
+    cell('Units', task.units ? amount(Number(task.units)) : null),
     h('td', { class: 'act' }, task.status === 'waiting' ? cancelButton(task.request_id, () => {
       line.querySelector('.status').replaceWith(status('cancelled'));
       line.querySelector('.act').replaceChildren();
