@@ -33,11 +33,15 @@ type Options struct {
 	Priority Priority
 	// Timeout ends the request as expired, counted from when it was stored. Zero: the bridge's default, 24 hours.
 	Timeout time.Duration
+	// Account names the account at Kling to use, as the bridge's configuration does: KLING_ACCOUNTS. Empty: any.
+	Account string
 	// Metadata is echoed on every event of the request. Names are as HTTP header names, values single lines.
 	Metadata map[string]string
 	// OnProgress is called by [Client.Do], one after the other, with what comes before the completion. Nil: nobody is told.
 	OnProgress func(Event)
 }
+
+var accountName = regexp.MustCompile(`^[a-z0-9-]{1,16}$`)
 
 // metaName is a token of RFC 9110, which header names are.
 var metaName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -73,6 +77,9 @@ func NewRequest(s Subjects, b Body, o Options) (*nats.Msg, error) {
 	if o.Timeout > 0 {
 		msg.Header.Set(HeaderTimeout, o.Timeout.String())
 	}
+	if o.Account != "" {
+		msg.Header.Set(HeaderAccount, o.Account)
+	}
 	for name, value := range o.Metadata {
 		msg.Header.Set(HeaderMetaPrefix+name, value)
 	}
@@ -100,6 +107,9 @@ func (o Options) validate() error {
 	}
 	if err := validateID(o.ID); err != nil {
 		return err
+	}
+	if o.Account != "" && !accountName.MatchString(o.Account) {
+		return fmt.Errorf("account %q: want 1 to 16 of a-z, 0-9 and -", o.Account)
 	}
 	for name, value := range o.Metadata {
 		if !metaName.MatchString(name) {

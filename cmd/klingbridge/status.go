@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,9 +23,10 @@ With --json the bridge's answer is printed, an object with:
 version; ready, and reasons: why not; queue_depth: requests that are no task yet; in_flight: tasks that have not ended;
 dead: dead letters; pools: for each of Kling's concurrency pools an object with pool, in_flight: slots that are taken,
 limit: slots that Kling is known to give, null while it has not refused any; cap: as set in BRIDGE_CONCURRENCY, or null;
-waiting: requests by priority (high, normal, low); paused: why nothing is sent; kling: how Kling has answered that replica, an
-object with answered_at, failed_at (times or null), failure, and calls and errors of the last five minutes: errors are calls
-that failed for no fault of a request.`,
+waiting: requests by priority (high, normal, low); paused: why nothing is sent; accounts: only where there are several, what each
+has of the pool, with account, in_flight, limit, cap and paused; kling: how Kling has answered that replica, an object with
+answered_at, failed_at (times or null), failure, and calls and errors of the last five minutes: errors are calls that failed for
+no fault of a request.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.ask(cmd.Context(), func(c *events.Client) error {
@@ -65,6 +67,10 @@ func (p *program) printStatus(s events.BridgeStatus) error {
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\n", pool.Pool, pool.InFlight, orDash(pool.Limit), orDash(pool.Cap),
 			pool.Waiting["high"], pool.Waiting["normal"], pool.Waiting["low"], paused)
+		for _, a := range pool.Accounts {
+			fmt.Fprintf(w, "  %s\t%d\t%s\t%s\t\t\t\t%s\n", printable(a.Account), a.InFlight, orDash(a.Limit), orDash(a.Cap),
+				printable(strings.Join(a.Paused, "; ")))
+		}
 	}
 	return w.Flush()
 }

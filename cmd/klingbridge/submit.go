@@ -28,6 +28,7 @@ type submission struct {
 	id          string
 	priority    string
 	timeout     string
+	account     string
 	wait        bool
 	download    string
 	lines       bool
@@ -76,7 +77,7 @@ func (p *program) submitCommand() *cobra.Command {
 		Args:              submitArgs,
 		ValidArgsFunction: p.completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := notEmpty(cmd.Flags(), "id", "timeout", "download"); err != nil {
+			if err := notEmpty(cmd.Flags(), "id", "timeout", "account", "download"); err != nil {
 				return err
 			}
 			s.kind = args[0]
@@ -102,6 +103,7 @@ func (s *submission) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.id, "id", "", "the request `id`, 1 to 128 bytes (default: one is made up)")
 	f.StringVar(&s.priority, "priority", "normal", "high, normal or low")
 	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
+	f.StringVar(&s.account, "account", "", "`name` of the bridge's account at Kling to use (default: any)")
 	f.StringArrayVar(&s.metas, "meta", nil, "`Name=value` to find on every event of this request; may be repeated")
 	f.BoolVar(&s.wait, "wait", false, "wait for the end")
 	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
@@ -179,7 +181,7 @@ func (p *program) request(s submission, attachments []attachment) (request, erro
 
 // newRequest is a request without its body.
 func (p *program) newRequest(s submission) (request, error) {
-	r := request{kind: s.kind, Options: events.Options{ID: s.id}}
+	r := request{kind: s.kind, Options: events.Options{ID: s.id, Account: s.account}}
 	var err error
 	if r.Priority, err = parsePriority(s.priority); err != nil {
 		return r, err

@@ -38,7 +38,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 
 // taskFields describes the JSON of a task.
 const taskFields = `request_id, kind, pool; status: waiting (in the stream), creating (its create call is under way), submitted, processing,
-succeed, failed, rejected, expired or cancelled; task_id (Kling's) and external_task_id, "" while there is none;
+succeed, failed, rejected, expired or cancelled; task_id (Kling's) and external_task_id, "" while there is none; account: at Kling, only where there is one yet;
 requested_at, submitted_at, completed_at, next_poll_at, deadline: times in RFC 3339, null where there is none; metadata:
 an object; error: null, or an object with class, code, http_status, message and retryable; before: only of one that waits,
 how many of its pool came earlier and are no less urgent; replay_of: only on a replay; trace_id: only where there is a

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -78,6 +79,9 @@ func (p *program) printTask(t events.Task) error {
 	}
 	row("task", t.TaskID)
 	row("external id", t.ExternalTaskID)
+	if t.Account != kling.DefaultAccount { // which goes without saying
+		row("account", t.Account)
+	}
 	row("requested", t.RequestedAt.String())
 	row("submitted", orEmpty(t.SubmittedAt))
 	row("next poll", orEmpty(t.NextPollAt))

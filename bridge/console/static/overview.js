@@ -61,7 +61,18 @@ function pool(p) {
       h('dt', {}, 'Cap'), h('dd', {}, p.cap === null ? 'none' : number(p.cap)),
       h('dt', {}, 'Waiting'), h('dd', { class: 'waiting' }, waiting === 0 ? '0' : number(waiting) + ' (' +
         ['high', 'normal', 'low'].filter((name) => p.waiting[name]).map((name) => number(p.waiting[name]) + ' ' + name).join(', ') + ')')),
+    (p.accounts ?? []).map(account),
     p.paused.map((why) => h('p', { class: 'why' }, why)));
+}
+
+// account is what one of several accounts has of a pool.
+function account(a) {
+  const limit = [a.limit, a.cap].filter((n) => n !== null);
+  return [
+    h('p', { class: 'account', 'data-account': a.account }, 'Account ' + a.account + ': ' + number(a.in_flight)
+      + (limit.length ? ' of ' + number(Math.min(...limit)) : '') + ' in flight' + (a.paused.length ? ', paused' : '')),
+    a.paused.map((why) => h('p', { class: 'why' }, why)),
+  ];
 }
 
 function hour(bridge, a) {

@@ -106,6 +106,7 @@ function facts(story) {
   const rows = [
     ['Task id', id(task.task_id)],
     ['External id', id(task.external_task_id)],
+    ['Account', task.account],
     ['Trace id', id(story.trace_id)],
     ['Units', story.units],
     ['Next poll', task.completed_at ? null : at(task.next_poll_at)],
