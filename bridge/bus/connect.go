@@ -34,6 +34,24 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// ConnectNow is [Connect] for a person who waits: each server is tried once, and the error is what the last of them said. A
+// connection that is lost afterwards is made again.
+func ConnectNow(ctx context.Context, o Options) (*nats.Conn, error) {
+	url, opts, err := dialOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, nats.RetryOnFailedConnect(false))
+	if deadline, ok := ctx.Deadline(); ok {
+		opts = append(opts, nats.Timeout(time.Until(deadline)))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return nc, nil
+}
+
 // TryConnect is [Connect] for a person who waits: each server is tried once, for up to timeout, and the error is what
 // the last of them said. A connection that is lost afterwards stays lost.
 func TryConnect(o Options, timeout time.Duration) (*nats.Conn, error) {

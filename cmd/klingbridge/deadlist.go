@@ -33,7 +33,7 @@ replayed: whether a replay was asked for.`,
 					answer, err := c.DeadLetters(cmd.Context(), page)
 					return answer.Dead, answer.Cursor, err
 				}
-				return pages(p, list, next, func(d events.DeadLetter) error { return p.printDeadLine(d, asJSON) })
+				return pages(p, list, heads(asJSON, "died                      status      kind  request  why"), next, func(d events.DeadLetter) error { return p.printDeadLine(d, asJSON) })
 			})
 		},
 	}

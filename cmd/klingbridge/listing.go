@@ -38,8 +38,17 @@ func (l listing) check(cmd *cobra.Command, texts ...string) error {
 	}
 }
 
-// pages prints a list page by page, as much of it as was asked for, and says when there is more.
-func pages[E any](p *program, l listing, next func(events.PageQuery) ([]E, string, error), show func(E) error) error {
+// heads leaves the heads of columns out where a list is printed as JSON.
+func heads(asJSON bool, text string) string {
+	if asJSON {
+		return ""
+	}
+	return text
+}
+
+// pages prints a list page by page, as much of it as was asked for, and says when there is more, or nothing. The heads of
+// columns are for people at a terminal, and go to stderr; none: the list is for programs.
+func pages[E any](p *program, l listing, heads string, next func(events.PageQuery) ([]E, string, error), show func(E) error) error {
 	left, cursor := l.limit, ""
 	for left > 0 || l.all {
 		limit := maxPage
@@ -49,6 +58,12 @@ func pages[E any](p *program, l listing, next func(events.PageQuery) ([]E, strin
 		entries, after, err := next(events.PageQuery{Limit: limit, Cursor: cursor})
 		if err != nil {
 			return err
+		}
+		if heads != "" && cursor == "" && len(entries) > 0 && isTerminal(p.stderr) {
+			fmt.Fprintln(p.stderr, heads)
+		}
+		if heads != "" && cursor == "" && after == "" && len(entries) == 0 {
+			fmt.Fprintln(p.stderr, "nothing there")
 		}
 		for _, e := range entries {
 			if err := show(e); err != nil {

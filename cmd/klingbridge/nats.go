@@ -94,9 +94,13 @@ func connect(ctx context.Context, s settings) (*link, error) {
 	err := refusal(ctx, opts.URL)
 	if err == nil {
 		var nc *nats.Conn
-		if nc, err = bus.Connect(ctx, opts); err == nil {
+		if nc, err = bus.ConnectNow(ctx, opts); err == nil {
 			return newLink(nc, opts)
 		}
+	}
+	if credentialsRefused(err) {
+		return nil, fmt.Errorf("NATS at %s refuses the credentials; are NATS_CREDS, NATS_NKEY, NATS_USER, NATS_PASSWORD and NATS_TOKEN right? %w",
+			whereNATS(opts), err)
 	}
 	if embedded {
 		return nil, fmt.Errorf("no NATS at %s; start a bridge with \"klingbridge dev\" or set NATS_URL: %w",
@@ -104,6 +108,15 @@ func connect(ctx context.Context, s settings) (*link, error) {
 	}
 	return nil, fmt.Errorf("no NATS at %s; is the server up, and are the NATS_* variables right? %w",
 		whereNATS(opts), err)
+}
+
+func credentialsRefused(err error) bool {
+	for _, target := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
 }
 
 // portUnknown reports whether an address leaves the port to the system.

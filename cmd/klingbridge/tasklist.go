@@ -114,7 +114,8 @@ func (p *program) listTasks(
 ) error {
 	n, units := 0, 0.0
 	counts := map[events.Status]int{}
-	err := pages(p, list, next, func(t events.Task) error {
+	columns := heads(pick.asJSON, "requested                 status      kind  request  how long it took, or why it did not succeed")
+	err := pages(p, list, columns, next, func(t events.Task) error {
 		n++
 		counts[t.Status]++
 		if cost, err := strconv.ParseFloat(t.Units, 64); err == nil { // most have some

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// TestCredentialsRefused asks a server that takes none of these credentials. It is told at once, in one line.
+func TestCredentialsRefused(t *testing.T) {
+	t.Parallel()
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, Username: "a", Password: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	environ := map[string]string{"NATS_URL": srv.ClientURL(), "NATS_USER": "a", "NATS_PASSWORD": "a secret"}
+	for _, args := range []string{"task list", "status", "watch", "submit text2video --prompt a --set model_name=kling-v3", "forward --to http://127.0.0.1:1"} {
+		got := execute(t.Context(), environ, "", strings.Fields(args)...)
+		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "refuses the credentials") ||
+			strings.Contains(got.stderr, "a secret") {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
+func TestNothingThere(t *testing.T) {
+	t.Parallel()
+	environ := freePorts(t)
+	open(t, environ, "dev")
+	for args, says := range map[string]string{
+		"task list": "nothing there\n", "dead list": "nothing there\n", "task list --json": "", "task list --meta Tenant=acme": "nothing there\n",
+	} {
+		if got := execute(t.Context(), environ, "", strings.Fields(args)...); got.code != 0 || got.stderr != says || got.stdout != "" {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
