@@ -115,8 +115,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (status int) {
 		return http.StatusNotFound
 	}
 	listener.CallerOf(r.Context()).Prove()
-	expires, err := strconv.ParseInt(a.expires, 10, 64)
-	if err != nil || live.Bus.Now().Unix() >= expires {
+	if live.expired(a) {
 		return http.StatusNotFound
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -138,6 +137,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (status int) {
 		return http.StatusServiceUnavailable
 	}
 	return s.send(w, r, a, o)
+}
+
+func (lv *Live) expired(a asked) bool {
+	expires, err := strconv.ParseInt(a.expires, 10, 64)
+	return err != nil || lv.Bus.Now().Unix() >= expires
 }
 
 // find looks the object up. Of a link to another object nothing is served: it may lead to a bucket that is not allowed.

@@ -212,7 +212,14 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 			return err
 		}
 	}
-	obj, err := store.Get(ctx, name)
+	return in.writeBase64(ctx, out, store, object{bucket, name, until}, fault)
+}
+
+// writeBase64 writes what an object has.
+func (in *Attachments) writeBase64(
+	ctx context.Context, out *bytes.Buffer, store jetstream.ObjectStore, o object, fault func(format string, args ...any) error,
+) error {
+	obj, err := store.Get(ctx, o.name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return fault("no such object")
 	}
@@ -232,7 +239,7 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 	case errors.Is(err, jetstream.ErrDigestMismatch):
 		return fault("its content does not match its digest")
 	case err != nil:
-		return fmt.Errorf("object %s of bucket %s: %w", name, bucket, err)
+		return fmt.Errorf("object %s of bucket %s: %w", o.name, o.bucket, err)
 	case n > in.maxBytes:
 		return fault("more than the limit of %d bytes", in.maxBytes)
 	}
