@@ -67,6 +67,8 @@ type besideLive struct {
 	w     io.Writer
 	line  atomic.Pointer[live] // nil while there is none
 	paced paced                // before it, where no person reads
+
+	journal bool // of systemd is what w leads to
 }
 
 func newBesideLive(w io.Writer) *besideLive {

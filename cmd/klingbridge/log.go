@@ -17,21 +17,21 @@ import (
 func newLogger(w io.Writer, level, format string) *slog.Logger {
 	options := &slog.HandlerOptions{Level: logLevel(level), ReplaceAttr: spellDuration}
 	terminal := isTerminal(w)
-	var handler slog.Handler
-	var gathers *paced
-	if beside, ok := w.(*besideLive); ok && !terminal {
-		gathers = &beside.paced
-		w = gathers
+	lines := func(w io.Writer) slog.Handler {
+		if format == "text" || format == "" && terminal {
+			return slog.NewTextHandler(w, options)
+		}
+		return slog.NewJSONHandler(w, options)
 	}
-	if format == "text" || format == "" && terminal {
-		handler = slog.NewTextHandler(w, options)
-	} else {
-		handler = slog.NewJSONHandler(w, options)
+	beside, ok := w.(*besideLive)
+	if !ok || terminal {
+		return slog.New(tracedHandler{lines(w)})
 	}
-	if gathers != nil {
-		handler = urgentHandler{handler, gathers}
+	handler := lines(&beside.paced)
+	if beside.journal {
+		handler = withPriorities(&beside.paced, lines)
 	}
-	return slog.New(tracedHandler{handler})
+	return slog.New(tracedHandler{urgentHandler{handler, &beside.paced}})
 }
 
 // tracedHandler adds the ids of the trace that a line belongs to, so that a line leads to its trace and back.

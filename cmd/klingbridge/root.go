@@ -44,7 +44,13 @@ var errSilent = errors.New("already reported")
 func run(
 	ctx context.Context, args []string, environ map[string]string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
+	environ, err := withCredentials(environ)
+	if err != nil {
+		fmt.Fprintf(stderr, "klingbridge: %v\n", err)
+		return exitUsage
+	}
 	p := newProgram(environ, stdin, stdout, stderr)
+	p.log.journal = isJournal(stderr, environ[journalStream])
 	defer p.log.flush() // of a panic, too
 	root := p.rootCommand()
 	root.SetArgs(args)

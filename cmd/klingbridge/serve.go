@@ -97,6 +97,8 @@ func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 	if err != nil {
 		return err
 	}
+	p.notifySupervisor("READY=1") // its listeners are open: what it waits for is told by readiness
+	defer context.AfterFunc(ctx, func() { p.notifySupervisor("STOPPING=1") })()
 	err = b.Run(ctx)
 	if err != nil && strings.Contains(err.Error(), dirInUse) {
 		return fmt.Errorf("%w (BRIDGE_DATA_DIR; a second one also needs BRIDGE_EMBEDDED_ADDR)", err)

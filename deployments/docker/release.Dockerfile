@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # The image of a release: as Dockerfile beside it, around the program that .goreleaser.yaml has built.
 
 FROM --platform=$BUILDPLATFORM busybox:1.37 AS data

@@ -284,8 +284,9 @@ func TestChartOptions(t *testing.T) {
 	if name := all.scaler.Spec.ScaleTargetRef.Name; name != all.deployment.Name {
 		t.Errorf("the autoscaler scales %s", name)
 	}
-	if rule := all.ingress.Spec.Rules[0]; rule.Host != "bridge.example.com" || rule.HTTP.Paths[0].Path != "/callbacks/" {
-		t.Errorf("the ingress takes %s%s", rule.Host, rule.HTTP.Paths[0].Path)
+	if rule := all.ingress.Spec.Rules[0]; rule.Host != "bridge.example.com" || len(rule.HTTP.Paths) != 2 ||
+		rule.HTTP.Paths[0].Path != "/callbacks/" || rule.HTTP.Paths[1].Path != "/files/" {
+		t.Errorf("the ingress takes %s%v", rule.Host, rule.HTTP.Paths)
 	}
 	admin := slices.IndexFunc(all.services, func(s core.Service) bool { return s.Spec.ClusterIP == core.ClusterIPNone })
 	if admin < 0 || !includes(all.services[admin].Labels, all.monitor.Spec.Selector.MatchLabels) {
