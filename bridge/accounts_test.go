@@ -356,6 +356,36 @@ func TestAccountTakenOut(t *testing.T) {
 	}
 }
 
+// TestLostStateIsLookedUpEverywhere loses all that is known of a task on the second account. The request comes again, and the first
+// account has room: it is found where it is.
+func TestLostStateIsLookedUpEverywhere(t *testing.T) {
+	t.Parallel()
+	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, silent())
+	w := start(t, setup{bridge: on(t, main, burst)})
+	main.SetAuthOutage(1002)
+	w.submitTo("", "lost")
+	w.haveTasks("it is on the second account", map[*simAccount]int{main: 0, burst: 1})
+	w.untilStatus("lost", events.StatusSubmitted)
+	w.eventually("the request is acked", func() bool { return w.count("KLING_REQUESTS", ">") == 0 })
+	w.replicas[0].stop()
+	s, err := w.js.Stream(w.ctx, "KLING_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	main.SetAuthOutage(0)
+	w.submitTo("", "lost")
+	w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
+	if task := w.untilStatus("lost", events.StatusSubmitted); task.Account != "burst" {
+		t.Errorf("it is on %q", task.Account)
+	}
+	if n := onceEach(t, main, burst); n != 1 || len(main.Tasks()) != 0 {
+		t.Errorf("%d tasks, %d of them on the first account", n, len(main.Tasks()))
+	}
+}
+
 // TestThreeAccounts is the story of three accounts and as many replicas: one runs out of credit in the middle and is given more,
 // one's key is revoked and restored, answers get lost, and a replica dies.
 func TestThreeAccounts(t *testing.T) {

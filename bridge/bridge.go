@@ -59,13 +59,7 @@ func New(o Options) (*Bridge, error) {
 	health := &kling.Health{}
 	accounts = accounts.Observed(m.calls.of(accounts.Plain(), health))
 	o.Bus.Retried = m.calls.retried
-	p := dispatch.NewAccountPauses(accounts, func(name string) *dispatch.Pauses {
-		log := o.Logger
-		if !accounts.Plain() {
-			log = log.With(slog.String("account", name))
-		}
-		return dispatch.NewPauses(o.ProbeInterval, log)
-	})
+	p := o.pauses(accounts)
 	loopback := onLoopback(o.AdminListener.Addr())
 	return &Bridge{
 		opts:      o,
@@ -92,6 +86,17 @@ func New(o Options) (*Bridge, error) {
 			Metrics: m.files, Log: o.Logger, Refuse: callback.Answer,
 		},
 	}, nil
+}
+
+// pauses are those of every account.
+func (o Options) pauses(accounts kling.Accounts) dispatch.AccountPauses {
+	return dispatch.NewAccountPauses(accounts, func(name string) *dispatch.Pauses {
+		log := o.Logger
+		if !accounts.Plain() {
+			log = log.With(slog.String("account", name))
+		}
+		return dispatch.NewPauses(o.ProbeInterval, log)
+	})
 }
 
 // onLoopback reports whether an address can be reached from this machine only.
