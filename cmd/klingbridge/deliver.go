@@ -184,18 +184,18 @@ func (d *deliverer) deliver(ctx context.Context, msg jetstream.Msg) error {
 	began := time.Now()
 	answer, err := d.post(ctx, msg, ev)
 	switch {
-	case err == nil && answer.StatusCode/100 == 2:
+	case err == nil && answer.status/100 == 2:
 		d.forget(meta.Sequence.Stream)
-		d.delivered(ev, answer.StatusCode, time.Since(began))
+		d.delivered(ev, answer.status, time.Since(began))
 		return d.acknowledge(ctx, msg)
 	case ctx.Err() != nil:
 		return d.settle(msg.Nak()) // for the next run
-	case err == nil && answer.StatusCode == http.StatusGone:
+	case err == nil && answer.status == http.StatusGone:
 		return errors.Join(errGone, d.settle(msg.Nak()))
-	case err == nil && refuses(answer.StatusCode) && d.refusals(meta.Sequence.Stream) >= d.tries:
+	case err == nil && refuses(answer.status) && d.refusals(meta.Sequence.Stream) >= d.tries:
 		d.forget(meta.Sequence.Stream)
 		d.say("request %s is set aside: its %s was refused %d times, at last with HTTP %d", ev.RequestID, ev.Status, d.tries,
-			answer.StatusCode)
+			answer.status)
 		return d.settle(msg.TermWithReason(fmt.Sprintf("refused %d times", d.tries)))
 	}
 	wait := retryWait(meta.NumDelivered, answer)
@@ -218,11 +218,17 @@ func (d *deliverer) settle(err error) error {
 	return nil
 }
 
-// post sends an event once. The body of the answer is closed.
-func (d *deliverer) post(ctx context.Context, msg jetstream.Msg, ev events.Event) (*http.Response, error) {
+// hookAnswer is what an endpoint said; zero: nothing.
+type hookAnswer struct {
+	status     int
+	retryAfter string
+}
+
+// post sends an event once.
+func (d *deliverer) post(ctx context.Context, msg jetstream.Msg, ev events.Event) (hookAnswer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.endpoint.String(), bytes.NewReader(msg.Data()))
 	if err != nil {
-		return nil, err
+		return hookAnswer{}, err
 	}
 	id := msg.Headers().Get(jetstream.MsgIDHeader)
 	if id == "" {
@@ -241,10 +247,11 @@ func (d *deliverer) post(ctx context.Context, msg jetstream.Msg, ev events.Event
 	}
 	answer, err := d.client.Do(req)
 	if err != nil {
-		return nil, err
+		return hookAnswer{}, err
 	}
+	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer)) // what it says does not matter
-	return answer, answer.Body.Close()
+	return hookAnswer{answer.StatusCode, answer.Header.Get("Retry-After")}, nil
 }
 
 // refuses tells answers about this event from those that say that nobody is there, or not now.
@@ -273,22 +280,19 @@ func (d *deliverer) forget(seq uint64) {
 }
 
 // retryWait doubles with each try, with some jitter, and is at least what the endpoint asks for.
-func retryWait(tries uint64, answer *http.Response) time.Duration {
+func retryWait(tries uint64, answer hookAnswer) time.Duration {
 	wait := min(time.Second<<min(tries-1, 16), maxRetryWait)
 	wait = wait/2 + rand.N(wait/2+1)
-	if answer == nil {
-		return wait
-	}
-	seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+	seconds, err := strconv.Atoi(answer.retryAfter)
 	if err != nil || seconds < 0 {
 		return wait
 	}
 	return max(wait, min(time.Duration(seconds)*time.Second, time.Hour))
 }
 
-func outcomeOf(answer *http.Response, err error) string {
+func outcomeOf(answer hookAnswer, err error) string {
 	if err == nil {
-		return fmt.Sprintf("HTTP %d", answer.StatusCode)
+		return fmt.Sprintf("HTTP %d", answer.status)
 	}
 	if failed, ok := errors.AsType[*url.Error](err); ok { // which has the whole URL in its text
 		err = failed.Err

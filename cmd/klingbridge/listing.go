@@ -59,11 +59,8 @@ func pages[E any](p *program, l listing, heads string, next func(events.PageQuer
 		if err != nil {
 			return err
 		}
-		if heads != "" && cursor == "" && len(entries) > 0 && isTerminal(p.stderr) {
-			fmt.Fprintln(p.stderr, heads)
-		}
-		if heads != "" && cursor == "" && after == "" && len(entries) == 0 {
-			fmt.Fprintln(p.stderr, "nothing there")
+		if heads != "" && cursor == "" {
+			p.printHeads(heads, len(entries), after == "")
 		}
 		for _, e := range entries {
 			if err := show(e); err != nil {
@@ -77,4 +74,14 @@ func pages[E any](p *program, l listing, heads string, next func(events.PageQuer
 	}
 	fmt.Fprintln(p.stderr, "there are more: see --limit and --all")
 	return nil
+}
+
+// printHeads precedes the first page of a list.
+func (p *program) printHeads(heads string, entries int, last bool) {
+	switch {
+	case entries > 0 && isTerminal(p.stderr):
+		fmt.Fprintln(p.stderr, heads)
+	case entries == 0 && last:
+		fmt.Fprintln(p.stderr, "nothing there")
+	}
 }
