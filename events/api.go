@@ -34,7 +34,7 @@ type Task struct {
 	RequestID      string            `json:"request_id"`
 	Kind           string            `json:"kind"`
 	Pool           string            `json:"pool"`
-	Status         Status            `json:"status"` // waiting, creating, submitted, processing, or how it ended
+	Status         Status            `json:"status"` // waiting, creating, submitted, processing, retrying, or how it ended
 	TaskID         string            `json:"task_id"`
 	ExternalTaskID string            `json:"external_task_id"`
 	Account        string            `json:"account,omitempty"` // at Kling; empty: none was given to the request yet
@@ -51,6 +51,7 @@ type Task struct {
 	ReplayOf string `json:"replay_of,omitempty"`
 	Source   Source `json:"source,omitempty"` // of the completion: how the bridge came to know the end
 	Units    string `json:"units,omitempty"`  // a decimal string, as Kling deducted it; of one that has ended, also after the deadline
+	Tries    []Try  `json:"tries,omitempty"`  // the tasks before this one that Kling failed, in their order
 	// WaitsFor says to people, after the words "waits for", what keeps a request from being a task: only in the answer to
 	// [EndpointTaskGet], about one that waits or is being created.
 	WaitsFor string `json:"waits_for,omitempty"`

@@ -6,7 +6,7 @@
 // answers with progress events and exactly one completion, both of type [Event]:
 //
 //	kling.request.<kind>[.high|.low]        a request, published by you
-//	kling.progress.<kind>.<status>.<id>     submitted, processing
+//	kling.progress.<kind>.<status>.<id>     submitted, processing, retrying
 //	kling.completion.<kind>.<status>.<id>   succeed, failed, rejected, expired, cancelled: the one final event
 //	kling.late.<kind>.<status>.<id>         what Kling reported after the request had expired or was cancelled
 //	kling.archived.<kind>.<status>.<id>     where the result's files were copied to, see Archived

@@ -9,10 +9,11 @@ import (
 // Status is the state of a request. Kling's spelling "succeed" stays; the newer API's "succeeded" is normalised to it.
 type Status string
 
-// The statuses. Submitted and processing are progress, the others end a request.
+// The statuses. Submitted, processing and retrying are progress, the others end a request.
 const (
 	StatusSubmitted  Status = "submitted"  // the task exists at Kling
 	StatusProcessing Status = "processing" // Kling works on it
+	StatusRetrying   Status = "retrying"   // Kling failed a task, and it is made again: once for each failed one
 	StatusSucceed    Status = "succeed"    // Kling delivered a result
 	StatusFailed     Status = "failed"     // Kling reported the task as failed
 	StatusRejected   Status = "rejected"   // the request never became a task
@@ -69,7 +70,8 @@ type Event struct {
 	Message        string            `json:"message"`
 	Result         *Result           `json:"result,omitempty"` // when Status is succeed
 	Error          *Error            `json:"error,omitempty"`  // on a completion exactly when Status is not succeed
-	Units          string            `json:"units,omitempty"`  // a decimal string, as Kling deducted it
+	Units          string            `json:"units,omitempty"`  // a decimal string, as Kling deducted it; at the end that of all tries
+	Tries          []Try             `json:"tries,omitempty"`  // the tasks before this one that Kling failed, in their order
 	RequestedAt    Time              `json:"requested_at"`
 	SubmittedAt    *Time             `json:"submitted_at,omitempty"`
 	CompletedAt    *Time             `json:"completed_at,omitempty"` // on a completion always
@@ -91,6 +93,16 @@ func (ev Event) Err() error {
 		reason = &Error{Class: ErrorKling, Message: ev.Message}
 	}
 	return fmt.Errorf("request %q %s: %w", ev.RequestID, ev.Status, reason)
+}
+
+// Try is a task that Kling has failed and that was made again.
+type Try struct {
+	TaskID         string `json:"task_id"`
+	ExternalTaskID string `json:"external_task_id"`
+	Account        string `json:"account"`
+	Message        string `json:"message"`         // Kling's explanation, clipped
+	Units          string `json:"units,omitempty"` // a decimal string, as Kling deducted it
+	FailedAt       Time   `json:"failed_at"`       // when the bridge heard of it
 }
 
 // Result is what Kling made. The four lists are always present, possibly empty; URLs are byte-exact.

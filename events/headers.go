@@ -13,7 +13,12 @@ const (
 
 	HeaderRequestID = "Kling-Request-Id" // on requests and events: the request id, 1 to 128 bytes
 	HeaderTimeout   = "Kling-Timeout"    // on requests: a Go duration or whole seconds, from when the request was stored
-	HeaderTaskID    = "Kling-Task-Id"    // on events: Kling's task id, absent where there is no task
+	// HeaderRetries is on requests: how often a task that Kling failed, for no fault of the request, is made again, 0 to
+	// [MaxRetries].
+	HeaderRetries = "Kling-Retries"
+	// HeaderTry is on events from the second try on: which one it is.
+	HeaderTry    = "Kling-Try"
+	HeaderTaskID = "Kling-Task-Id" // on events: Kling's task id, absent where there is no task
 	// HeaderExternalTaskID is on events: the task's external_task_id at Kling, absent where there is none.
 	HeaderExternalTaskID = "Kling-External-Task-Id"
 

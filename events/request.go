@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -35,6 +36,9 @@ type Options struct {
 	Timeout time.Duration
 	// Account names the account at Kling to use, as the bridge's configuration does: KLING_ACCOUNTS. Empty: any.
 	Account string
+	// Retries is how often a task that Kling failed, for no fault of the request, is made again, at most [MaxRetries]. Each
+	// costs what Kling charges for it. Zero: the bridge's default, which is none unless BRIDGE_RETRIES says so; below zero: none.
+	Retries int
 	// Metadata is echoed on every event of the request. Names are as HTTP header names, values single lines.
 	Metadata map[string]string
 	// OnProgress is called by [Client.Do], one after the other, with what comes before the completion. Nil: nobody is told.
@@ -42,6 +46,9 @@ type Options struct {
 }
 
 var accountName = regexp.MustCompile(`^[a-z0-9-]{1,16}$`)
+
+// MaxRetries is the most that a request may ask for.
+const MaxRetries = 5
 
 // metaName is a token of RFC 9110, which header names are.
 var metaName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -80,6 +87,9 @@ func NewRequest(s Subjects, b Body, o Options) (*nats.Msg, error) {
 	if o.Account != "" {
 		msg.Header.Set(HeaderAccount, o.Account)
 	}
+	if o.Retries != 0 {
+		msg.Header.Set(HeaderRetries, strconv.Itoa(max(o.Retries, 0)))
+	}
 	for name, value := range o.Metadata {
 		msg.Header.Set(HeaderMetaPrefix+name, value)
 	}
@@ -104,6 +114,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("priority %q: want high, low or none", o.Priority)
 	case o.Timeout < 0:
 		return fmt.Errorf("timeout %s: want a duration above zero, or zero for the bridge's default", o.Timeout)
+	case o.Retries > MaxRetries:
+		return fmt.Errorf("retries %d: want at most %d", o.Retries, MaxRetries)
 	}
 	if err := validateID(o.ID); err != nil {
 		return err

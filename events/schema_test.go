@@ -90,7 +90,8 @@ func compareFields(t *testing.T, doc, schema schemaDoc, typ reflect.Type) {
 		in, property := doc.follow(t, schema.Properties[name])
 		fieldType := field.Type
 		if fieldType.Kind() == reflect.Slice && property.Items != nil {
-			property, fieldType = in.resolve(*property.Items), fieldType.Elem()
+			in, property = in.follow(t, *property.Items)
+			fieldType = fieldType.Elem()
 		}
 		if fieldType.Kind() == reflect.Pointer {
 			fieldType = fieldType.Elem()

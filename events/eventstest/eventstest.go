@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -113,10 +114,13 @@ func (c check) event(subjects events.Subjects, data []byte) {
 	c.equal("status", string(ev.Status), string(c.parsed.Status))
 	c.checkType(ev.Status)
 
-	id := messageID(c.parsed.Type, c.parsed.Status, c.parsed.Token)
+	id := messageID(c.parsed.Type, &ev, c.parsed.Token)
 	c.equal(jetstream.MsgIDHeader, c.header.Get(jetstream.MsgIDHeader), id)
 	c.equal(events.HeaderRequestID, c.header.Get(events.HeaderRequestID), ev.RequestID)
 	c.equal(events.HeaderTaskID, c.header.Get(events.HeaderTaskID), ev.TaskID)
+	if len(ev.Tries) > 0 {
+		c.equal(events.HeaderTry, c.header.Get(events.HeaderTry), strconv.Itoa(len(ev.Tries)+1))
+	}
 	c.equal(events.HeaderStatus, c.header.Get(events.HeaderStatus), string(ev.Status))
 	c.equal(events.HeaderSource, c.header.Get(events.HeaderSource), string(ev.Source))
 	c.checkMetadata(ev.Metadata)

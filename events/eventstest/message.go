@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -19,7 +20,7 @@ func Message(s events.Subjects, t events.Type, ev *events.Event) (*nats.Msg, err
 	if err != nil {
 		return nil, err
 	}
-	id := messageID(t, ev.Status, token)
+	id := messageID(t, ev, token)
 	h := cloudEvent(s, ev, id)
 	h.Set(jetstream.MsgIDHeader, id)
 	h.Set(events.HeaderContentType, events.ContentTypeJSON)
@@ -32,6 +33,9 @@ func Message(s events.Subjects, t events.Type, ev *events.Event) (*nats.Msg, err
 		if value != "" {
 			h.Set(name, value)
 		}
+	}
+	if len(ev.Tries) > 0 {
+		h.Set(events.HeaderTry, strconv.Itoa(len(ev.Tries)+1))
 	}
 	for name, value := range ev.Metadata {
 		h.Set(events.HeaderMetaPrefix+name, value)
@@ -58,12 +62,16 @@ func subjectOf(s events.Subjects, t events.Type, kind string, status events.Stat
 	}
 }
 
-// messageID is unique for each event that there may be of a request.
-func messageID(t events.Type, status events.Status, token string) string {
-	if t == events.TypeProgress {
-		return token + "." + string(status)
+// messageID is unique for each event that there may be of a request. Progress from the second try on has its number.
+func messageID(t events.Type, ev *events.Event, token string) string {
+	switch {
+	case t != events.TypeProgress:
+		return token + "." + string(t)
+	case len(ev.Tries) > 0:
+		return token + "." + string(ev.Status) + "-" + strconv.Itoa(len(ev.Tries)+1)
+	default:
+		return token + "." + string(ev.Status)
 	}
-	return token + "." + string(t)
 }
 
 // cloudEvent returns the CloudEvents attributes of an event. It is written from the specification, not shared with the
