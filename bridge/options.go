@@ -21,7 +21,9 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/listener"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // Options configures a [Bridge]. Kling and the listeners are required; every other zero value means its default.
@@ -53,6 +55,7 @@ type Options struct {
 	Adopt            bool            // take in callbacks of tasks created elsewhere
 
 	TaskTimeout     time.Duration // default deadline of a request from when it was stored; zero: 24h
+	Retries         int           // default of how often a task that Kling failed is made again, 0 to events.MaxRetries
 	LookupWindow    time.Duration // how long a task of unknown fate is looked up before it is sent again; zero: 2m
 	ProbeInterval   time.Duration // between probes while credentials or account fail; zero: 30s
 	PollAfter       time.Duration // from submission to the first poll; zero: 300s
@@ -130,6 +133,9 @@ func (o Options) check() error {
 	if o.AccountOrder != dispatch.OrderPrefer && o.AccountOrder != dispatch.OrderSpread {
 		errs = append(errs, fmt.Errorf("account order %q: want %s or %s", o.AccountOrder, dispatch.OrderPrefer, dispatch.OrderSpread))
 	}
+	if o.Retries < 0 || o.Retries > events.MaxRetries {
+		errs = append(errs, fmt.Errorf("retries %d: want 0 to %d", o.Retries, events.MaxRetries))
+	}
 	if o.CallbackListener == nil {
 		errs = append(errs, errors.New("no callback listener"))
 	}
@@ -163,6 +169,11 @@ func (o Options) accounts() (kling.Accounts, error) {
 		all = append(all, only)
 	}
 	return kling.NewAccounts(all...)
+}
+
+// requestDefaults are for requests that say nothing themselves.
+func (o Options) requestDefaults() request.Defaults {
+	return request.Defaults{Timeout: o.TaskTimeout, Retries: o.Retries}
 }
 
 // firstPoll is the wait from submission to the first poll: without callbacks there is nothing to wait for.

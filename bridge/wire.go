@@ -46,7 +46,7 @@ func (b *Bridge) wire(ctx context.Context, conn *bus.Bus, o Options, shared map[
 		cache:   store.NewCache(store.CacheSize),
 		signer:  callback.NewSigner(o.PublicURL, o.Subjects.Prefix(), o.Namespace, o.CallbackSecrets),
 		inputs:  request.NewAttachments(conn.JetStream(), o.MaxInlineBytes, o.InputBuckets),
-		waiting: request.NewStream(conn, o.Subjects, o.Kinds, o.TaskTimeout),
+		waiting: request.NewStream(conn, o.Subjects, o.Kinds, o.requestDefaults()),
 		store: &store.Store{
 			Bus: conn, Subjects: o.Subjects, Kinds: o.Kinds, Retention: o.EventRetention, Telemetry: b.telemetry,
 			Metrics: b.metrics.store, Dead: store.NewDeadLetters(conn, o.Subjects, b.metrics.store, b.log), Log: b.log,
@@ -107,7 +107,7 @@ func (w *wiring) shares(name kling.Pool) (all []*dispatch.Share) {
 func (w *wiring) intake() *dispatch.Intake {
 	return &dispatch.Intake{
 		Bus: w.conn, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Telemetry: w.telemetry, Metrics: w.metrics.dispatch, Log: w.log,
-		TaskTimeout: w.o.TaskTimeout, AckWait: w.o.AckWait,
+		Defaults: w.o.requestDefaults(), AckWait: w.o.AckWait,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/clock"
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -29,10 +30,10 @@ func (a *API) Cancel(ctx context.Context, id string) (events.Cancelled, error) {
 		if held == nil && tries > 0 && task.Status == events.StatusCancelled {
 			return yes, nil // by the last try, whose ack was lost, or by another call beside this one
 		}
-		if held == nil {
+		if held == nil && task.Status != events.StatusRetrying {
 			return events.Cancelled{}, tooLate(task)
 		}
-		first, err := a.Store.SettleWaiting(ctx, held, store.Cancelled())
+		first, err := a.settleWaiting(ctx, task, held)
 		if first {
 			if err != nil {
 				a.Log.WarnContext(ctx, "a cancelled request stays in the stream until it is delivered",
@@ -48,6 +49,14 @@ func (a *API) Cancel(ctx context.Context, id string) (events.Cancelled, error) {
 			return events.Cancelled{}, context.Cause(ctx)
 		}
 	}
+}
+
+// settleWaiting cancels a request that waits, for its first task or for the next one.
+func (a *API) settleWaiting(ctx context.Context, task events.Task, held *request.Waiting) (first bool, err error) {
+	if held == nil {
+		return a.Store.CancelRetry(ctx, events.Token(task.RequestID))
+	}
+	return a.Store.SettleWaiting(ctx, held, store.Cancelled())
 }
 
 func tooLate(t events.Task) error {

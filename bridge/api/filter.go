@@ -21,7 +21,7 @@ type taskFilter struct {
 
 // unended are the statuses of requests that have not ended.
 var unended = []events.Status{
-	events.StatusWaiting, events.StatusCreating, events.StatusSubmitted, events.StatusProcessing,
+	events.StatusWaiting, events.StatusCreating, events.StatusSubmitted, events.StatusProcessing, events.StatusRetrying,
 }
 
 func newTaskFilter(q events.TaskQuery, kinds kling.Kinds) (taskFilter, error) {
@@ -63,7 +63,7 @@ func (f taskFilter) wantsSection(s section) bool {
 	case f.source != "": // only what has ended has one
 		return false
 	case s == sectionInFlight:
-		return f.wants(events.StatusCreating, events.StatusSubmitted, events.StatusProcessing)
+		return f.wants(events.StatusCreating, events.StatusSubmitted, events.StatusProcessing, events.StatusRetrying)
 	default: // a request in the stream waits, or is listed there while it is being created
 		return f.wants(events.StatusWaiting)
 	}

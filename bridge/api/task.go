@@ -49,12 +49,15 @@ func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 		RequestID: rec.RequestID, Kind: rec.Kind, Pool: a.pool(rec.Kind), Status: events.StatusCreating,
 		TaskID: rec.TaskID, ExternalTaskID: rec.ExternalTaskID, Account: rec.Account, RequestedAt: events.At(rec.RequestedAt),
 		SubmittedAt: instant(rec.SubmittedAt), NextPollAt: instant(rec.NextPollAt), Deadline: instant(rec.Deadline),
-		Metadata: rec.Metadata, ReplayOf: rec.ReplayOf, TraceID: rec.Trace.ID(),
+		Metadata: rec.Metadata, ReplayOf: rec.ReplayOf, TraceID: rec.Trace.ID(), Tries: rec.Tries,
 	}
 	if task.Metadata == nil {
 		task.Metadata = map[string]string{}
 	}
 	switch {
+	case rec.State == store.StateRetrying:
+		task.Status, task.NextPollAt = events.StatusRetrying, nil
+		task.WaitsFor = fmt.Sprintf("try %d of %d", rec.Try(), rec.Retries+1)
 	case rec.State != store.StateSubmitted:
 		task.WaitsFor = a.creatingWaitsFor(rec)
 	case processing:

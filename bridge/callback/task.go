@@ -78,7 +78,7 @@ func (lr *Live) observe(ctx context.Context, cb callback, rec *store.Record, tas
 	switch {
 	case err != nil:
 		return outcomeUnavailable, err
-	case n == store.EffectProgress || n == store.EffectEnd:
+	case n == store.EffectProgress || n == store.EffectEnd || n == store.EffectRetry:
 		return outcomeStored, nil
 	case n == store.EffectLate:
 		return outcomeLate, nil
@@ -94,6 +94,9 @@ func (lr *Live) find(ctx context.Context, cb callback, p proof, task kling.Task)
 		return nil, outcomeUnavailable, err
 	}
 	if o, err := lr.authorize(ctx, cb, rec, p, task); o != outcomeTaken {
+		return nil, o, err
+	}
+	if o, err := ofEarlierTry(rec, task); o != outcomeTaken {
 		return nil, o, err
 	}
 	if err := contradiction(rec, cb, task); err != nil {
@@ -142,6 +145,19 @@ func (lr *Live) unheardOf(ctx context.Context, rec *store.Record, cb callback, t
 		return nil, outcomeContradicting, errors.New("no task is known of the request, and the task's external id is none of its own")
 	default:
 		return rec, outcomeTaken, nil
+	}
+}
+
+// ofEarlierTry settles what is said of a task that Kling has failed and that was made again, whatever it is. While the next one
+// is still to be made, no other task is the request's.
+func ofEarlierTry(rec *store.Record, task kling.Task) (outcome, error) {
+	switch {
+	case rec.OfEarlierTry(task), rec.State == store.StateRetrying && task.ID == "" && task.ExternalID == "":
+		return outcomeRepeated, nil
+	case rec.State == store.StateRetrying:
+		return outcomeContradicting, errors.New("the body names a task that the request does not have")
+	default:
+		return outcomeTaken, nil
 	}
 }
 

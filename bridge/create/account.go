@@ -55,7 +55,7 @@ func (c *Creator) askOthers(ctx context.Context, j *attempt) (asked bool) {
 		if other.Name == j.Account() {
 			continue
 		}
-		task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j.Req))
+		task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j))
 		if err == nil && !older(j, task) {
 			j.MoveTo(other.Name)
 			return true

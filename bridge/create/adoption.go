@@ -57,6 +57,9 @@ func (c *Creator) suspects(r *request.Request) bool {
 // doubtful reports whether a request is to be looked up before its first send: it was delivered before, or was stored before a
 // time up to which state may be lost. Whoever had it then may have sent it.
 func (c *Creator) doubtful(j *attempt) bool {
+	if j.failed != nil { // its record shows that nothing was sent, unless the store was set back to it
+		return !j.asked && j.failedAt().UnixNano() < c.suspectedAt.Load()
+	}
 	return !j.asked && (j.Delivered > 1 || c.suspects(j.Req))
 }
 
@@ -82,9 +85,7 @@ func (c *Creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 
 // unsay takes an intent back that nothing was sent under, and tries again after that time.
 func (c *Creator) unsay(ctx context.Context, j *attempt, after time.Duration) (dispatch.Result, error) {
-	seq := j.recSeq
-	j.rec, j.recSeq = nil, 0
-	if err := c.Store.Withdraw(ctx, seq); err != nil {
+	if err := c.withdraw(ctx, j); err != nil {
 		return dispatch.Result{}, err
 	}
 	return dispatch.TryAgain(after), nil

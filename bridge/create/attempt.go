@@ -15,6 +15,10 @@ type attempt struct {
 	rec    *store.Record
 	recSeq uint64 // of rec in the stream; zero while nothing is stored
 
+	failed *store.Entry // the record of a further try that nobody has in hand; nil: this is the first, or it has one in rec
+
+	tryID     string    // the external id of a further try; empty: it was not chosen yet, or this is the first
+	ours      bool      // the message has taken its request over, when it was delivered before
 	noted     bool      // its external id, if it brought one along
 	tries     int       // sends that certainly made no task, for the backoff
 	asked     bool      // Kling, before its first send

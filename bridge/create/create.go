@@ -65,6 +65,9 @@ func (c *Creator) create(ctx context.Context, j *attempt) dispatch.Result {
 }
 
 func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	if err := c.recall(ctx, j); err != nil {
+		return dispatch.Result{}, err
+	}
 	switch why := c.unfit(j); {
 	case why != nil:
 		return c.reject(ctx, j, why)
@@ -76,7 +79,7 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 		return dispatch.Result{}, err
 	}
 	defer done()
-	if j.rec != nil {
+	if j.rec != nil || j.ours {
 		return c.resume(ctx, j, "")
 	}
 	body, why, err := c.Inputs.Resolve(ctx, j.Req)
@@ -88,8 +91,10 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 		return dispatch.Result{}, err
 	case why != nil:
 		return c.reject(ctx, j, why)
-	case !j.MaySend(time.Now()): // it holds slots: let it be looked up
+	case !j.MaySend(time.Now()) && j.failed == nil: // it holds slots: let it be looked up
 		return c.resume(ctx, j, "")
+	case !j.MaySend(time.Now()): // its kind is paused
+		return dispatch.TryAgain(conflictWait), nil
 	default:
 		return c.intend(ctx, j, body)
 	}
@@ -97,13 +102,16 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 
 // ownID notes the external id that a request brought along, once. It returns why the request can't have it.
 func (c *Creator) ownID(ctx context.Context, j *attempt) (why *events.Error, err error) {
+	if j.failed != nil {
+		return c.tryID(ctx, j)
+	}
 	if c.Namer.DerivedForOther(j.Req.ExternalID, j.Req.Token) {
 		return derivedID(j.Req.ExternalID), nil
 	}
 	if j.noted {
 		return nil, nil
 	}
-	holder, err := c.Store.NoteExternalID(ctx, j.Req)
+	holder, err := c.Store.NoteExternalID(ctx, j.Req, j.Req.ExternalID)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +129,7 @@ func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (
 		return dispatch.TryAgain(clock.Backoff(j.otherAsks)), nil
 	}
 	j.claimedAt = time.Now()
-	rec := store.NewRecord(j.Req, j.Account(), c.externalID(j.Req), c.newSend(body), c.Telemetry.Carry(ctx))
-	seq, first, err := c.Store.Intend(ctx, rec, c.creatingFire(rec))
+	rec, seq, first, err := c.storeIntent(ctx, j, body)
 	if err != nil {
 		return dispatch.Result{}, err
 	}
@@ -140,9 +147,22 @@ func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (
 	}
 }
 
+// storeIntent stores the record of what is about to be sent, if it is the first of the request, or in place of that of a try
+// that failed.
+func (c *Creator) storeIntent(ctx context.Context, j *attempt, body request.Object) (rec *store.Record, seq uint64, first bool, err error) {
+	if j.failed != nil {
+		rec = j.failed.Rec.Taken(j.Req.Sequence, j.Account(), c.externalID(j), c.newSend(body))
+		seq, first, err = c.Store.Replace(ctx, rec, c.creatingFire(rec), j.failed.Seq)
+		return rec, seq, first, err
+	}
+	rec = store.NewRecord(j.Req, j.Account(), c.externalID(j), c.newSend(body), c.Telemetry.Carry(ctx))
+	seq, first, err = c.Store.Intend(ctx, rec, c.creatingFire(rec))
+	return rec, seq, first, err
+}
+
 // externalID is the id that the request's task is known by at Kling.
-func (c *Creator) externalID(r *request.Request) string {
-	return cmp.Or(r.ExternalID, c.Namer.ExternalID(r.Token))
+func (c *Creator) externalID(j *attempt) string {
+	return cmp.Or(j.tryID, j.Req.ExternalID, c.Namer.ExternalID(j.Req.Token))
 }
 
 // newSend is a create call that is about to be claimed.

@@ -24,6 +24,9 @@ func (c *Creator) repeat(ctx context.Context, j *attempt) (dispatch.Result, erro
 
 // reject ends a request that can't become a task: completion first, then the dead letter, then the ack.
 func (c *Creator) reject(ctx context.Context, j *attempt, why *events.Error) (dispatch.Result, error) {
+	if rec := j.triedRecord(); rec != nil {
+		return c.giveUp(ctx, j, rec, why)
+	}
 	first, err := c.end(ctx, j, store.Rejected(why))
 	if err != nil {
 		return dispatch.Result{}, err
@@ -53,6 +56,9 @@ func (c *Creator) expire(ctx context.Context, j *attempt) (dispatch.Result, erro
 // may have become a task.
 func (c *Creator) end(ctx context.Context, j *attempt, e store.End) (first bool, err error) {
 	rec := j.rec
+	if rec == nil && j.failed != nil {
+		rec = j.failed.Rec
+	}
 	if rec == nil {
 		rec = store.NewRecord(j.Req, "", "", c.newSend(request.Object{}), c.Telemetry.Carry(ctx))
 		e.Untouched = true

@@ -54,9 +54,19 @@ func (c *Creator) unclaim(ctx context.Context, j *attempt) error {
 		j.refusedClaim = j.rec.Claim
 		return nil
 	}
+	return c.withdraw(ctx, j)
+}
+
+// withdraw takes a record back under which no task was made: the request waits as it did before.
+func (c *Creator) withdraw(ctx context.Context, j *attempt) error {
+	rec, seq := j.rec, j.recSeq
 	// Forgotten also where the outcome is unknown: the record may be gone, and another message's in its place.
-	seq := j.recSeq
-	j.rec, j.recSeq = nil, 0
+	j.rec, j.recSeq, j.ours = nil, 0, false
+	if rec.Try() > 1 {
+		at := c.creatingFire(rec)
+		_, err := c.Store.Rearm(ctx, rec.Waits(j.Req.Sequence, at), at, seq)
+		return err
+	}
 	return c.Store.Withdraw(ctx, seq)
 }
 

@@ -24,6 +24,11 @@ func (c *Creator) resume(ctx context.Context, j *attempt, mine string) (dispatch
 			return dispatch.Result{}, err
 		}
 		return c.keepAndAck(ctx, j)
+	case e.Rec.State == store.StateRetrying && e.Rec.Fence == j.Req.Fence: // its next try is this message's, once more
+		j.rec, j.recSeq, j.ours = nil, 0, false
+		return dispatch.TryAgain(0), nil
+	case e.Rec.State == store.StateRetrying: // Kling has failed the task of this message already
+		return c.keepAndAck(ctx, j)
 	case e.Due: // the poller is looking at it
 		return dispatch.TryAgain(conflictWait), nil
 	}
@@ -86,7 +91,7 @@ func (c *Creator) ours(ctx context.Context, j *attempt) (*store.Entry, dispatch.
 		return nil, dispatch.Result{}, err
 	case e.Rec.Newer():
 		return nil, c.leave(ctx, j, e.Rec), nil
-	case e.Rec.Owner != j.Req.Sequence:
+	case e.Rec.Owner != j.Req.Sequence && !continues(e.Rec, j.Req):
 		result, err := c.repeat(ctx, j)
 		return nil, result, err
 	}

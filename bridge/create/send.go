@@ -12,6 +12,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -89,18 +90,31 @@ const (
 	codeMaintenance = 5001
 )
 
+// storeTask stores the record of a task that was made, unless a callback has been faster.
+func (c *Creator) storeTask(ctx context.Context, j *attempt, rec *store.Record) (stored bool, err error) {
+	if rec.Retries > 0 { // in place of no other try's
+		return c.Store.Rearm(ctx, rec, rec.NextPollAt, j.recSeq)
+	}
+	return c.Store.Arm(ctx, rec, rec.NextPollAt)
+}
+
 // submitted stores the task id, tells the world, keeps the request as it came and acks it, in this order.
 func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
 	j.Accepted()
 	now := c.Store.Now()
 	rec := j.rec.Submitted(task.ID, now, clock.Earlier(now.Add(c.FirstPoll), j.rec.Deadline))
-	stored, err := c.Store.Arm(ctx, rec, rec.NextPollAt)
+	stored, err := c.storeTask(ctx, j, rec)
 	if err != nil {
 		return dispatch.Result{}, err
 	}
 	c.created(ctx, j.Req, rec)
+	if !stored && rec.Retries > 0 { // its task may have failed already
+		return c.resume(ctx, j, "")
+	}
 	if stored { // else a callback has been faster
-		c.Cache.Put(rec)
+		if rec.Retries == 0 { // what is kept here does not show that another replica goes on with the next try
+			c.Cache.Put(rec)
+		}
 		if err := c.Store.Announce(ctx, rec, &task); err != nil {
 			return dispatch.Result{}, err
 		}

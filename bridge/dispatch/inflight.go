@@ -18,7 +18,7 @@ import (
 )
 
 // InFlight keeps every pool's slots in step with what all replicas do: tasks begin with a submitted event and end with
-// a completion. Plain subscriptions are at most once, so what is in flight is recounted from the stream at the start,
+// a completion, or for the next try with a retrying event. Plain subscriptions are at most once, so what is in flight is recounted from the stream at the start,
 // after a reconnect, and now and then.
 type InFlight struct {
 	Bus      *bus.Bus
@@ -47,7 +47,8 @@ func (f *InFlight) Subscribe() (stop func(), err error) {
 		}
 	}
 	for _, subject := range []string{
-		f.Subjects.Progress("*", events.StatusSubmitted, "*"), f.Subjects.AllCompletions(), f.Subjects.SlotNews("*"),
+		f.Subjects.Progress("*", events.StatusSubmitted, "*"), f.Subjects.Progress("*", events.StatusRetrying, "*"),
+		f.Subjects.AllCompletions(), f.Subjects.SlotNews("*"),
 	} {
 		sub, err := f.Bus.Conn().ChanSubscribe(subject, f.news)
 		if err != nil {
@@ -91,7 +92,7 @@ func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 		return
 	}
 	p := f.Pools[kind.Pool]
-	if parsed.Type == events.TypeCompletion {
+	if parsed.Type == events.TypeCompletion || parsed.Status == events.StatusRetrying {
 		p.ended(parsed.Token, now)
 		return
 	}

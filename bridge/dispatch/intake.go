@@ -27,8 +27,8 @@ type Intake struct {
 	Metrics   *Metrics
 	Log       *slog.Logger
 
-	TaskTimeout time.Duration
-	AckWait     time.Duration
+	Defaults request.Defaults // of requests
+	AckWait  time.Duration
 }
 
 const (
@@ -73,9 +73,9 @@ func (in *Intake) newJob(ctx context.Context, msg jetstream.Msg) *Job {
 		Data:     msg.Data(),
 		Sequence: meta.Sequence.Stream,
 		StoredAt: meta.Timestamp,
-	}, in.TaskTimeout)
+	}, in.Defaults)
 	ctx, span := in.span(ctx, msg.Headers(), req)
-	if meta.NumDelivered == 1 {
+	if meta.NumDelivered == 1 && req.Fence == "" {
 		in.received(ctx, req)
 	}
 	return &Job{

@@ -6,6 +6,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
@@ -139,6 +140,10 @@ func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool)
 		read++
 		e, err := f.Store.Load(ctx, token)
 		if err != nil {
+			continue
+		}
+		if e.Rec.State == store.StateRetrying { // there is no task
+			delete(found, token)
 			continue
 		}
 		if kind, ok := f.Kinds.Lookup(e.Rec.Kind); ok {

@@ -64,7 +64,7 @@ func TestRequestsExpireInTheStream(t *testing.T) {
 		publish(fmt.Sprintf("short-%d", i), "60")
 		publish(fmt.Sprintf("long-%d", i), "6h")
 	}
-	stream := request.NewStream(l.Bus, l.Subjects, l.Kinds, time.Hour)
+	stream := request.NewStream(l.Bus, l.Subjects, l.Kinds, request.Defaults{Timeout: time.Hour})
 	w := &Expirer{Stream: stream, Store: l, Log: slog.New(slog.DiscardHandler)}
 	inHand := &store.Record{ // another replica has just begun with this one
 		Version: store.Version, RequestID: "short-7", Kind: "text2video", State: store.StateCreating, RequestedAt: time.Now(),

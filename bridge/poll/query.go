@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 const (
@@ -34,6 +35,13 @@ func (p *Poller) pollSort(ctx, hard context.Context, of sort, due []*dueTask) {
 		}
 		settling.do(func() { p.settle(hard, d, task, err) })
 	}
+	due = slices.DeleteFunc(due, func(d *dueTask) bool {
+		again := d.rec.State == store.StateRetrying // Kling has nothing to say of it
+		if again {
+			settle(d, kling.Task{}, nil)
+		}
+		return again
+	})
 	client, err := p.Accounts.Client(of.account)
 	if err != nil { // its tasks are asked about when it is back
 		for _, d := range due {

@@ -46,6 +46,9 @@ func (p *Poller) giveBack(d *dueTask) {
 }
 
 func (p *Poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr error) error {
+	if d.rec.State == store.StateRetrying {
+		return p.Store.NextTry(ctx, d.rec, d.seq)
+	}
 	if queryErr == nil {
 		queryErr = store.Mismatch(d.rec, task)
 	}
@@ -96,6 +99,10 @@ func (p *Poller) again(ctx context.Context, d *dueTask) error {
 		return err
 	}
 	d.rec.Polled(clock.Earlier(now.Add(p.interval(d.rec.Polls+1)), d.rec.Deadline))
+	if d.rec.Retries > 0 { // the task may be made again at this moment
+		_, err := p.Store.Rearm(ctx, d.rec, d.rec.NextPollAt, d.seq)
+		return err
+	}
 	_, err := p.Store.Arm(ctx, d.rec, d.rec.NextPollAt)
 	return err
 }

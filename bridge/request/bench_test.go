@@ -22,7 +22,7 @@ func BenchmarkParseRequest(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Parse(raw, time.Hour); err != nil {
+		if _, err := Parse(raw, Defaults{Timeout: time.Hour}); err != nil {
 			b.Fatal(err)
 		}
 	}

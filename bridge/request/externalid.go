@@ -3,6 +3,7 @@ package request
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"strconv"
 	"strings"
 
 	"github.com/klingbridge/klingbridge/events"
@@ -30,6 +31,27 @@ func (n Namer) ExternalID(token string) string {
 		return id
 	}
 	return n.prefix + "_" + hash(token, maxExternalID-len(n.prefix)-1)
+}
+
+// TryID is the external id of a further try of a request, the n-th; its first has that of [Namer.ExternalID]. What stands
+// before the number tells it from those of all requests: a hash has no hyphen and no underscore.
+func (n Namer) TryID(token string, try int) string {
+	prefix := n.prefix + "_" + strconv.Itoa(try)
+	if id := prefix + "-" + token; len(id) <= maxExternalID {
+		return id
+	}
+	return prefix + "_" + hash(token, maxExternalID-len(prefix)-1)
+}
+
+// OwnTryID is the external id of the n-th try of a request that brought one of its own along: the number is appended. Where that
+// is too long, a hash of the whole stands for the end.
+func OwnTryID(externalID string, try int) string {
+	suffix := "-" + strconv.Itoa(try)
+	if len(externalID)+len(suffix) <= maxExternalTaskID {
+		return externalID + suffix
+	}
+	suffix = "-" + hash(externalID, 8) + suffix
+	return externalID[:maxExternalTaskID-len(suffix)] + suffix
 }
 
 // Token returns the request token that an external id was derived from, where it was kept readable.

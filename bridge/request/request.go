@@ -23,6 +23,8 @@ type Request struct {
 	Body        Object // what is forwarded to Kling, without model, callback URL and external task id
 	ExternalID  string // the caller's own, or empty
 	Account     string // at Kling, that the request demands; empty: any
+	Retries     int    // how often a task that Kling failed may be made again
+	Fence       string // of a further try: what proves that the bridge has put it into the stream; see [HeaderFence]
 	Slots       int    // of the pool that the task takes
 	Metadata    map[string]string
 	ReplayOf    string // the request that this one replays, or empty
@@ -41,6 +43,16 @@ type Raw struct {
 	StoredAt time.Time
 }
 
+// Defaults are for requests that say nothing themselves.
+type Defaults struct {
+	Timeout time.Duration // of the deadline, from when the request was stored
+	Retries int
+}
+
+// HeaderFence is on requests that the bridge itself puts into the stream again, for a further try. Its value is a secret of
+// the request's record: one that is not there does nothing.
+const HeaderFence = "Kling-Fence"
+
 // Limits of a request.
 const (
 	maxMetadata = 16 << 10 // bytes of names and values
@@ -48,16 +60,18 @@ const (
 
 // Parse reads a request. On an error, which is the caller's fault and fit to be shown to them, the returned
 // request still has what a completion needs: id, token, kind, metadata and times.
-func Parse(raw Raw, defaultTimeout time.Duration) (*Request, error) {
+func Parse(raw Raw, by Defaults) (*Request, error) {
 	r := &Request{
 		Kind:        raw.Kind,
 		Priority:    raw.Priority,
 		Account:     raw.Header.Get(events.HeaderAccount),
+		Retries:     by.Retries,
+		Fence:       raw.Header.Get(HeaderFence),
 		Slots:       1,
 		Metadata:    events.Metadata(raw.Header),
 		ReplayOf:    replayOf(raw.Header),
 		RequestedAt: raw.StoredAt,
-		Deadline:    raw.StoredAt.Add(defaultTimeout),
+		Deadline:    raw.StoredAt.Add(by.Timeout),
 		Sequence:    raw.Sequence,
 	}
 	body, bodyErr := parseObject(raw.Data)
@@ -66,7 +80,8 @@ func Parse(raw Raw, defaultTimeout time.Duration) (*Request, error) {
 	}
 	idErr := r.identify(raw)
 	timeoutErr := r.readTimeout(raw.Header)
-	return r, errors.Join(idErr, timeoutErr, r.limitMetadata(), bodyErr)
+	retriesErr := r.readRetries(raw.Header)
+	return r, errors.Join(idErr, timeoutErr, retriesErr, r.limitMetadata(), bodyErr)
 }
 
 // limitMetadata keeps records and events, which repeat the metadata, far from the server's largest message.
@@ -92,6 +107,19 @@ func (r *Request) readTimeout(h nats.Header) error {
 		return fmt.Errorf("%s: want a duration such as 90s or whole seconds above zero, got %q", events.HeaderTimeout, Clip(text))
 	}
 	r.Deadline = r.RequestedAt.Add(timeout)
+	return nil
+}
+
+func (r *Request) readRetries(h nats.Header) error {
+	text := events.HeaderCarrier(h).Get(events.HeaderRetries)
+	if text == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || n > events.MaxRetries {
+		return fmt.Errorf("%s: want 0 to %d, got %q", events.HeaderRetries, events.MaxRetries, Clip(text))
+	}
+	r.Retries = int(n)
 	return nil
 }
 

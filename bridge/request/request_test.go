@@ -29,7 +29,7 @@ func parse(t testing.TB, kindName, body string, header nats.Header) (*Request, e
 	t.Helper()
 	return Parse(Raw{
 		Kind: kind(t, kindName), Header: header, Data: []byte(body), Sequence: 7, StoredAt: storedAt,
-	}, 24*time.Hour)
+	}, Defaults{Timeout: 24 * time.Hour})
 }
 
 func TestBodyReachesKlingAsWritten(t *testing.T) {
@@ -242,7 +242,7 @@ func FuzzParseRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body, id, timeout string) {
 		header := nats.Header{events.HeaderRequestID: {id}, events.HeaderTimeout: {timeout}}
 		for _, k := range []kling.Kind{kinds[0], kind(t, "text-to-video"), kind(t, "image-generations")} {
-			r, err := Parse(Raw{Kind: k, Header: header, Data: []byte(body), Sequence: 1, StoredAt: storedAt}, time.Hour)
+			r, err := Parse(Raw{Kind: k, Header: header, Data: []byte(body), Sequence: 1, StoredAt: storedAt}, Defaults{Timeout: time.Hour})
 			if !events.IsToken(r.Token) || r.ID == "" {
 				t.Fatalf("id %q, token %q", r.ID, r.Token)
 			}

@@ -25,10 +25,10 @@ import (
 //
 // Safe for concurrent use.
 type Stream struct {
-	Bus         *bus.Bus
-	Subjects    subjects.Subjects
-	Kinds       kling.Kinds
-	TaskTimeout time.Duration
+	Bus      *bus.Bus
+	Subjects subjects.Subjects
+	Kinds    kling.Kinds
+	Defaults Defaults
 
 	reading chan struct{} // has room for whoever reads: a read may take long, and others have little time
 
@@ -38,9 +38,9 @@ type Stream struct {
 	index     requestIndex
 }
 
-// NewStream reads requests of the known kinds. taskTimeout is the deadline of those that name none, from when they were stored.
-func NewStream(b *bus.Bus, s subjects.Subjects, kinds kling.Kinds, taskTimeout time.Duration) *Stream {
-	return &Stream{Bus: b, Subjects: s, Kinds: kinds, TaskTimeout: taskTimeout, reading: make(chan struct{}, 1)}
+// NewStream reads requests of the known kinds. by is for those that say nothing themselves.
+func NewStream(b *bus.Bus, s subjects.Subjects, kinds kling.Kinds, by Defaults) *Stream {
+	return &Stream{Bus: b, Subjects: s, Kinds: kinds, Defaults: by, reading: make(chan struct{}, 1)}
 }
 
 // deadline is that of one message.
@@ -138,7 +138,7 @@ func (s *Stream) Parse(m *bus.Message) *Waiting {
 	}
 	req, invalid := Parse(Raw{
 		Kind: kind, Priority: parsed.Priority, Header: m.Header, Data: m.Data, Sequence: m.Seq, StoredAt: m.Time,
-	}, s.TaskTimeout)
+	}, s.Defaults)
 	return &Waiting{Msg: m, Req: req, Invalid: invalid}
 }
 

@@ -13,16 +13,21 @@ import (
 
 // Version is the newest version of records that this bridge understands.
 //
-// Version 2 names the account at Kling. Version 1 does not, and is of the account [kling.DefaultAccount].
-const Version = 2
+// Version 2 names the account at Kling. Version 1 does not, and is of the account [kling.DefaultAccount]. Version 3 is of
+// requests whose tasks are made again when Kling fails them.
+const Version = 3
 
-// versionOf is the version that a record of an account is written as: the oldest that says what it means. Replicas of the
-// version before, which know only one account, leave records of others alone.
-func versionOf(account string) int {
-	if account == "" || account == kling.DefaultAccount {
+// versionOf is the version that a record is written as: the oldest that says what it means. Replicas of the versions before,
+// which know only one account or would end a request with its first failed task, leave records of others alone.
+func versionOf(account string, retries int) int {
+	switch {
+	case retries > 0:
+		return Version
+	case account == "" || account == kling.DefaultAccount:
 		return 1
+	default:
+		return 2
 	}
-	return Version
 }
 
 // Newer reports whether the record means what only a newer version of the bridge knows.
@@ -40,7 +45,9 @@ func Decode(data []byte) (*Record, error) {
 	if rec.RequestID == "" || rec.Kind == "" {
 		return nil, errors.New("not a record")
 	}
-	rec.Account = cmp.Or(rec.Account, kling.DefaultAccount)
+	if rec.State != StateRetrying {
+		rec.Account = cmp.Or(rec.Account, kling.DefaultAccount)
+	}
 	if len(rec.Metadata) == 0 {
 		rec.Metadata = nil // it is stored as none
 	}
@@ -95,7 +102,8 @@ func onlyKnown(data []byte) bool {
 func knownMember(name []byte) bool {
 	switch string(name) {
 	case "v", "request_id", "kind", "state", "owner", "claim", "attempt", "certain", "claimed_at", "earlier_at", "upload",
-		"external_task_id", "task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace", "account":
+		"external_task_id", "task_id", "slots", "model", "requested_at", "submitted_at", "deadline", "polls", "next_poll_at", "metadata", "replay_of", "trace", "account",
+		"retries", "tries", "failure", "fence", "queued":
 		return true
 	default:
 		return false

@@ -28,10 +28,11 @@ func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error
 	completedAt := events.At(now)
 	ev.CompletedAt = &completedAt
 	ev.Error = end.err
+	ev.Units = rec.sumUnits(ev.Units)
 
 	subject := s.Subjects.Completion(rec.Kind, end.status, token)
 	guard := s.Subjects.CompletionOf(token)
-	if end.Untouched {
+	if end.Untouched || end.after > 0 {
 		guard = s.Subjects.AnythingOf(token)
 	}
 	pool, err := s.pool(rec.Kind)
@@ -39,7 +40,7 @@ func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error
 		return EffectNone, err
 	}
 	first, err := s.publishEvent(ctx, rec, ev, subject, token+".completion", func(msg *nats.Msg) {
-		bus.GuardSequence(msg, guard, 0)
+		bus.GuardSequence(msg, guard, end.after)
 		if !end.Untouched {
 			bus.PurgeTimer(msg, s.Subjects.Pending(rec.Kind, string(pool), token))
 		}
@@ -67,7 +68,7 @@ func (s *Store) late(ctx context.Context, rec *Record, ev *events.Event) (Effect
 	if err != nil {
 		return EffectNone, err
 	}
-	if !MayBeLate(known.Status) {
+	if !MayBeLate(known.Status) || among(known.Tries, ev.TaskID, "") {
 		return EffectRepeated, nil
 	}
 	ev.Metadata, ev.RequestedAt, ev.ReplayOf = known.Metadata, known.RequestedAt, known.ReplayOf

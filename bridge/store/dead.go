@@ -33,7 +33,7 @@ func NewDeadLetters(b *bus.Bus, s subjects.Subjects, m *Metrics, log *slog.Logge
 func copyHeaders(to, from nats.Header) {
 	room, omitted := maxHeaders, 0
 	for _, name := range slices.Sorted(maps.Keys(from)) {
-		if ForServer(name) {
+		if ForServer(name) || name == request.HeaderFence {
 			continue
 		}
 		size := 0

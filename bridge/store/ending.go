@@ -24,6 +24,7 @@ type End struct {
 	err     *events.Error // nil on succeed
 	// Untouched demands that nothing at all is known of the request: it ends one that was never taken in hand.
 	Untouched bool
+	after     uint64 // demands that nothing was stored of the request since that sequence; zero: it does not
 }
 
 // Effect is what became of something that was learned of a request.
@@ -35,10 +36,12 @@ const (
 	EffectProgress               // published as progress
 	EffectEnd                    // published as the completion
 	EffectLate                   // published as late, beside the completion
-	EffectRepeated               // nothing: the request had already ended
+	EffectRetry                  // Kling failed the task, and the next one is to be made
+	EffectRepeated               // nothing: the request had already ended, or this task was made again
 )
 
-// Ended reports whether the request has ended, whoever published that.
+// Ended reports whether there is nothing more to ask of the task: the request has ended, whoever published that, or goes on
+// with another task.
 func (n Effect) Ended() bool { return n >= EffectEnd }
 
 // failure says why Kling failed a task. The same content would fail again; another failure may not.
@@ -49,6 +52,17 @@ func failure(task kling.Task) *events.Error {
 
 // maxMessage bounds what an event repeats of Kling's explanation outside the task object.
 const maxMessage = 4 << 10
+
+// Unrepeatable is the end of a request whose last task Kling failed and that can't be made again.
+func Unrepeatable(rec *Record) End {
+	message := rec.Tries[len(rec.Tries)-1].Message
+	return Refused(&events.Error{Class: events.ErrorKling, Message: message, Retryable: true})
+}
+
+// Refused is the end of a request whose earlier tasks Kling failed, and whose next one can't be made.
+func Refused(why *events.Error) End {
+	return End{status: events.StatusFailed, source: events.SourceBridge, message: why.Message, err: why}
+}
 
 // Rejected is the end of a request that can't become a task.
 func Rejected(why *events.Error) End {

@@ -26,6 +26,7 @@ func (s *Store) event(rec *Record, end End, now time.Time) *events.Event {
 		PublishedAt:    events.At(now),
 		Metadata:       rec.Metadata,
 		ReplayOf:       rec.ReplayOf,
+		Tries:          rec.Tries,
 	}
 	if ev.Metadata == nil {
 		ev.Metadata = map[string]string{}

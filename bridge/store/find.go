@@ -37,7 +37,7 @@ func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
 func (s *Store) unheard(ctx context.Context, kind, token string) (*Record, error) {
 	m, err := s.Guarded().Last(ctx, s.Subjects.Progress("*", "*", token))
 	if errors.Is(err, bus.ErrNoMessage) {
-		return &Record{Version: versionOf(""), RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
+		return &Record{Version: versionOf("", 0), RequestID: token, Kind: kind, State: StateUnheard, RequestedAt: s.Now()}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (s *Store) LostRecord(ctx context.Context, account, kind, token string, tas
 	told, err := s.unheard(ctx, kind, token)
 	if err == nil && told.TaskID == task.ID {
 		rec.RequestID, rec.RequestedAt = told.RequestID, told.RequestedAt
-		rec.Metadata, rec.ReplayOf, rec.Trace = told.Metadata, told.ReplayOf, told.Trace
+		rec.Metadata, rec.ReplayOf, rec.Trace, rec.Tries = told.Metadata, told.ReplayOf, told.Trace, told.Tries
 	}
 	return rec, err
 }
@@ -75,7 +75,7 @@ func toldRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
 		account = kling.DefaultAccount
 	}
 	rec := &Record{
-		Version:        versionOf(account),
+		Version:        versionOf(account, 0),
 		Account:        account,
 		RequestID:      ev.RequestID,
 		Kind:           ev.Kind,
@@ -85,6 +85,7 @@ func toldRecord(t *telemetry.Tracer, m *bus.Message, ev *events.Event) *Record {
 		RequestedAt:    ev.RequestedAt.Time,
 		Metadata:       ev.Metadata,
 		ReplayOf:       ev.ReplayOf,
+		Tries:          ev.Tries,
 	}
 	if ev.SubmittedAt != nil {
 		rec.SubmittedAt = ev.SubmittedAt.Time

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -80,6 +81,9 @@ func (s *Store) headMsg(ctx context.Context, ev *events.Event, subject, msgID st
 	}
 	if ev.Account != "" {
 		h.Set(events.HeaderAccount, ev.Account)
+	}
+	if len(ev.Tries) > 0 {
+		h.Set(events.HeaderTry, strconv.Itoa(len(ev.Tries)+1))
 	}
 	for name, value := range ev.Metadata {
 		h.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))

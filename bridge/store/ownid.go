@@ -14,28 +14,28 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// NoteExternalID stores that an external task id is one that a request of the bridge's brought along, to be found by that
-// id. It precedes the record, and so the task: a task that Kling knows by such an id is never taken for somebody else's.
+// NoteExternalID stores that an external task id is one that a request of the bridge's brought along, or was made of one for a
+// further try, to be found by that id. It precedes the record, and so the task: a task that Kling knows by such an id is never taken for somebody else's.
 // A request that is called like its external id needs none, as all that is known of it is found by that.
 //
 // Where the id is that of another request, it returns that one's id and stores nothing: one must not get the other's task.
 // A request that has ended without a task leaves its id to others.
-func (s *Store) NoteExternalID(ctx context.Context, r *request.Request) (holder string, err error) {
-	token := events.Token(r.ExternalID)
-	if r.ExternalID == "" {
+func (s *Store) NoteExternalID(ctx context.Context, r *request.Request, id string) (holder string, err error) {
+	token := events.Token(id)
+	if id == "" {
 		return "", nil
 	}
 	if token != r.Token {
-		if held, err := s.holds(ctx, token, r.ExternalID); held || err != nil {
-			return r.ExternalID, err
+		if held, err := s.holds(ctx, token, id); held || err != nil {
+			return id, err
 		}
 	}
-	holder, seq, err := s.externalIDNote(ctx, r.ExternalID)
+	holder, seq, err := s.externalIDNote(ctx, id)
 	if err != nil || holder == request.HeaderSafe(r.ID) {
 		return "", err
 	}
 	if holder != "" {
-		if held, err := s.holds(ctx, events.Token(holder), r.ExternalID); held || err != nil {
+		if held, err := s.holds(ctx, events.Token(holder), id); held || err != nil {
 			return holder, err
 		}
 	}
@@ -67,7 +67,7 @@ func (s *Store) holds(ctx context.Context, token, externalID string) (bool, erro
 	_, ended, err := s.Completion(ctx, token)
 	switch {
 	case err == nil:
-		return ended.TaskID != "" && ended.ExternalTaskID == externalID, nil
+		return ended.TaskID != "" && ended.ExternalTaskID == externalID || among(ended.Tries, "", externalID), nil
 	case !errors.Is(err, bus.ErrNoMessage):
 		return false, err
 	}
@@ -75,7 +75,7 @@ func (s *Store) holds(ctx context.Context, token, externalID string) (bool, erro
 	if errors.Is(err, bus.ErrNoMessage) {
 		return false, nil
 	}
-	return err == nil && e.Rec.ExternalTaskID == externalID, err
+	return err == nil && (e.Rec.ExternalTaskID == externalID || among(e.Rec.Tries, "", externalID)), err
 }
 
 // externalIDNote returns the id of the request that brought an external task id along; empty: none did.

@@ -89,29 +89,36 @@ func (s *Store) Arm(ctx context.Context, rec *Record, fireAt time.Time) (stored 
 // sequence of the one that is to be put back. Its request may be adopted at this moment, and what that stores is newer
 // than the copy in the hands of whoever saw the timer fire.
 func (s *Store) Rearm(ctx context.Context, rec *Record, fireAt time.Time, fired uint64) (stored bool, err error) {
+	_, stored, err = s.Replace(ctx, rec, fireAt, fired)
+	return stored, err
+}
+
+// Replace stores a record in place of the one with that sequence, whether its timer has fired or not, unless there is a newer
+// one of the request or its end.
+func (s *Store) Replace(ctx context.Context, rec *Record, fireAt time.Time, of uint64) (next uint64, stored bool, err error) {
 	token := rec.Token()
 	for ctx.Err() == nil {
 		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token)) // first: the guard finds what comes after it
 		if err != nil {
-			return false, ignoreGone(err)
+			return 0, false, ignoreGone(err)
 		}
 		known, err := s.Guarded().Last(ctx, s.Subjects.StateOf(token))
-		if err != nil || known.Seq != fired {
-			return false, ignoreGone(err)
+		if err != nil || known.Seq != of {
+			return 0, false, ignoreGone(err)
 		}
 		if _, err := s.Guarded().Last(ctx, s.Subjects.CompletionOf(token)); !errors.Is(err, bus.ErrNoMessage) {
-			return false, err
+			return 0, false, err
 		}
 		msg, err := s.pendingMsg(rec, fireAt)
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
 		bus.GuardSequence(msg, s.Subjects.AnythingOf(token), newest.Seq)
-		if _, stored, err = s.put(ctx, msg); stored || err != nil {
-			return stored, err
+		if next, stored, err = s.put(ctx, msg); stored || err != nil {
+			return next, stored, err
 		}
 	}
-	return false, ctx.Err()
+	return 0, false, ctx.Err()
 }
 
 // ignoreGone takes it for no error that there is no message any more.
@@ -137,7 +144,7 @@ func (s *Store) DueUnlessEnded(ctx context.Context, rec *Record) (due bool, err 
 	}
 	_, ended, err := s.Completion(ctx, rec.Token())
 	if err != nil || !MayBeLate(ended.Status) {
-		return false, err
+		return false, ignoreGone(err) // of a task that was made again
 	}
 	return s.PutDue(ctx, rec, s.Subjects.LateOf(rec.Token()))
 }
@@ -154,6 +161,9 @@ func (s *Store) PutDue(ctx context.Context, rec *Record, guard string) (stored b
 	}
 	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
 	msg.Data = data
+	if rec.Retries > 0 && guard == s.Subjects.CompletionOf(rec.Token()) {
+		return s.putSame(ctx, rec, msg)
+	}
 	bus.GuardSequence(msg, guard, 0)
 	_, stored, err = s.put(ctx, msg)
 	return stored, err

@@ -15,7 +15,11 @@ import (
 
 // Observe publishes what Kling says of a task: its end, or progress.
 func (s *Store) Observe(ctx context.Context, rec *Record, task kling.Task, source events.Source) (Effect, error) {
-	n, err := s.publishNews(ctx, rec, task, source)
+	publish := s.publishNews
+	if rec.Retries > 0 && task.Status.Terminal() {
+		publish = s.observeTry
+	}
+	n, err := publish(ctx, rec, task, source)
 	if err == nil && (n == EffectEnd || n == EffectLate) { // once for each task
 		s.noteOdd(ctx, rec, task)
 	}
@@ -40,22 +44,22 @@ func (s *Store) publishNews(ctx context.Context, rec *Record, task kling.Task, s
 }
 
 // progress publishes a status that does not end the request, unless one as new is already known, and submitted before
-// any other.
+// any other of its try.
 func (s *Store) progress(
 	ctx context.Context, rec *Record, status events.Status, source events.Source, task *kling.Task,
 ) (Effect, error) {
+	ev := s.event(rec, End{status: status, source: source, task: task}, s.Now())
+	return s.publishNext(ctx, rec, ev)
+}
+
+// publishNext publishes an event of progress, unless what is known is as new.
+func (s *Store) publishNext(ctx context.Context, rec *Record, ev *events.Event) (Effect, error) {
 	token := rec.Token()
 	for {
 		known, err := s.Guarded().Last(ctx, s.Subjects.EventsOf(token))
 		var last uint64
+		var at place
 		switch {
-		case errors.Is(err, bus.ErrNoMessage) && status != events.StatusSubmitted:
-			// Kling was faster than the announcement, which would now be refused as old news.
-			first := &kling.Task{ID: task.ID, ExternalID: task.ExternalID, CreatedAt: task.CreatedAt}
-			if _, err := s.publishProgress(ctx, rec, events.StatusSubmitted, source, first, 0); err != nil {
-				return EffectNone, err
-			}
-			continue
 		case errors.Is(err, bus.ErrNoMessage):
 		case err != nil:
 			return EffectNone, err
@@ -64,12 +68,25 @@ func (s *Store) progress(
 			if p.Type != events.TypeProgress {
 				return EffectRepeated, nil
 			}
-			if progressRank(p.Status) >= progressRank(status) {
-				return EffectNone, nil
-			}
-			last = known.Seq
+			last, at = known.Seq, place{tryOf(known.Header), progressRank(p.Status)}
 		}
-		stored, err := s.publishProgress(ctx, rec, status, source, task, last)
+		next := place{rec.Try(), progressRank(ev.Status)}
+		if !at.before(next) {
+			return EffectNone, nil
+		}
+		if at.try < next.try && ev.Status == events.StatusProcessing {
+			// Kling was faster than the announcement, which would now be refused as old news.
+			first := &kling.Task{ID: ev.TaskID, ExternalID: ev.ExternalTaskID}
+			if ev.SubmittedAt != nil {
+				first.CreatedAt = ev.SubmittedAt.Time
+			}
+			begun := s.event(rec, End{status: events.StatusSubmitted, source: ev.Source, task: first}, s.Now())
+			if _, err := s.publishProgress(ctx, rec, begun, last); err != nil {
+				return EffectNone, err
+			}
+			continue
+		}
+		stored, err := s.publishProgress(ctx, rec, ev, last)
 		if stored || err != nil {
 			return EffectProgress, err
 		}
@@ -77,34 +94,56 @@ func (s *Store) progress(
 	}
 }
 
-// Announce publishes submitted as the first event of a request, unless something is already known: its guard alone
-// decides, without the read that progress needs.
+// Announce publishes submitted as the first event of a task, unless something is already known of it. Of a first one its guard
+// alone decides, without the read that progress needs.
 func (s *Store) Announce(ctx context.Context, rec *Record, task *kling.Task) error {
 	s.Metrics.begun(ctx, rec.Kind)
-	_, err := s.publishProgress(ctx, rec, events.StatusSubmitted, events.SourceBridge, task, 0)
+	if rec.Try() > 1 {
+		_, err := s.progress(ctx, rec, events.StatusSubmitted, events.SourceBridge, task)
+		return err
+	}
+	ev := s.event(rec, End{status: events.StatusSubmitted, source: events.SourceBridge, task: task}, s.Now())
+	_, err := s.publishProgress(ctx, rec, ev, 0)
 	return err
 }
 
-func (s *Store) publishProgress(
-	ctx context.Context, rec *Record, status events.Status, source events.Source, task *kling.Task, last uint64,
-) (stored bool, err error) {
+func (s *Store) publishProgress(ctx context.Context, rec *Record, ev *events.Event, last uint64) (stored bool, err error) {
 	token := rec.Token()
-	ev := s.event(rec, End{status: status, source: source, task: task}, s.Now())
-	msgID := token + "." + string(status)
-	return s.publishEvent(ctx, rec, ev, s.Subjects.Progress(rec.Kind, status, token), msgID, func(msg *nats.Msg) {
+	msgID := token + "." + string(ev.Status)
+	if n := rec.Try(); n > 1 {
+		msgID += "-" + strconv.Itoa(n)
+	}
+	return s.publishEvent(ctx, rec, ev, s.Subjects.Progress(rec.Kind, ev.Status, token), msgID, func(msg *nats.Msg) {
 		bus.GuardSequence(msg, s.Subjects.EventsOf(token), last)
 		if rec.Slots > 1 {
 			msg.Header.Set(events.HeaderSlots, strconv.Itoa(rec.Slots))
 		}
-		if rec.Model != "" && status == events.StatusSubmitted {
+		if rec.Model != "" && ev.Status == events.StatusSubmitted {
 			msg.Header.Set(events.HeaderModel, rec.Model)
 		}
 	})
 }
 
+// place is where an event of progress stands among those of its request. The zero value is before all.
+type place struct{ try, rank int }
+
+func (p place) before(other place) bool {
+	return p.try < other.try || p.try == other.try && p.rank < other.rank
+}
+
+// tryOf is which try an event is of.
+func tryOf(h nats.Header) int {
+	n, _ := strconv.Atoi(h.Get(events.HeaderTry)) // absent from those of the first
+	return max(n, 1)
+}
+
 func progressRank(s events.Status) int {
-	if s == events.StatusSubmitted {
+	switch s {
+	case events.StatusSubmitted:
 		return 1
+	case events.StatusRetrying:
+		return 3
+	default:
+		return 2
 	}
-	return 2
 }

@@ -25,6 +25,7 @@ const (
 	StateUnheard   state = ""          // no record is stored of the request, nor an end: this one was made of what else there is
 	StateCreating  state = "creating"  // the create call may have been sent
 	StateSubmitted state = "submitted" // Kling gave the task an id
+	StateRetrying  state = "retrying"  // Kling failed the task; the next one is to be made
 )
 
 // Record is all the bridge knows of a task that has not ended. It is stored as a message on the pending subject of its
@@ -60,6 +61,14 @@ type Record struct {
 	ReplayOf       string            `json:"replay_of,omitempty"`
 	Trace          telemetry.Trace   `json:"trace,omitzero"` // of the request
 	Account        string            `json:"account"`        // at Kling, that may have the task; empty: none was given to the request yet
+
+	Retries int          `json:"retries,omitempty"` // how often a task that Kling failed is made again
+	Tries   []events.Try `json:"tries,omitempty"`   // the tasks that Kling failed
+	Failure *failed      `json:"failure,omitempty"` // of the last of them, until it is told
+	Fence   string       `json:"fence,omitempty"`   // proves the message by which the request goes on with its next try
+	Queued  uint64       `json:"queued,omitempty"`  // sequence of that message, while the next try waits for its turn
+
+	Units string `json:"-"` // that its task has cost, where Kling has failed it and no other was made
 
 	Unknown json.RawMessage `json:"-"` // members of a newer version, as an object; nil: none
 

@@ -2,11 +2,13 @@ package store
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // Only what is in this file changes a record.
@@ -21,8 +23,9 @@ type Send struct {
 // NewRecord is the record of a request whose task is about to be created on an account under an external id.
 func NewRecord(r *request.Request, account, externalID string, first Send, trace telemetry.Trace) *Record {
 	return &Record{
-		Version:        versionOf(account),
+		Version:        versionOf(account, r.Retries),
 		Account:        account,
+		Retries:        r.Retries,
 		RequestID:      r.ID,
 		Kind:           r.Kind.Name,
 		State:          StateCreating,
@@ -45,7 +48,7 @@ func NewRecord(r *request.Request, account, externalID string, first Send, trace
 // TaskRecord is the record of a task of an account of which nothing was known.
 func TaskRecord(account, requestID, kind string, task kling.Task, createdAt, deadline, nextPoll time.Time) *Record {
 	return &Record{
-		Version:        versionOf(account),
+		Version:        versionOf(account, 0),
 		Account:        account,
 		RequestID:      requestID,
 		Kind:           kind,
@@ -77,6 +80,59 @@ func (r *Record) Submitted(taskID string, at, nextPoll time.Time) *Record {
 	return &n
 }
 
+// Failed is the record after Kling has failed its task: the next one is to be made, at that time. The fence proves the message
+// by which that is done.
+func (r *Record) Failed(task kling.Task, source events.Source, now, at time.Time, fence string) *Record {
+	submittedAt := r.SubmittedAt
+	if submittedAt.IsZero() {
+		submittedAt = task.CreatedAt
+	}
+	n := r.without()
+	n.Tries = append(slices.Clone(r.Tries), events.Try{
+		TaskID: cmp.Or(task.ID, r.TaskID), ExternalTaskID: r.ExternalTaskID, Account: r.Account,
+		Message: request.ClipTo(task.Message, maxTryMessage), Units: task.Units, FailedAt: events.At(now),
+	})
+	n.Failure = &failed{Source: source, SubmittedAt: submittedAt}
+	if len(task.Raw) <= maxKept {
+		n.Failure.Kling = task.Raw
+	}
+	n.Fence, n.NextPollAt, n.Queued = fence, at, 0
+	return n
+}
+
+// without is the record of a further try that nobody has in hand.
+func (r *Record) without() *Record {
+	n := *r
+	n.State, n.Account, n.ExternalTaskID, n.TaskID, n.SubmittedAt, n.Polls = StateRetrying, "", "", "", time.Time{}, 0
+	n.Claim, n.Attempt, n.Certain, n.ClaimedAt, n.EarlierAt, n.Upload = "", 0, 0, time.Time{}, time.Time{}, 0
+	return &n
+}
+
+// Waits is the record of a further try whose request is in the stream, at that sequence, with a timer should it get lost there.
+func (r *Record) Waits(queued uint64, at time.Time) *Record {
+	n := r.without()
+	n.Failure, n.Queued, n.NextPollAt = nil, queued, at
+	return n
+}
+
+// Taken is the record of a further try whose task is about to be created, by the request message of that sequence.
+func (r *Record) Taken(owner uint64, account, externalID string, first Send) *Record {
+	n := *r
+	n.State, n.Owner, n.Account, n.ExternalTaskID = StateCreating, owner, account, externalID
+	n.Claim, n.Attempt, n.ClaimedAt, n.Upload = first.Claim, 1, first.At, first.Upload
+	n.Failure, n.Queued, n.NextPollAt = nil, 0, time.Time{}
+	return &n
+}
+
+// AsFailed is the record of a request that waits for a further try, as it was before its last task failed.
+func (r *Record) AsFailed() *Record {
+	n := *r
+	if n.TaskID == "" && len(n.Tries) > 0 {
+		n.Units = n.undo().Units
+	}
+	return &n
+}
+
 // Found notes the task of a record that the create call has not completed.
 func (r *Record) Found(task kling.Task, now time.Time) {
 	if r.TaskID != "" {
@@ -96,7 +152,7 @@ func (r *Record) Polled(next time.Time) {
 
 // On notes the account that the task of a record is on, of which that was not known. Empty: it still is not.
 func (r *Record) On(account string) {
-	r.Account, r.Version = account, versionOf(account)
+	r.Account, r.Version = account, versionOf(account, r.Retries)
 }
 
 // Rebuilt adds to what is left of a lost record what it takes to ask for its task. Ids that are empty are not known.

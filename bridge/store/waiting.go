@@ -42,7 +42,7 @@ func (s *Store) endWaiting(ctx context.Context, r *request.Waiting, e End) (firs
 // have one, the external id.
 func (s *Store) WaitingRecord(r *request.Waiting, externalID string) *Record {
 	return &Record{
-		Version: versionOf(""), RequestID: r.Req.ID, Kind: r.Req.Kind.Name, State: StateUnheard, Owner: r.Msg.Seq,
+		Version: versionOf("", 0), RequestID: r.Req.ID, Kind: r.Req.Kind.Name, State: StateUnheard, Owner: r.Msg.Seq,
 		ExternalTaskID: externalID, RequestedAt: r.Req.RequestedAt, Deadline: r.Req.Deadline, Metadata: r.Req.Metadata, ReplayOf: r.Req.ReplayOf,
 		Trace: s.Telemetry.CarryHeaders(r.Msg.Header),
 	}
