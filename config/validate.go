@@ -142,6 +142,9 @@ func (c Config) validateLimits() Faults {
 		// A claim of a send has to be good for as long as the send takes.
 		f.add("BRIDGE_KLING_TIMEOUT", "%s is not below BRIDGE_LOOKUP_WINDOW (%s)", c.KlingTimeout, c.LookupWindow)
 	}
+	if c.Retries < 0 || c.Retries > 5 {
+		f.add("BRIDGE_RETRIES", "%d is not 0 to 5", c.Retries)
+	}
 	if c.MaxInlineBytes < 1 {
 		f.add("BRIDGE_MAX_INLINE_BYTES", "%d is not above zero", c.MaxInlineBytes)
 	}

@@ -45,6 +45,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 		Adopt:           s.Adopt,
 
 		TaskTimeout:       s.TaskTimeout,
+		Retries:           s.Retries,
 		LookupWindow:      s.LookupWindow,
 		ProbeInterval:     s.ProbeInterval,
 		PollAfter:         s.PollAfter,

@@ -29,6 +29,7 @@ type submission struct {
 	priority    string
 	timeout     string
 	account     string
+	retries     int // below zero: the bridge decides
 	wait        bool
 	download    string
 	lines       bool
@@ -104,6 +105,7 @@ func (s *submission) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.priority, "priority", "normal", "high, normal or low")
 	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
 	f.StringVar(&s.account, "account", "", "`name` of the bridge's account at Kling to use (default: any)")
+	f.IntVar(&s.retries, "retries", -1, "how often a task that Kling failed, for no fault of the request, is made again, 0 to 5; each costs (default: the bridge's)")
 	f.StringArrayVar(&s.metas, "meta", nil, "`Name=value` to find on every event of this request; may be repeated")
 	f.BoolVar(&s.wait, "wait", false, "wait for the end")
 	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
@@ -190,6 +192,14 @@ func (p *program) newRequest(s submission) (request, error) {
 		if r.Timeout, err = config.ParseDuration(s.timeout); err != nil || r.Timeout <= 0 {
 			return r, usagef("--timeout %q is not a duration above zero (want e.g. 2h)", s.timeout)
 		}
+	}
+	switch {
+	case s.retries > events.MaxRetries:
+		return r, usagef("--retries %d is not 0 to %d", s.retries, events.MaxRetries)
+	case s.retries == 0:
+		r.Retries = -1
+	case s.retries > 0:
+		r.Retries = s.retries
 	}
 	r.Metadata, err = parseMetas(s.metas)
 	return r, err

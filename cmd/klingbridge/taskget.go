@@ -77,6 +77,9 @@ func (p *program) printTask(t events.Task) error {
 	if t.Error != nil {
 		row("error", t.Error.Error())
 	}
+	for _, try := range t.Tries {
+		row("failed task", fmt.Sprintf("%s  %s  %s", try.TaskID, try.FailedAt, try.Message))
+	}
 	row("task", t.TaskID)
 	row("external id", t.ExternalTaskID)
 	if t.Account != kling.DefaultAccount { // which goes without saying
