@@ -60,7 +60,6 @@ func New(o Options) (*Bridge, error) {
 	accounts = accounts.Observed(m.calls.of(accounts.Plain(), health))
 	o.Bus.Retried = m.calls.retried
 	p := o.pauses(accounts)
-	loopback := onLoopback(o.AdminListener.Addr())
 	return &Bridge{
 		opts:      o,
 		log:       o.Logger,
@@ -70,13 +69,7 @@ func New(o Options) (*Bridge, error) {
 		pauses:    p,
 		public:    public,
 		health:    health,
-		admin: &admin{
-			pauses: p, kinds: o.Kinds, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
-			console: console.New(console.Options{
-				Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger,
-				Session: min(console.DefaultSession, o.EventRetention),
-			}),
-		},
+		admin:     o.admin(p),
 		receiver: &callback.Receiver{
 			PathPrefix: strings.TrimRight(public.EscapedPath(), "/"), Log: o.Logger, Metrics: m.callback,
 			Unproven: make(chan struct{}, callback.MaxUnproven),
@@ -86,6 +79,18 @@ func New(o Options) (*Bridge, error) {
 			Metrics: m.files, Log: o.Logger, Refuse: callback.Answer,
 		},
 	}, nil
+}
+
+// admin is what answers on the admin listener.
+func (o Options) admin(p dispatch.AccountPauses) *admin {
+	loopback := onLoopback(o.AdminListener.Addr())
+	return &admin{
+		pauses: p, kinds: o.Kinds, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
+		console: console.New(console.Options{
+			Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger,
+			Session: min(console.DefaultSession, o.EventRetention),
+		}),
+	}
 }
 
 // pauses are those of every account.

@@ -93,7 +93,7 @@ func (w *world) sentVideo(id string) string {
 }
 
 // fetch asks for a URL with a method and headers.
-func (w *world) fetch(method, url string, headers ...string) (res *http.Response, body []byte) {
+func (w *world) fetch(method, url string, headers ...string) (a answer, body []byte) {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.ctx, method, url, http.NoBody)
 	if err != nil {
@@ -102,7 +102,7 @@ func (w *world) fetch(method, url string, headers ...string) (res *http.Response
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	res, err = http.DefaultClient.Do(req)
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func (w *world) fetch(method, url string, headers ...string) (res *http.Response
 	if err != nil {
 		w.t.Fatalf("%s %v: %v", method, headers, err)
 	}
-	return res, body
+	return answer{res.StatusCode, res.Header}, body
 }
 
 // TestFilesByURL has Kling fetch what it takes by URL only, while images are sent.
@@ -140,7 +140,7 @@ func TestFilesByURL(t *testing.T) {
 	}
 	u.RawPath = strings.ReplaceAll(u.RawPath, "%2F", "/") // as a proxy may
 	if res, got := w.fetch(http.MethodGet, u.String()); !bytes.Equal(got, clip) {
-		t.Errorf("with slashes: %d", res.StatusCode)
+		t.Errorf("with slashes: %d", res.status)
 	}
 
 	w.request(testRequest{Kind: "omni-video", ID: "mixed", Body: json.RawMessage(`{"model":"kling-3.0-omni","contents":[
@@ -176,8 +176,8 @@ func TestFilesByURL(t *testing.T) {
 	if err := store.Delete(w.ctx, "sound"); err != nil {
 		t.Fatal(err)
 	}
-	if res, _ := w.fetch(http.MethodGet, sent); res.StatusCode != 404 {
-		t.Errorf("a deleted object: %d", res.StatusCode)
+	if res, _ := w.fetch(http.MethodGet, sent); res.status != 404 {
+		t.Errorf("a deleted object: %d", res.status)
 	}
 	w.noViolations()
 }
@@ -222,28 +222,28 @@ func TestFileRanges(t *testing.T) {
 		w.lipSync(name[:3], "nats-object://in/"+name, time.Hour)
 		sent := w.sentVideo(name[:3])
 		res, got := w.fetch(http.MethodHead, sent)
-		tag := res.Header.Get("ETag")
-		if res.StatusCode != 200 || len(got) > 0 || res.ContentLength != 1_000_000 || res.Header.Get("Content-Type") != contentType ||
-			tag == "" || res.Header.Get("Accept-Ranges") != "bytes" {
-			t.Errorf("HEAD %s: %d %v", name, res.StatusCode, res.Header)
+		tag := res.header.Get("ETag")
+		if res.status != 200 || len(got) > 0 || res.header.Get("Content-Length") != "1000000" || res.header.Get("Content-Type") != contentType ||
+			tag == "" || res.header.Get("Accept-Ranges") != "bytes" {
+			t.Errorf("HEAD %s: %d %v", name, res.status, res.header)
 		}
 		for _, r := range [][2]int{{0, 0}, {0, 999_999}, {1, 131_071}, {131_072, 131_072}, {599_999, 600_001}, {777_777, 999_999}, {999_999, 999_999}} {
 			res, got := w.fetch(http.MethodGet, sent, "Range", fmt.Sprintf("bytes=%d-%d", r[0], r[1]), "If-Range", tag)
-			if res.StatusCode != 206 || !bytes.Equal(got, clip[r[0]:r[1]+1]) || res.Header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/1000000", r[0], r[1]) {
-				t.Errorf("%s: bytes %v: %d, %d bytes, %v", name, r, res.StatusCode, len(got), res.Header)
+			if res.status != 206 || !bytes.Equal(got, clip[r[0]:r[1]+1]) || res.header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/1000000", r[0], r[1]) {
+				t.Errorf("%s: bytes %v: %d, %d bytes, %v", name, r, res.status, len(got), res.header)
 			}
 		}
-		if res, got := w.fetch(http.MethodGet, sent, "Range", "bytes=-10"); res.StatusCode != 206 || !bytes.Equal(got, clip[999_990:]) {
-			t.Errorf("%s: the last bytes: %d", name, res.StatusCode)
+		if res, got := w.fetch(http.MethodGet, sent, "Range", "bytes=-10"); res.status != 206 || !bytes.Equal(got, clip[999_990:]) {
+			t.Errorf("%s: the last bytes: %d", name, res.status)
 		}
-		if res, _ := w.fetch(http.MethodGet, sent, "Range", "bytes=1000000-"); res.StatusCode != 416 {
-			t.Errorf("%s: behind the end: %d", name, res.StatusCode)
+		if res, _ := w.fetch(http.MethodGet, sent, "Range", "bytes=1000000-"); res.status != 416 {
+			t.Errorf("%s: behind the end: %d", name, res.status)
 		}
-		if res, _ := w.fetch(http.MethodGet, sent, "If-None-Match", tag); res.StatusCode != 304 {
-			t.Errorf("%s: not changed: %d", name, res.StatusCode)
+		if res, _ := w.fetch(http.MethodGet, sent, "If-None-Match", tag); res.status != 304 {
+			t.Errorf("%s: not changed: %d", name, res.status)
 		}
-		if res, _ := w.fetch(http.MethodPost, sent); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
-			t.Errorf("%s: POST: %d", name, res.StatusCode)
+		if res, _ := w.fetch(http.MethodPost, sent); res.status != 405 || res.header.Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: POST: %d", name, res.status)
 		}
 	}
 }
@@ -273,10 +273,10 @@ func TestFileURLsAreForOneObject(t *testing.T) {
 	if seconds, err := strconv.ParseInt(expires, 10, 64); err != nil || time.Until(time.Unix(seconds, 0)) > 24*time.Hour+time.Minute {
 		t.Errorf("it ends at %s", expires)
 	}
-	if res, _ := w.fetch(http.MethodGet, good); res.StatusCode != 200 {
-		t.Fatalf("the right one: %d", res.StatusCode)
+	if res, _ := w.fetch(http.MethodGet, good); res.status != 200 {
+		t.Fatalf("the right one: %d", res.status)
 	}
-	edit := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	edit := func(part, other string) string { return strings.Replace(good, part, other, 1) }
 	for name, wrong := range map[string]string{
 		"another object": edit("/a.mp4/", "/b.mp4/"), "another bucket": edit("/in/", "/other/"), "a later end": edit(expires, "4102444800"),
 		"a cut signature": good[:len(good)-1], "no signature": good[:strings.LastIndex(good, "/")], "a list": edit("/a.mp4/", "/"),
@@ -284,14 +284,14 @@ func TestFileURLsAreForOneObject(t *testing.T) {
 		"as a callback": edit("/files/", "/callbacks/"), "an end spelled otherwise": edit(expires, "0"+expires),
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
-			if res, _ := w.fetch(method, wrong); res.StatusCode != 404 {
-				t.Errorf("%s %s: %d", method, name, res.StatusCode)
+			if res, _ := w.fetch(method, wrong); res.status != 404 {
+				t.Errorf("%s %s: %d", method, name, res.status)
 			}
 		}
 	}
 	w.eventually("the short one has expired", func() bool {
 		res, _ := w.fetch(http.MethodGet, short)
-		return res.StatusCode == 404
+		return res.status == 404
 	})
 	for name, elsewhere := range map[string]bridge.Options{
 		"another namespace":         {CallbackSecrets: options.CallbackSecrets, Namespace: "b"},
@@ -303,14 +303,14 @@ func TestFileURLsAreForOneObject(t *testing.T) {
 		r := w.startBridge(setup{bridge: elsewhere})
 		res, _ := w.fetch(http.MethodGet, strings.Replace(good, w.replicas[0].callbackURL, r.callbackURL, 1))
 		right := name == "the same" || strings.HasPrefix(name, "the second")
-		if want := map[bool]int{true: 200, false: 404}[right]; res.StatusCode != want {
-			t.Errorf("%s: %d, want %d", name, res.StatusCode, want)
+		if want := map[bool]int{true: 200, false: 404}[right]; res.status != want {
+			t.Errorf("%s: %d, want %d", name, res.status, want)
 		}
 		r.stop()
 	}
 	srv.Stop()
-	if res, _ := w.fetch(http.MethodGet, good); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
-		t.Errorf("without JetStream: %d", res.StatusCode)
+	if res, _ := w.fetch(http.MethodGet, good); res.status != 503 || res.header.Get("Retry-After") == "" {
+		t.Errorf("without JetStream: %d", res.status)
 	}
 	srv.Restart()
 }
@@ -347,8 +347,8 @@ func TestFileTakesItsTime(t *testing.T) {
 	timer := time.NewTimer(12 * time.Second) // a callback has 2 s to come and 10 s to be answered
 	defer timer.Stop()
 	w.fillDownloads(u.EscapedPath(), files.MaxDownloads-1)
-	if res, _ := w.fetch(http.MethodGet, w.sentVideo("slow")); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
-		t.Errorf("one more than there may be: %d", res.StatusCode)
+	if res, _ := w.fetch(http.MethodGet, w.sentVideo("slow")); res.status != 503 || res.header.Get("Retry-After") == "" {
+		t.Errorf("one more than there may be: %d", res.status)
 	}
 	<-timer.C
 	reply := w.untilClosed(conn)

@@ -156,14 +156,22 @@ func plainAck(data []byte) (seq uint64, ok bool) {
 	rest, found := bytes.CutPrefix(rest, []byte(`,`))
 	rest, named := bytes.CutPrefix(bytes.TrimLeft(rest, " "), []byte(`"seq":`))
 	digits, ended := bytes.CutSuffix(rest, []byte(`}`))
-	if !found || !named || !ended || len(digits) == 0 || len(digits) > 19 {
+	if !found || !named || !ended {
+		return 0, false
+	}
+	return plainNumber(digits)
+}
+
+// plainNumber reads a number above zero of up to 19 digits.
+func plainNumber(digits []byte) (n uint64, ok bool) {
+	if len(digits) == 0 || len(digits) > 19 || digits[0] == '0' {
 		return 0, false
 	}
 	for _, c := range digits {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		seq = seq*10 + uint64(c-'0')
+		n = n*10 + uint64(c-'0')
 	}
-	return seq, digits[0] != '0'
+	return n, true
 }

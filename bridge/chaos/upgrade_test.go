@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // TestUpgrade replaces one version of the program by another under load, while both work on the same streams, and kills
@@ -32,7 +33,7 @@ func TestUpgrade(t *testing.T) {
 	t.Run("minor", func(t *testing.T) {
 		t.Parallel()
 		w, n := newUpgrade(t, this)
-		w.upgrade(buildWith(t, asNewer(1)), func() bool { return n.storedAgain(1) > 0 })
+		w.upgrade(buildWith(t, asNewer(store.Version)), func() bool { return n.storedAgain(1) > 0 })
 		t.Logf("the older version stored %d records of the newer one again", n.storedAgain(1))
 		if lost := n.lost(); len(lost) > 0 {
 			t.Errorf("the older version dropped what it did not know from %q", lost)
@@ -41,10 +42,10 @@ func TestUpgrade(t *testing.T) {
 	t.Run("version", func(t *testing.T) {
 		t.Parallel()
 		w, n := newUpgrade(t, this)
-		w.upgrade(buildWith(t, asNewer(2)), func() bool { return w.leftToNewer() > 0 })
+		w.upgrade(buildWith(t, asNewer(store.Version+1)), func() bool { return w.leftToNewer() > 0 })
 		t.Logf("the older version left %d things to the newer one", w.leftToNewer())
-		if lost := n.lost(); len(lost) > 0 || n.storedAgain(2) > 0 {
-			t.Errorf("the older version wrote %d records that it can't understand, and %q", n.storedAgain(2), lost)
+		if lost := n.lost(); len(lost) > 0 || n.storedAgain(store.Version+1) > 0 {
+			t.Errorf("the older version wrote %d records that it can't understand, and %q", n.storedAgain(store.Version+1), lost)
 		}
 	})
 }
@@ -123,8 +124,13 @@ type edit struct{ file, old, new string }
 
 // asNewer are changes that make a newer version of the program, whose records have the version given.
 func asNewer(version int) []edit {
+	oldest := 1 // of the records of the only account
+	if version > store.Version {
+		oldest = version
+	}
 	return []edit{
-		{"store/codec.go", "const Version = 1\n", fmt.Sprintf("const Version = %d\n", version)},
+		{"store/codec.go", fmt.Sprintf("const Version = %d\n", store.Version), fmt.Sprintf("const Version = %d\n", version)},
+		{"store/codec.go", "\t\treturn 1\n", fmt.Sprintf("\t\treturn %d\n", oldest)},
 		{"store/codec.go", `case "v",`, `case "` + newerNote + `", "v",`},
 		{"store/codec.go", "import (\n", "import (\n\t\"crypto/rand\"\n"},
 		{"store/codec.go", "\tdata, err := json.Marshal(r)\n", "\tr.Note = rand.Text()\n\tdata, err := json.Marshal(r)\n"},

@@ -93,9 +93,9 @@ func (s *Server) read(r *http.Request) (a asked, ok bool) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := s.serve(w, r)
 	s.Metrics.served(r.Context(), status)
-	switch {
-	case status == http.StatusOK:
-	case status == http.StatusMethodNotAllowed:
+	switch status {
+	case http.StatusOK:
+	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", "GET, HEAD")
 		w.Header().Set("Connection", "close")
 		http.Error(w, http.StatusText(status), status)

@@ -51,28 +51,36 @@ func heads(asJSON bool, text string) string {
 func pages[E any](p *program, l listing, heads string, next func(events.PageQuery) ([]E, string, error), show func(E) error) error {
 	left, cursor := l.limit, ""
 	for left > 0 || l.all {
-		limit := maxPage
-		if !l.all {
-			limit = min(left, maxPage)
-		}
-		entries, after, err := next(events.PageQuery{Limit: limit, Cursor: cursor})
+		entries, after, err := next(events.PageQuery{Limit: l.pageOf(left), Cursor: cursor})
 		if err != nil {
 			return err
 		}
 		if heads != "" && cursor == "" {
 			p.printHeads(heads, len(entries), after == "")
 		}
-		for _, e := range entries {
-			if err := show(e); err != nil {
-				return err
-			}
-		}
-		if after == "" {
-			return nil
+		if err := showAll(entries, show); err != nil || after == "" {
+			return err
 		}
 		left, cursor = left-len(entries), after
 	}
 	fmt.Fprintln(p.stderr, "there are more: see --limit and --all")
+	return nil
+}
+
+// pageOf is how many entries are asked for at a time while so many are left.
+func (l listing) pageOf(left int) int {
+	if l.all {
+		return maxPage
+	}
+	return min(left, maxPage)
+}
+
+func showAll[E any](entries []E, show func(E) error) error {
+	for _, e := range entries {
+		if err := show(e); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

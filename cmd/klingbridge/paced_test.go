@@ -35,7 +35,7 @@ func TestLogIsPaced(t *testing.T) {
 			t.Errorf("%q after a warning, want it and what came before it", got)
 		}
 		buf.Reset()
-		log.Info(strings.Repeat("x", paceBytes))
+		log.Info("much", slog.String("x", strings.Repeat("x", paceBytes)))
 		if buf.Len() < paceBytes {
 			t.Error("much is gathered for long")
 		}

@@ -66,9 +66,9 @@ func withCredentials(environ map[string]string) (map[string]string, error) {
 // priorityHandler begins each line with the priority that the journal files it under, such as <4> for a warning.
 type priorityHandler struct{ info, warn, failed, debug slog.Handler }
 
-// withPriorities makes a handler of one that writes to w.
-func withPriorities(w io.Writer, make func(io.Writer) slog.Handler) slog.Handler {
-	at := func(priority int) slog.Handler { return make(prefixed{w, fmt.Sprintf("<%d>", priority)}) }
+// withPriorities makes a handler that writes to w of what makes one for a single priority.
+func withPriorities(w io.Writer, lines func(io.Writer) slog.Handler) slog.Handler {
+	at := func(priority int) slog.Handler { return lines(prefixed{w, fmt.Sprintf("<%d>", priority)}) }
 	return priorityHandler{info: at(6), warn: at(4), failed: at(3), debug: at(7)}
 }
 

@@ -16,12 +16,7 @@ import (
 
 func TestSupervisorIsNotified(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "notify") // shorter than the test's: a socket's path is bounded
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(t.TempDir(), "s")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
