@@ -87,7 +87,7 @@ func (o Options) admin(p dispatch.AccountPauses) *admin {
 	return &admin{
 		pauses: p, kinds: o.Kinds, metrics: o.Metrics, hosts: newHosts(loopback, o.AdminHosts),
 		console: console.New(console.Options{
-			Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger,
+			Token: o.AdminToken, Loopback: loopback, Simulated: o.Simulated, Logger: o.Logger, TraceURL: o.TraceURL,
 			Session: min(console.DefaultSession, o.EventRetention),
 		}),
 	}

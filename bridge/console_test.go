@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,9 +22,16 @@ import (
 // TestConsole uses the console in a browser, as a person would, on a bridge whose one image slot is taken for long.
 func TestConsole(t *testing.T) {
 	t.Parallel()
+	broke := &atomic.Bool{}
 	w := start(t, setup{
-		bridge: bridge.Options{Simulated: true},
+		bridge: bridge.Options{Simulated: true, TraceURL: "https://traces.example/{trace_id}", ProbeInterval: time.Second},
 		sim: klingtest.Options{
+			Faults: klingtest.Faults{Create: func(v klingtest.CreateView) klingtest.Fault {
+				if v.Kind.Pool == kling.PoolTryOn && broke.Load() {
+					return klingtest.Answer{Code: 1102}
+				}
+				return nil
+			}},
 			Slots: map[kling.Pool]int{"image": 1},
 			DurationOf: func(v klingtest.TaskView) time.Duration {
 				if v.Kind.Pool == "image" || v.Prompt == endedByHand {
@@ -33,13 +41,15 @@ func TestConsole(t *testing.T) {
 			},
 		},
 	})
+	w.broke = broke
 	b := browser(t)
 	for _, test := range []struct {
 		name string
 		run  func(context.Context, *testing.T, *world)
 	}{
 		{"Live", seeLive}, {"Story", seeStory}, {"Search", search}, {"Replay", replay}, {"Cancel", cancelWaiting}, {"Pick", pickRequests},
-		{"Again", sendAgain},
+		{"Again", sendAgain}, {"Lists", liveList}, {"Away", stayReadable}, {"Wide", searchWidely}, {"Dead", handleDead},
+		{"Pause", pauseAndMend}, {"Times", readTimes}, {"New", askAnew},
 		{"Keyboard", useKeyboard}, {"Script", showScriptAsText}, {"Phone", fitPhone}, {"Colors", readInBothSchemes}, {"Login", logIn},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(b, t, w) })
@@ -242,13 +252,13 @@ func fitPhone(b context.Context, t *testing.T, w *world) {
 	w.submit(long, "a lighthouse")
 	w.await(long)
 	p := openTab(b, t, w.console())
-	p.do(chromedp.EmulateViewport(375, 800, chromedp.EmulateMobile, chromedp.EmulateTouch))
+	p.do(chromedp.EmulateViewport(320, 800, chromedp.EmulateMobile, chromedp.EmulateTouch))
 	for page, shows := range map[string]string{
-		"#/": long, "#/tasks": long, "#/task/" + long: "From request", "#/dead": "Replay", "#/search/" + long + "x": "exactly this",
+		"#/": long, "#/tasks": long, "#/task/" + long: "From request", "#/dead": "Replay", "#/search/" + long + "x": "exactly this", "#/new": "Sample",
 	} {
 		p.do(chromedp.Navigate(w.console() + page))
 		p.shows(shows)
-		if width := eval[int](p, "document.documentElement.scrollWidth"); width > 375 {
+		if width := eval[int](p, "document.documentElement.scrollWidth"); width > 320 {
 			t.Errorf("%s is %d pixels wide", page, width)
 		}
 	}
@@ -285,7 +295,7 @@ func readInBothSchemes(b context.Context, t *testing.T, w *world) {
 	for _, scheme := range []string{"light", "dark"} {
 		p.colors(scheme)
 		grounds[eval[string](p, "getComputedStyle(document.body).backgroundColor")] = true
-		for page, shows := range map[string]string{"#/": "sending", "#/dead": "Replay", "#/tasks": "succeed"} {
+		for page, shows := range map[string]string{"#/": "sending", "#/dead": "Replay", "#/tasks": "succeed", "#/new": "usually takes"} {
 			p.do(chromedp.Navigate(w.console() + page))
 			p.shows(shows)
 			eval[bool](p, "document.getAnimations().forEach((animation) => animation.finish()) ?? true")

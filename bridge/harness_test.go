@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ type world struct {
 	js     jetstream.JetStream
 	client *events.Client
 	urls   string
+	broke  *atomic.Bool // the account of a pool, where a test has said of which
 
 	replicas []*running
 }

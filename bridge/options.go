@@ -47,6 +47,7 @@ type Options struct {
 	AdminListener    net.Listener    // health, readiness, metrics and the console
 	AdminHosts       []string        // names that AdminListener is asked by, beside those that nobody else can have; without ports
 	AdminToken       string          // opens the console; empty: it is open on a loopback AdminListener, else closed
+	TraceURL         string          // how the console links to a trace, with {trace_id} in it; empty: it does not
 	CallbackTLS      *tls.Config     // nil: plain HTTP
 	PublicURL        string          // how Kling reaches CallbackListener; empty: poll only
 	CallbackSecrets  []string        // the first signs, all verify; empty: one is generated once, shared by replicas

@@ -159,5 +159,5 @@ func (p *replica) freed() {
 // showConsole lets the console answer until ctx ends.
 func (p *replica) showConsole(ctx context.Context, c *console.Console) {
 	a := p.service.Asker
-	c.Run(ctx, a, a.Bus, a.Subjects)
+	c.Run(ctx, consoleSource{a}, a.Bus, a.Subjects)
 }

@@ -86,6 +86,7 @@ type Config struct {
 	AdminToken      Secret        `env:"BRIDGE_ADMIN_TOKEN" help:"opens the console: asked of everybody; without one the console is open only where BRIDGE_ADMIN_ADDR is loopback"`
 	AdminHosts      HostNames     `env:"BRIDGE_ADMIN_HOSTS" help:"comma-separated names, without ports, by which metrics and readiness may be asked for, beside addresses, localhost and names of private networks"`
 	ForwardSecret   Secret        `env:"BRIDGE_FORWARD_SECRET" help:"whsec_… secret that klingbridge forward signs with; empty: one is made up for each run"`
+	TraceURL        string        `env:"BRIDGE_TRACE_URL" help:"how the console links to a request's trace: an http or https URL with {trace_id} in it; empty: it does not"`
 	LogLevel        string        `env:"BRIDGE_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat       string        `env:"BRIDGE_LOG_FORMAT" help:"text or json; empty: text on a terminal, else json"`
 	ShutdownTimeout time.Duration `env:"BRIDGE_SHUTDOWN_TIMEOUT" envDefault:"20s" help:"to finish what is in hand after SIGTERM"`

@@ -165,6 +165,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		"BRIDGE_PUBLIC_URL":        "https://bridge.example.com?x=1",
 		"BRIDGE_CALLBACK_ADDR":     "8080",
 		"BRIDGE_CALLBACK_TRUST":    "me",
+		"BRIDGE_TRACE_URL":         "javascript:{trace_id}",
 		"BRIDGE_TLS_KEY":           ".",
 		"BRIDGE_LOG_LEVEL":         "loud",
 		"BRIDGE_LOG_FORMAT":        "xml",
@@ -198,6 +199,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		`BRIDGE_POLL_AFTER: "5 minutes" is not a duration (want e.g. 300s or 5m)`,
 		`BRIDGE_POLL_MAX_INTERVAL: 5m0s is below BRIDGE_POLL_MIN_INTERVAL (10m0s)`,
 		`BRIDGE_ARCHIVE_MAX_BYTES: -1 is not above zero`,
+		`BRIDGE_TRACE_URL: "javascript:{trace_id}" is not an http or https URL`,
 		`BRIDGE_LOG_LEVEL: "loud" is not one of debug, info, warn, error`,
 		`BRIDGE_LOG_FORMAT: "xml" is not one of text, json`,
 	}
@@ -224,6 +226,7 @@ func TestLoadFaults(t *testing.T) {
 		"public URL without host":  {map[string]string{"BRIDGE_PUBLIC_URL": "bridge.example.com"}, "BRIDGE_PUBLIC_URL"},
 		"one listener for both":    {map[string]string{"BRIDGE_ADMIN_ADDR": ":8080"}, "BRIDGE_ADMIN_ADDR"},
 		"no such port":             {map[string]string{"BRIDGE_ADMIN_ADDR": ":99999"}, "BRIDGE_ADMIN_ADDR"},
+		"trace URL without an id":  {map[string]string{"BRIDGE_TRACE_URL": "https://jaeger.example.com/trace"}, "BRIDGE_TRACE_URL"},
 		"name with a port":         {map[string]string{"BRIDGE_ADMIN_HOSTS": "bridge.example.com:8081"}, "BRIDGE_ADMIN_HOSTS"},
 		"empty secret in a list":   {map[string]string{"BRIDGE_CALLBACK_SECRET": "a,,b"}, "BRIDGE_CALLBACK_SECRET"},
 		"no whsec_":                {map[string]string{"KLING_WEBHOOK_SECRET": "c2VjcmV0"}, "KLING_WEBHOOK_SECRET"},

@@ -109,8 +109,24 @@ func (c Config) validateCallbacks() Faults {
 	if c.CallbackAddr == c.AdminAddr && !strings.HasSuffix(c.AdminAddr, ":0") {
 		f.add("BRIDGE_ADMIN_ADDR", "%q is the callback listener's address: they never share one", c.AdminAddr)
 	}
+	if c.TraceURL != "" {
+		f.addIf("BRIDGE_TRACE_URL", traceURLProblem(c.TraceURL))
+	}
 	f.addIf("BRIDGE_CALLBACK_TRUST", choiceProblem(c.CallbackTrust, "url", "query"))
 	return f
+}
+
+// traceURLProblem tells what is wrong with a link to a trace, which people's browsers follow.
+func traceURLProblem(link string) string {
+	const traceID = "{trace_id}"
+	if !strings.Contains(link, traceID) {
+		return fmt.Sprintf("%q does not have %s in it (want e.g. https://jaeger.example.com/trace/%s)", link, traceID, traceID)
+	}
+	u, err := url.Parse(strings.ReplaceAll(link, traceID, "0"))
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Sprintf("%q is not an http or https URL", link)
+	}
+	return ""
 }
 
 func (c Config) validateTLS() Faults {

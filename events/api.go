@@ -85,6 +85,7 @@ type TaskQuery struct {
 	// Metadata is what the requests must have, all of it: {"Tenant": "acme"} for those with the header Kling-Meta-Tenant:
 	// acme. Names are taken in any case; empty: any.
 	Metadata map[string]string `json:"meta,omitempty"`
+	Prefix   string            `json:"prefix,omitempty"` // what the request id begins with; empty: anything
 	PageQuery
 }
 

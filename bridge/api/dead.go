@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -54,6 +55,34 @@ func (a *API) deadLetter(m *bus.Message) (*events.DeadLetter, error) {
 		Payload:  shown(m.Data),
 		Bytes:    len(m.Data),
 	}, nil
+}
+
+// Dismiss deletes a dead letter. That its request was rejected stays known, which is what keeps it from being made twice; its
+// body goes, so that it can't be sent again. 400: no request id; 404: there is no such dead letter; 409: its request has not
+// ended yet, and the letter may be all that is known of why.
+func (a *API) Dismiss(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	dead, err := a.Store.Dead.Guarded.Last(ctx, a.Subjects.DeadOf(events.Token(id)))
+	if errors.Is(err, bus.ErrNoMessage) {
+		return refusef(http.StatusNotFound, "there is no dead letter of a request %q", id)
+	}
+	if err != nil {
+		return err
+	}
+	task, _, err := a.find(ctx, id)
+	switch {
+	case refusedAs(err, http.StatusNotFound): // its completion has aged out before it
+	case err != nil:
+		return err
+	case !task.Status.Terminal():
+		return refusef(http.StatusConflict, "request %q has not ended, it is %s", id, task.Status)
+	}
+	if err := a.Bus.Delete(ctx, a.Subjects.DeadStream(), dead.Seq); err != nil {
+		return fmt.Errorf("dismiss the dead letter of request %q: %w", id, err)
+	}
+	return nil
 }
 
 // markReplayed notes which dead letters have been replayed: their first replay is known, or in the stream.

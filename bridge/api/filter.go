@@ -17,6 +17,7 @@ type taskFilter struct {
 	source   events.Source   // empty: any
 	since    time.Time       // zero: all
 	meta     map[string]string
+	prefix   string // of the request id
 }
 
 // unended are the statuses of requests that have not ended.
@@ -25,7 +26,8 @@ var unended = []events.Status{
 }
 
 func newTaskFilter(q events.TaskQuery, kinds kling.Kinds) (taskFilter, error) {
-	f := taskFilter{kind: q.Kind, statuses: q.Statuses, source: q.Source, since: q.Since.Time, meta: q.Metadata}
+	f := taskFilter{kind: q.Kind, statuses: q.Statuses, source: q.Source, since: q.Since.Time, meta: q.Metadata,
+		prefix: q.Prefix}
 	if _, ok := kinds.Lookup(q.Kind); !ok && q.Kind != "" {
 		return f, refusef(http.StatusBadRequest, "kind: there is no kind %q", q.Kind)
 	}
@@ -79,12 +81,15 @@ func (f taskFilter) endStatus() events.Status {
 
 // wantsEnd reports whether a request that has ended is asked for.
 func (f taskFilter) wantsEnd(t *events.Task) bool {
-	return f.wants(t.Status) && (f.source == "" || f.source == t.Source) && f.wantsMeta(t)
+	return f.wants(t.Status) && (f.source == "" || f.source == t.Source) && f.wantsNamed(t)
 }
 
-// wantsMeta reports whether a request has all the metadata that is asked for. Names are taken in any case, as those of the
-// headers are.
-func (f taskFilter) wantsMeta(t *events.Task) bool {
+// wantsNamed reports whether a request has the id and all the metadata that are asked for. Names of metadata are taken in any
+// case, as those of the headers are.
+func (f taskFilter) wantsNamed(t *events.Task) bool {
+	if !strings.HasPrefix(t.RequestID, f.prefix) {
+		return false
+	}
 	for name, value := range f.meta {
 		if !hasMeta(t.Metadata, name, value) {
 			return false

@@ -120,7 +120,7 @@ func (a *API) addWaiting(ctx context.Context, f taskFilter, p *page[events.Task]
 		return err
 	})
 	for i, task := range tasks {
-		if task != nil && f.wants(task.Status) && f.wantsMeta(task) {
+		if task != nil && f.wants(task.Status) && f.wantsNamed(task) {
 			p.add(*task, place{Section: p.at.Section, Seq: held[i].Req.Sequence})
 		}
 	}
@@ -195,7 +195,7 @@ func (a *API) recordKeys(ctx context.Context, kind, after string) ([]string, err
 func (a *API) listedInFlight(ctx context.Context, f taskFilter, key string) (*events.Task, error) {
 	token := key[strings.LastIndexByte(key, '.')+1:]
 	task, known, err := a.known(ctx, token)
-	if err != nil || !known || task.Status.Terminal() || !f.wants(task.Status) || !f.wantsMeta(&task) {
+	if err != nil || !known || task.Status.Terminal() || !f.wants(task.Status) || !f.wantsNamed(&task) {
 		return nil, err
 	}
 	if task.Status == events.StatusCreating && f.wantsSection(sectionNormal) {

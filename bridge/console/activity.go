@@ -111,10 +111,11 @@ func (a *activity) add(m *bus.Message, now time.Time) {
 		slot = &minute{kinds: units{}, tenants: units{}}
 		a.minutes[at] = slot
 	}
-	slot.add(m, parsed.Parsed)
+	a.newest[len(a.newest)-1].Units = slot.add(m, parsed.Parsed)
 }
 
-func (s *minute) add(m *bus.Message, p events.Parsed) {
+// add counts a completion, and returns the units that it tells.
+func (s *minute) add(m *bus.Message, p events.Parsed) (told string) {
 	if p.Status == events.StatusSucceed {
 		s.succeed++
 	} else {
@@ -134,14 +135,14 @@ func (s *minute) add(m *bus.Message, p events.Parsed) {
 		Units       string      `json:"units"`
 	}
 	if err := json.Unmarshal(m.Data, &body); err != nil {
-		return // not one of ours; it was counted
+		return "" // not one of ours; it was counted
 	}
 	if p.Status == events.StatusSucceed || p.Status == events.StatusFailed {
 		s.times.add(body.CompletedAt.Sub(body.RequestedAt.Time))
 	}
 	spent, err := strconv.ParseFloat(body.Units, 64)
 	if err != nil || spent <= 0 {
-		return
+		return body.Units
 	}
 	tenant := clip(m.Header.Get(tenantHeader))
 	if tenant == "" {
@@ -149,6 +150,7 @@ func (s *minute) add(m *bus.Message, p events.Parsed) {
 	}
 	s.kinds.add(p.Kind, spent)
 	s.tenants.add(tenant, spent)
+	return body.Units
 }
 
 // eventView is one line of the newest events.
@@ -161,6 +163,7 @@ type eventView struct {
 	Source    string        `json:"source"`
 	RequestID string        `json:"request_id"`
 	Tenant    string        `json:"tenant"`
+	Units     string        `json:"units,omitempty"` // of a completion
 }
 
 func describe(m *bus.Message, p events.Parsed) eventView {

@@ -19,7 +19,9 @@ type asked struct {
 	Kept     []string `json:"kept"`
 }
 
-func (s *site) asks(id, body string) {
+// asks lets the request "order" have asked for a body.
+func (s *site) asks(body string) {
+	const id = "order"
 	s.source.mu.Lock()
 	defer s.source.mu.Unlock()
 	s.source.tasks[events.Token(id)] = events.Task{RequestID: id, Status: events.StatusSucceed, Body: body}
@@ -46,7 +48,7 @@ func TestStoryTellsWhatWasAskedFor(t *testing.T) {
 		`no JSON`: {},
 		`[1]`:     {},
 	} {
-		s.asks("order", body)
+		s.asks(body)
 		got := ask[struct {
 			Asked asked `json:"asked"`
 		}](s, "/api/task?id=order").Asked
@@ -63,8 +65,9 @@ func TestStoryTellsWhatWasAskedFor(t *testing.T) {
 			t.Errorf("%.80s (-want +got):\n%s", body, diff)
 		}
 	}
+	s.asks("no JSON")
 	prompts := ask[map[string]string](s, "/api/prompts?id=order&id=nothing")
-	s.asks("order", `{"prompt":"`+large+`"}`)
+	s.asks(`{"prompt":"` + large + `"}`)
 	if got := ask[map[string]string](s, "/api/prompts?id=order&id=nothing"); len(prompts) != 0 || len(got) != 1 || len(got["order"]) > 300 {
 		t.Errorf("prompts %v, then %d and %d bytes", prompts, len(got), len(got["order"]))
 	}
@@ -74,7 +77,7 @@ func TestStoryTellsWhatWasAskedFor(t *testing.T) {
 func TestAgainSendsWhatWasChanged(t *testing.T) {
 	t.Parallel()
 	s := open(t, console.Options{})
-	s.asks("order", `{"image":"`+strings.Repeat("A", 5<<10)+`","prompt":"a", "cfg_scale":0.50,"o":{"a":1}}`)
+	s.asks(`{"image":"` + strings.Repeat("A", 5<<10) + `","prompt":"a", "cfg_scale":0.50,"o":{"a":1}}`)
 	for body, want := range map[string]map[string]json.RawMessage{
 		"": nil,
 		`{"prompt":"a","cfg_scale":0.50,"o":{ "a": 1 }}`:              {},

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -24,8 +25,31 @@ type Source interface {
 	Again(ctx context.Context, q events.AgainQuery) (events.Replayed, error)
 	DeadList(ctx context.Context, q events.PageQuery) (events.DeadList, error)
 	Replay(ctx context.Context, requestID string) (events.Replayed, error)
+	// Dismiss deletes a dead letter.
+	Dismiss(ctx context.Context, requestID string) error
+	// Submit publishes a request and returns its id.
+	Submit(ctx context.Context, kind string, body json.RawMessage, o events.Options) (requestID string, err error)
+	Kinds() []Kind
+	Pauses() []Pause
 	// TokenOf returns the request's token that an external task id was derived from, if it can be read from it.
 	TokenOf(externalTaskID string) (token string, ok bool)
+}
+
+// Kind is what to begin with in a request of a kind.
+type Kind struct {
+	Name         string   `json:"kind"`
+	Pool         string   `json:"pool"`
+	Required     []string `json:"required"`      // fields, in words; empty: not known
+	UsualSeconds int      `json:"usual_seconds"` // that a task takes; 0: not known
+	Body         string   `json:"body"`          // a sample, in JSON; empty: there is none
+}
+
+// Pause is something that is not sent.
+type Pause struct {
+	Account   string      `json:"account"` // empty: there is no other to tell it from
+	What      string      `json:"what"`    // is paused, in words
+	Reason    string      `json:"reason"`
+	NextProbe events.Time `json:"next_probe"` // from when on the next request is tried
 }
 
 // DefaultSession is how long a login lasts.
@@ -37,6 +61,8 @@ type Options struct {
 	Token string
 	// Loopback tells that the listener can be reached from this machine only.
 	Loopback bool
+	// TraceURL leads to a trace, with {trace_id} in it; empty: traces are not linked to.
+	TraceURL string
 	// Simulated marks everything shown as not Kling's.
 	Simulated bool
 	// Session is how long a login lasts; zero: [DefaultSession]. A logout is known for as long as the events stream keeps

@@ -110,7 +110,7 @@ func (s *session) serveLive(w http.ResponseWriter, r *http.Request) error {
 		case data := <-news:
 			message = fmt.Appendf(nil, "data: %s\n\n", data)
 		case <-alive.C:
-			message = []byte(": alive\n\n")
+			message = []byte("event: alive\ndata: {}\n\n")
 		}
 	}
 }

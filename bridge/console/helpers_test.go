@@ -89,6 +89,21 @@ func (s *source) Replay(_ context.Context, id string) (events.Replayed, error) {
 	return events.Replayed{RequestID: id + "-r1"}, nil
 }
 
+func (s *source) Dismiss(_ context.Context, id string) error {
+	_, err := s.Get(context.Background(), id)
+	return err
+}
+
+func (s *source) Submit(_ context.Context, _ string, _ json.RawMessage, o events.Options) (string, error) {
+	return o.ID, nil
+}
+
+func (s *source) Kinds() []console.Kind {
+	return []console.Kind{{Name: "text2video", Body: `{"prompt":"a"}`}}
+}
+
+func (s *source) Pauses() []console.Pause { return nil }
+
 func (s *source) TokenOf(externalID string) (string, bool) {
 	return strings.CutPrefix(externalID, "kns12345-")
 }

@@ -54,6 +54,15 @@ func (c *Console) routes() http.Handler {
 		return s.prompts(r.Context(), r.URL.Query()["id"])
 	}))
 	mux.HandleFunc("POST /api/task/again", c.question((*session).again))
+	mux.HandleFunc("POST /api/task/new", c.question((*session).submit))
+	mux.HandleFunc("GET /api/kinds", c.question(func(s *session, _ *http.Request) (any, error) {
+		return map[string]any{"kinds": s.kinds()}, nil
+	}))
+	mux.HandleFunc("POST /api/dead/dismiss", c.question(func(s *session, r *http.Request) (any, error) {
+		return byID(r, func(ctx context.Context, id string) (map[string]bool, error) {
+			return map[string]bool{"dismissed": true}, s.source.Dismiss(ctx, id)
+		})
+	}))
 	mux.HandleFunc("POST /api/dead/replay", c.question(func(s *session, r *http.Request) (any, error) {
 		return byID(r, s.source.Replay)
 	}))
@@ -142,7 +151,13 @@ func (c *Console) question(ask func(*session, *http.Request) (any, error)) http.
 func taskQuery(r *http.Request) (events.TaskQuery, error) {
 	q := events.TaskQuery{
 		Kind: r.FormValue("kind"), Source: events.Source(r.FormValue("source")), PageQuery: pageQuery(r),
+		Prefix: r.FormValue("prefix"),
 	}
+	meta, err := metadata(r.FormValue("meta"))
+	if err != nil {
+		return q, err
+	}
+	q.Metadata = meta
 	if err := q.Statuses.UnmarshalText([]byte(r.FormValue("status"))); err != nil {
 		return q, err
 	}

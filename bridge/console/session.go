@@ -21,6 +21,7 @@ type session struct {
 	subjects subjects.Subjects
 	log      *slog.Logger
 	idle     time.Duration
+	traceURL string // with {trace_id} in it
 
 	feed  *feed
 	index *index
@@ -37,7 +38,7 @@ type session struct {
 
 func newSession(ctx context.Context, source Source, b *bus.Bus, subjects subjects.Subjects, o Options) *session {
 	return &session{
-		ctx: ctx, source: source, bus: b, subjects: subjects, log: o.Logger, idle: o.Idle,
+		ctx: ctx, source: source, bus: b, subjects: subjects, log: o.Logger, idle: o.Idle, traceURL: o.TraceURL,
 		feed: newFeed(), index: newIndex(b, subjects),
 	}
 }
@@ -74,7 +75,8 @@ const refreshTime = 2 * time.Second
 // statusView is what the pools do, or why that is not known.
 type statusView struct {
 	*events.BridgeStatus
-	Error string `json:"error,omitempty"`
+	Pauses []Pause `json:"pauses"`
+	Error  string  `json:"error,omitempty"`
 }
 
 // news is what an open page is told.
@@ -118,7 +120,7 @@ func (s *session) askStatus(ctx context.Context) {
 		s.status.Error = err.Error() // and the last that was known
 		return
 	}
-	s.status = statusView{BridgeStatus: &status}
+	s.status = statusView{BridgeStatus: &status, Pauses: append([]Pause{}, s.source.Pauses()...)}
 }
 
 func (s *session) tell(now time.Time) {

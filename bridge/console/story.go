@@ -19,8 +19,10 @@ type story struct {
 	Task    events.Task `json:"task"`
 	Asked   asked       `json:"asked"`    // read from the whole body, of which the task has the beginning
 	TraceID string      `json:"trace_id"` // empty: no event has been published
-	Steps   []step      `json:"steps"`    // in the order of their times
-	Units   string      `json:"units"`
+	// TraceURL leads to the trace; empty: traces are not linked to.
+	TraceURL string `json:"trace_url"`
+	Steps    []step `json:"steps"` // in the order of their times
+	Units    string `json:"units"`
 	// Result is that of the completion, or of what came after it.
 	Result  *events.Result        `json:"result"`
 	Archive []events.ArchivedFile `json:"archive"`
@@ -58,6 +60,7 @@ func (s *session) story(ctx context.Context, id string) (*story, error) {
 		return nil, err
 	}
 	told.Asked = describeBody(body)
+	told.TraceID = answer.Task.TraceID
 	stream := s.subjects.EventsStream()
 	var subjects []string
 	err = s.bus.Subjects(ctx, stream, s.subjects.EventsOf(events.Token(answer.Task.RequestID)), func(subject string) {
@@ -77,6 +80,9 @@ func (s *session) story(ctx context.Context, id string) (*story, error) {
 		if err != nil {
 			return nil, fmt.Errorf("event on %s: %w", subject, err)
 		}
+	}
+	if s.traceURL != "" && told.TraceID != "" {
+		told.TraceURL = strings.ReplaceAll(s.traceURL, "{trace_id}", told.TraceID)
 	}
 	slices.SortStableFunc(told.Steps, func(a, b step) int { return cmp.Compare(a.Seq, b.Seq) })
 	return told, nil

@@ -88,6 +88,19 @@ func (a AccountPauses) Reasons(kinds kling.Kinds) (reasons, warnings []Reason) {
 	return reasons, warnings
 }
 
+// All lists what is paused of each account.
+func (a AccountPauses) All() (all []Held) {
+	for _, p := range a {
+		for _, h := range p.held() {
+			if !p.plain {
+				h.Account = p.Account
+			}
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
 // Held lists why nothing is sent of a kind, for an account or for any; empty: it is.
 func (a AccountPauses) Held(k kling.Kind, account string) []string {
 	return a.collect(k, account, (*Pauses).Of)

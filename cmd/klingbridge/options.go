@@ -38,6 +38,7 @@ func bridgeOptions(s settings) (bridge.Options, error) {
 
 		AdminHosts:      adminHosts(s),
 		AdminToken:      s.AdminToken.Reveal(),
+		TraceURL:        s.TraceURL,
 		CallbackTLS:     callbackTLS,
 		PublicURL:       s.PublicURL,
 		CallbackSecrets: s.CallbackSecret.Reveal(),

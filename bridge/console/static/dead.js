@@ -1,48 +1,97 @@
 import { get, post } from './api.js';
-import { confirmed, h, notice, taskLink } from './dom.js';
-import { fromNow, number, time } from './format.js';
+import { confirmed, copyButton, h, notice, taskLink, when } from './dom.js';
+import { number } from './format.js';
 
-// showDead lists the requests that never became a task, newest first, each with its reason and a way to try again.
+const pageSize = 25;
+
+// showDead lists the requests that never became a task, newest first, each with its reason. They are picked by words of it,
+// and those that are chosen are replayed or dismissed together.
 export function showDead(main) {
   const asking = new AbortController();
   const list = h('div', { class: 'letters' });
   const state = h('div', { role: 'status' });
   const more = h('button', { type: 'button', hidden: true }, 'More');
+  const words = h('input', { type: 'search', id: 'letters', placeholder: 'class, kind, tenant, reason or id', spellcheck: 'false' });
+  const chosen = () => [...list.querySelectorAll('input:checked')].filter((box) => !box.closest('.letter').hidden);
+  const all = h('input', { type: 'checkbox', onchange: () => {
+    for (const box of list.querySelectorAll('input')) box.checked = all.checked && !box.closest('.letter').hidden;
+    told();
+  } });
+  const bulk = h('div', { class: 'bulk' }, h('label', {}, all, ' All shown'), together('Replay', chosen, (id) => post('/api/dead/replay', { id })),
+    together('Dismiss', chosen, (id) => post('/api/dead/dismiss', { id }), true), h('span', { class: 'help', role: 'status' }));
+  const told = () => {
+    bulk.lastChild.textContent = chosen().length ? number(chosen().length) + ' chosen' : '';
+  };
+  list.addEventListener('change', told);
   main.append(h('h1', {}, 'Dead letters'),
-    h('p', { class: 'help' }, 'Requests that never became a task, as they came. A replay is a new request, named after the old one.'),
-    list, state, more);
+    h('p', { class: 'help' }, 'Requests that never became a task, as they came. A replay is a new request, named after the old one. '
+      + 'A letter that is dismissed is gone, with the body; that its request was rejected stays known.'),
+    h('div', { class: 'filter' }, h('label', { for: 'letters' }, 'Only those with '), words), bulk, list, state, more);
 
   let cursor = '';
+  const pick = () => {
+    const sought = words.value.trim().toLowerCase().split(/\s+/);
+    for (const one of list.children) one.hidden = !sought.every((word) => one.dataset.words.includes(word));
+    told();
+    return [...list.children].filter((one) => !one.hidden).length;
+  };
   const load = async () => {
     more.disabled = true;
+    const wanted = pick() + pageSize;
     try {
-      const page = await get('/api/dead', { limit: 25, cursor }, asking.signal);
-      list.append(...page.dead.map(letter));
-      cursor = page.cursor;
+      do {
+        const page = await get('/api/dead', { limit: pageSize, cursor }, asking.signal);
+        list.append(...page.dead.map(letter));
+        cursor = page.cursor;
+      } while (pick() < wanted && cursor);
       more.hidden = !cursor;
-      state.replaceChildren();
-      if (!list.children.length && !cursor) state.append(notice('There are none: every request became a task.'));
+      bulk.hidden = !list.children.length;
+      state.replaceChildren(...(list.children.length ? [] : [notice('There are none: every request became a task.')]));
     } catch (error) {
       if (error.name !== 'AbortError') state.replaceChildren(notice(error.message, 'error'));
     }
     more.disabled = false;
   };
+  words.addEventListener('input', () => { if (pick() < pageSize && cursor && !more.disabled) load(); });
   more.addEventListener('click', load);
   load();
   return () => asking.abort();
 }
 
+// together is a button that does the same to all that are chosen, one after the other, and says under each what came of it.
+function together(label, chosen, act, removes) {
+  return confirmed(label, label === 'Replay' ? 'Send them to Kling, paid?' : 'Delete them for good?', async () => {
+    for (const box of chosen()) {
+      const one = box.closest('.letter');
+      one.querySelector('.said')?.remove();
+      try {
+        const answer = await act(box.value);
+        if (removes) one.remove();
+        else one.append(h('p', { class: 'said', role: 'status' }, 'Replayed as ', taskLink(answer.request_id)));
+        box.checked = false;
+      } catch (error) {
+        one.append(h('div', { class: 'said' }, notice(error.message, 'error')));
+      }
+    }
+  }, { class: 'all-' + label.toLowerCase() });
+}
+
 function letter(dead) {
   const clipped = new TextEncoder().encode(dead.payload).length < dead.bytes;
-  return h('article', { class: 'panel letter' },
-    h('header', {},
-      h('h2', {}, taskLink(dead.request_id)),
-      h('time', { datetime: dead.died_at, title: fromNow(dead.died_at) }, time(dead.died_at)),
-      replayButton(dead.request_id, dead.replayed ? 'Replay again' : 'Replay')),
-    failure(dead.error),
-    h('p', { class: 'meta' }, dead.kind, Object.entries(dead.metadata ?? {}).map(([name, value]) => [' · ', name + ': ' + value])),
-    h('details', {}, h('summary', {}, 'Request, ' + number(dead.bytes) + ' bytes'),
-      h('pre', { tabindex: '0' }, readable(dead.payload, clipped), clipped ? '\n… clipped' : '')));
+  const metadata = Object.entries(dead.metadata ?? {});
+  return h('article', {
+    class: 'panel letter',
+    'data-words': [dead.request_id, dead.kind, dead.error.class, dead.error.message, ...metadata.map((pair) => pair.join(':'))].join(' ').toLowerCase(),
+  },
+  h('header', {},
+    h('input', { type: 'checkbox', value: dead.request_id, 'aria-label': 'Choose ' + dead.request_id }),
+    h('h2', {}, taskLink(dead.request_id), copyButton(dead.request_id, 'the request id')),
+    when(dead.died_at),
+    replayButton(dead.request_id, dead.replayed ? 'Replay again' : 'Replay')),
+  failure(dead.error),
+  h('p', { class: 'meta' }, dead.kind, metadata.map(([name, value]) => [' · ', name + ': ' + value])),
+  h('details', {}, h('summary', {}, 'Request, ' + number(dead.bytes) + ' bytes'),
+    h('pre', { tabindex: '0' }, readable(dead.payload, clipped), clipped ? '\n… clipped' : '')));
 }
 
 // failure tells in words why a request did not succeed.

@@ -1,5 +1,7 @@
 // Elements and texts. Everything that came from outside goes through text nodes and setAttribute, never through HTML.
 
+import { time } from './format.js';
+
 const svgNamespace = 'http://www.w3.org/2000/svg';
 
 function build(element, attributes, children) {
@@ -30,6 +32,40 @@ export function taskLink(id, attributes) {
 }
 
 export const taskHash = (id) => '#/task/' + encodeURIComponent(id);
+
+// when is a point in time; what else is to be said of it is its title.
+export function when(text, title = text) {
+  return h('time', { datetime: text, title, class: 'when' }, time(text));
+}
+
+// refreshTimes writes relative times anew.
+export function refreshTimes() {
+  for (const element of document.querySelectorAll('time.when')) element.textContent = time(element.dateTime);
+}
+
+// copyButton copies a text. Browsers have a clipboard only where the page came by TLS or from this machine.
+export function copyButton(text, what) {
+  const button = h('button', { type: 'button', class: 'copy', title: 'Copy ' + what, 'aria-label': 'Copy ' + what }, icon(twoSheets));
+  button.addEventListener('click', async () => {
+    await (navigator.clipboard ? navigator.clipboard.writeText(text).catch(() => copyBySelection(text)) : copyBySelection(text));
+    button.replaceChildren(icon(tick));
+    setTimeout(() => button.replaceChildren(icon(twoSheets)), 1500);
+  });
+  return button;
+}
+
+const twoSheets = 'M5 5V2h9v9h-3M2 5h9v9H2z';
+const tick = 'M2 8l4 5 8-10';
+const icon = (path) => s('svg', { viewBox: '0 0 16 16', class: 'icon', 'aria-hidden': 'true' }, s('path', { d: path }));
+
+function copyBySelection(text) {
+  const area = h('textarea', { class: 'hidden', readonly: true, 'aria-hidden': 'true' });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand('copy');
+  area.remove();
+}
 
 // status shows how a request stands, in words and a colour.
 export function status(name, type) {

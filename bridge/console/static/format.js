@@ -1,19 +1,47 @@
 // Times, durations and numbers as people read them.
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
-const day = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
+const clockOf = (timeZone) => new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23', timeZone,
+});
+const dayOf = (timeZone) => new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric', timeZone });
+const zones = {
+  local: { clock: clockOf(), day: dayOf(), mark: '' },
+  utc: { clock: clockOf('UTC'), day: dayOf('UTC'), mark: ' UTC' },
+};
 const count = new Intl.NumberFormat();
 const decimal = new Intl.NumberFormat(undefined, { maximumFractionDigits: 4 });
 
 export const number = (n) => count.format(n);
 export const amount = (n) => decimal.format(n);
 
-// time is the time of day, with the date unless that is today.
+const remembered = 'klingbridge.times';
+let times = 'local';
+try {
+  times = localStorage.getItem(remembered) ?? times;
+} catch { /* the browser keeps nothing */ }
+
+// timesAs tells how times are shown: local, utc or relative.
+export const timesAs = () => times;
+
+// showTimesAs changes it, here and for the next visit.
+export function showTimesAs(way) {
+  times = way;
+  try {
+    localStorage.setItem(remembered, way);
+  } catch { /* for this visit only */ }
+}
+
+// time is the time of day, with the date unless that is today, or how long ago it was.
 export function time(text) {
   if (!text) return '–';
-  const at = new Date(text);
-  const today = at.toDateString() === new Date().toDateString();
-  return today ? clock.format(at) : day.format(at) + ', ' + clock.format(at);
+  return times === 'relative' ? fromNow(text) : timeOfDay(new Date(text));
+}
+
+// timeOfDay is never relative.
+export function timeOfDay(at) {
+  const { clock, day, mark } = zones[times] ?? zones.local;
+  const today = day.format(at) === day.format(new Date());
+  return (today ? clock.format(at) : day.format(at) + ', ' + clock.format(at)) + mark;
 }
 
 // duration of milliseconds: 850 ms, 4.2 s, 3 m 05 s, 2 h 10 m, 3 d 4 h.

@@ -1,9 +1,11 @@
 // Starts the page: logs in, keeps the news coming, and shows the view that the address names.
 
 import { get, post } from './api.js';
-import { byId, h, notice } from './dom.js';
-import { number } from './format.js';
-import { connect, disconnect, listen } from './live.js';
+import { showPauses } from './banner.js';
+import { byId, h, notice, refreshTimes } from './dom.js';
+import { number, showTimesAs, timeOfDay, timesAs } from './format.js';
+import { connect, disconnect, lastHeard, listen } from './live.js';
+import { showNew } from './new.js';
 import { showDead } from './dead.js';
 import { showLogin } from './login.js';
 import { showOverview } from './overview.js';
@@ -30,6 +32,7 @@ function route() {
   switch (view) {
     case 'task': leave = showTask(main, safeDecode(rest.join('/'))); break;
     case 'tasks': leave = showTasks(main, new URLSearchParams(query)); break;
+    case 'new': leave = showNew(main, new URLSearchParams(query)); break;
     case 'dead': leave = showDead(main); break;
     case 'search': leave = find(main, safeDecode(rest.join('/'))); break;
     default: leave = showOverview(main);
@@ -48,7 +51,10 @@ function safeDecode(text) {
 
 function showLink(state) {
   const link = byId('link');
-  const text = state === 'live' ? 'live' : 'not connected';
+  const live = state === 'live';
+  const text = live ? 'live' : lastHeard() ? 'as of ' + timeOfDay(lastHeard()) : 'not connected';
+  document.body.classList.toggle('stale', !live && Boolean(lastHeard()));
+  link.title = live ? '' : 'The bridge does not answer: what is shown may have changed since.';
   link.hidden = false;
   link.dataset.state = state;
   if (link.textContent !== text) link.textContent = text;
@@ -56,7 +62,7 @@ function showLink(state) {
 
 function start() {
   open = true;
-  byId('nav').hidden = byId('search').hidden = false;
+  for (const id of ['nav', 'search', 'times', 'banner']) byId(id).hidden = false;
   connect(showLink);
   route();
 }
@@ -67,7 +73,8 @@ function logIn() {
   disconnect();
   leave();
   leave = () => {};
-  for (const id of ['nav', 'search', 'logout', 'link']) byId(id).hidden = true;
+  document.body.classList.remove('stale');
+  for (const id of ['nav', 'search', 'logout', 'link', 'times', 'banner']) byId(id).hidden = true;
   showLogin(main, async () => {
     byId('logout').hidden = false;
     start();
@@ -80,6 +87,16 @@ listen(({ status }) => {
   dead.textContent = status.dead ? number(status.dead) : '';
   byId('version').textContent = status.version ? 'klingbridge ' + status.version : '';
 });
+
+listen(({ status }) => showPauses(byId('banner'), status));
+
+const times = byId('times').querySelector('select');
+times.value = timesAs();
+times.addEventListener('change', () => {
+  showTimesAs(times.value);
+  route();
+});
+setInterval(() => { if (timesAs() === 'relative') refreshTimes(); }, 1000);
 
 window.addEventListener('hashchange', () => {
   route();

@@ -1,6 +1,6 @@
 import { meter, throughput, times } from './charts.js';
-import { h, notice, status, taskLink } from './dom.js';
-import { amount, duration, number, percent, time } from './format.js';
+import { h, notice, status, taskLink, when } from './dom.js';
+import { amount, duration, number, percent } from './format.js';
 import { listen } from './live.js';
 import { inFlight, notSucceeded } from './tasks.js';
 
@@ -30,7 +30,7 @@ export function showOverview(main) {
     part.replaceChildren(...[make()].flat().filter(Boolean));
   };
   return listen(({ status: bridge, activity }) => {
-    draw(troubles, [bridge.error, bridge.reasons], () => trouble(bridge));
+    draw(troubles, [bridge.error, bridge.reasons, bridge.pauses], () => trouble(bridge));
     if (bridge.pools) draw(pools, bridge.pools, () => bridge.pools.map(pool));
     const { events, minutes, kinds, tenants, ...sums } = activity;
     draw(tiles, [bridge.in_flight, bridge.queue_depth, bridge.dead, sums], () => hour(bridge, activity));
@@ -43,7 +43,8 @@ export function showOverview(main) {
 }
 
 function trouble(bridge) {
-  const reasons = [bridge.error, ...(bridge.reasons ?? [])].filter(Boolean);
+  const told = (reason) => (bridge.pauses ?? []).some((pause) => reason.endsWith(pause.reason)); // by the banner
+  const reasons = [bridge.error, ...(bridge.reasons ?? []).filter((reason) => !told(reason))].filter(Boolean);
   return reasons.map((reason) => h('p', { class: 'trouble' }, h('strong', {}, 'Not ready: '), reason));
 }
 
@@ -118,7 +119,7 @@ function addEvents(rows, events) {
 
 function eventRow(event) {
   return h('li', { 'data-seq': event.seq },
-    h('time', { datetime: event.at }, time(event.at)),
+    when(event.at),
     status(event.status, event.type),
     taskLink(event.request_id),
     h('span', { class: 'help' }, [event.kind, event.source && 'by ' + event.source, event.tenant].filter(Boolean).join(' · ')));

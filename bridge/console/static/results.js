@@ -1,4 +1,4 @@
-import { h } from './dom.js';
+import { copyButton, h } from './dom.js';
 import { httpURL } from './format.js';
 
 // results shows what Kling made: videos and sounds that play, images, and links to other files.
@@ -29,7 +29,7 @@ function figure(caption, text, media, variants) {
   const shown = media(url);
   shown.addEventListener('error', () => shown.replaceWith(h('p', { class: 'gone' }, 'It can’t be loaded: it may have expired.')));
   return h('figure', {}, shown,
-    h('figcaption', {}, caption, ' ', link(url),
+    h('figcaption', {}, caption, ' ', link(url), copyButton(url, 'the URL'),
       variants.filter(([, other]) => httpURL(other)).map(([name, other]) => [' · ', link(httpURL(other), name)])));
 }
 

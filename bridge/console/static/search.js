@@ -5,7 +5,7 @@ import { percent } from './format.js';
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // find looks for a request, and goes to its page when there is one. While the index of task ids is read it says how far
-// that is.
+// that is. What is nobody's id is taken for the beginning of some, or for metadata.
 export function find(main, words) {
   const asking = new AbortController();
   const state = h('p', { class: 'loading', role: 'status' }, 'Searching…');
@@ -26,6 +26,7 @@ export function find(main, words) {
       state.textContent = 'Searching… ' + percent(answer.index.read, answer.index.of) + ' of the stream is read.';
       await pause(100);
     }
-    state.replaceWith(notice('No request, task or external id is exactly this. Ids are kept as long as events are.'));
+    const [, name, value] = /^([\w-]+):(.+)$/.exec(words) ?? [];
+    location.replace('#/tasks?' + new URLSearchParams(name ? { meta: name + ':' + value, sought: 1 } : { prefix: words, sought: 1 }));
   }
 }

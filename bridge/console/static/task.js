@@ -1,6 +1,6 @@
 import { get } from './api.js';
-import { h, notice, status, taskLink } from './dom.js';
-import { duration, fromNow, httpURL, time } from './format.js';
+import { copyButton, h, notice, status, taskLink, when } from './dom.js';
+import { duration, fromNow, httpURL } from './format.js';
 import { sendAgain } from './again.js';
 import { askedFor } from './asked.js';
 import { failure, readable } from './dead.js';
@@ -8,6 +8,7 @@ import { listen } from './live.js';
 import { results } from './results.js';
 import { cancelButton } from './tasks.js';
 
+const plainAccount = 'default'; // of who has one
 const recheck = 5000; // milliseconds between looks at a request that has not ended
 
 // showTask shows one request's life, and follows it.
@@ -15,7 +16,7 @@ export function showTask(main, id) {
   const asking = new AbortController();
   const view = h('div', {}, h('p', { class: 'loading' }, 'Loading…'));
   const keep = {}; // what a person has begun, which stays as it is while the rest is drawn anew
-  main.append(h('h1', { class: 'id' }, id), view);
+  main.append(h('div', { class: 'title' }, h('h1', { class: 'id' }, id), copyButton(id, 'the request id')), view);
 
   let shown = '';
   const load = async () => {
@@ -77,7 +78,7 @@ function timeline(story) {
     return h('li', { class: 'step' },
       h('span', { class: 'what' }, step.type === 'requested' ? h('span', { class: 'status s-requested' }, 'requested') : status(step.status, step.type),
         step.source ? h('span', { class: 'help' }, ' by ' + step.source) : null),
-      h('time', { datetime: step.at, title: step.at }, time(step.at)),
+      when(step.at),
       h('span', { class: 'after' }, step.type === 'requested' ? '' : '+' + duration(since)),
       step.message ? h('p', { class: 'said' }, step.message) : null,
       step.error && step.error.message !== step.message ? h('p', { class: 'said' }, step.error.class + ': ' + step.error.message) : null);
@@ -101,13 +102,15 @@ function waitsFor(task) {
 
 function facts(story) {
   const task = story.task;
-  const id = (text) => text ? h('span', { class: 'id' }, text) : null;
-  const at = (text) => text ? h('time', { datetime: text, title: text }, time(text) + ' (' + fromNow(text) + ')') : null;
+  const id = (text, what) => text ? [h('span', { class: 'id' }, text), copyButton(text, what)] : null;
+  const at = (text) => text ? [when(text), h('span', { class: 'help' }, ' (' + fromNow(text) + ')')] : null;
+  const trace = httpURL(story.trace_url);
   const rows = [
-    ['Task id', id(task.task_id)],
-    ['External id', id(task.external_task_id)],
-    ['Account', task.account],
-    ['Trace id', id(story.trace_id)],
+    ['Account', task.account === plainAccount ? null : task.account],
+    ['Task id', id(task.task_id, 'the task id')],
+    ['External id', id(task.external_task_id, 'the external id')],
+    ['Trace id', trace ? [h('a', { href: trace, rel: 'noopener noreferrer', target: '_blank', class: 'id trace' }, story.trace_id),
+      copyButton(story.trace_id, 'the trace id')] : id(story.trace_id, 'the trace id')],
     ['Units', story.units],
     ['Next poll', task.completed_at ? null : at(task.next_poll_at)],
     ['Deadline', task.completed_at ? null : at(task.deadline)],
@@ -124,6 +127,6 @@ function archive(files) {
   return h('section', { class: 'panel' }, h('h2', {}, 'Archived'), h('ul', { class: 'files' }, files.map((file) => {
     const url = httpURL(file.archive_url);
     return h('li', {}, url ? h('a', { href: url, rel: 'noopener noreferrer', target: '_blank' }, file.archive_url)
-      : h('span', { class: 'id' }, file.archive_url), h('span', { class: 'help' }, ' ' + file.content_type + ', ' + file.bytes + ' bytes'));
+      : h('span', { class: 'id' }, file.archive_url), copyButton(file.archive_url, 'the URL'), h('span', { class: 'help' }, ' ' + file.content_type + ', ' + file.bytes + ' bytes'));
   })));
 }
