@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ func openAccount(t *testing.T, name string, slots int, o klingtest.Options) *sim
 	t.Helper()
 	o.APIKeys = []string{"key-of-" + name}
 	o.Slots = map[kling.Pool]int{kling.PoolVideo: slots}
+	o.Seed = uint64(crc32.ChecksumIEEE([]byte(name))) // no two have the same task ids
 	if o.Duration == 0 {
 		o.SubmittedFor, o.Duration = 20*time.Millisecond, 60*time.Millisecond
 	}
@@ -68,7 +70,7 @@ func (w *world) submitTo(account, id string) {
 	w.t.Helper()
 	msg := w.message(id, "a")
 	if account != "" {
-		msg.Header.Set(events.HeaderAccount, account)
+		msg.Header["kling-account"] = []string{account} // names are taken in any case
 	}
 	if _, err := w.js.PublishMsg(w.ctx, msg); err != nil {
 		w.t.Fatal(err)

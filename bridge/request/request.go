@@ -64,7 +64,7 @@ func Parse(raw Raw, by Defaults) (*Request, error) {
 	r := &Request{
 		Kind:        raw.Kind,
 		Priority:    raw.Priority,
-		Account:     raw.Header.Get(events.HeaderAccount),
+		Account:     events.HeaderCarrier(raw.Header).Get(events.HeaderAccount),
 		Retries:     by.Retries,
 		Fence:       raw.Header.Get(HeaderFence),
 		Slots:       1,
