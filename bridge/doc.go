@@ -23,7 +23,9 @@
 //     stores the task id, announces "submitted" and acks the request.
 //  3. callback receives Kling's callback on a signed URL (ownurl.go), or poll asks Kling when the timer has fired (query.go:
 //     many tasks in one call).
-//  4. store publishes the completion (complete.go): one message that is event, guard and timer removal at once.
+//  4. store publishes the completion (complete.go): one message that is event, guard and timer removal at once. Where the task
+//     failed and may be made again, it makes the record one that waits for the next try instead (tries.go), and puts the
+//     request back into the stream when its timer fires (nexttry.go); create takes it over from there (further.go).
 //
 // A request that can't become a task is rejected by create and kept by store (dead.go); one that waits too long is expired by
 // create, poll or maintenance, whichever has it. What JetStream itself has lost is searched for by maintenance

@@ -82,12 +82,37 @@ func TestRetries(t *testing.T) {
 			}
 			w.settledDown()
 			w.triesAddUp("order-1", "own", "once")
+			if got := w.timeline("order-1"); strings.Count(got, "submitted") != 3 || strings.Count(got, "retrying") != 2 ||
+				!strings.HasPrefix(got, "submitted ") || !strings.HasSuffix(got, " succeed") {
+				t.Errorf("the console's timeline is %s", got)
+			}
 			w.noViolations()
 			if n := len(w.sim.Tasks()); n != 3+3+2 {
 				t.Errorf("%d tasks, want 8", n)
 			}
 		})
 	}
+}
+
+// timeline is the statuses that the console shows of a request, in their order.
+func (w *world) timeline(id string) string {
+	w.t.Helper()
+	_, text := get(w.t, w.replicas[0].adminURL+"/api/task?id="+id)
+	var told struct {
+		Steps []struct {
+			Status string `json:"status"`
+		} `json:"steps"`
+	}
+	if err := json.Unmarshal([]byte(text), &told); err != nil {
+		w.t.Fatalf("%s: %v", text, err)
+	}
+	var all []string
+	for _, step := range told.Steps {
+		if step.Status != "" {
+			all = append(all, step.Status)
+		}
+	}
+	return strings.Join(all, " ")
 }
 
 // triesAddUp holds the events of requests that have ended to their tasks at Kling.

@@ -70,14 +70,7 @@ func (s *session) story(ctx context.Context, id string) (*story, error) {
 		return nil, err
 	}
 	for _, subject := range subjects {
-		m, err := s.bus.Last(ctx, stream, subject)
-		if errors.Is(err, bus.ErrNoMessage) { // it has just aged out
-			continue
-		}
-		if err == nil {
-			err = told.add(s.subjects, m)
-		}
-		if err != nil {
+		if err := s.read(ctx, told, stream, subject); err != nil {
 			return nil, fmt.Errorf("event on %s: %w", subject, err)
 		}
 	}
@@ -86,6 +79,23 @@ func (s *session) story(ctx context.Context, id string) (*story, error) {
 	}
 	slices.SortStableFunc(told.Steps, func(a, b step) int { return cmp.Compare(a.Seq, b.Seq) })
 	return told, nil
+}
+
+// read adds the events of one subject, of which there are several where a task was made again.
+func (s *session) read(ctx context.Context, told *story, stream, subject string) error {
+	for seq := uint64(1); ; {
+		m, err := s.bus.Next(ctx, stream, subject, seq)
+		if errors.Is(err, bus.ErrNoMessage) {
+			return nil
+		}
+		if err == nil {
+			err = told.add(s.subjects, m)
+		}
+		if err != nil {
+			return err
+		}
+		seq = m.Seq + 1
+	}
 }
 
 func (t *story) add(s subjects.Subjects, m *bus.Message) error {

@@ -82,6 +82,11 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 	if j.rec != nil || j.ours {
 		return c.resume(ctx, j, "")
 	}
+	return c.prepare(ctx, j)
+}
+
+// prepare goes on with a request, or its next try, of which nothing was sent as far as this replica knows.
+func (c *Creator) prepare(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	body, why, err := c.Inputs.Resolve(ctx, j.Req)
 	if err == nil && why == nil {
 		why, err = c.ownID(ctx, j)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -56,19 +55,12 @@ func (s *Store) progress(
 func (s *Store) publishNext(ctx context.Context, rec *Record, ev *events.Event) (Effect, error) {
 	token := rec.Token()
 	for {
-		known, err := s.Guarded().Last(ctx, s.Subjects.EventsOf(token))
-		var last uint64
-		var at place
-		switch {
-		case errors.Is(err, bus.ErrNoMessage):
-		case err != nil:
+		at, last, ended, err := s.lastProgress(ctx, token)
+		if err != nil {
 			return EffectNone, err
-		default:
-			p, _ := s.Subjects.Parse(known.Subject)
-			if p.Type != events.TypeProgress {
-				return EffectRepeated, nil
-			}
-			last, at = known.Seq, place{tryOf(known.Header), progressRank(p.Status)}
+		}
+		if ended {
+			return EffectRepeated, nil
 		}
 		next := place{rec.Try(), progressRank(ev.Status)}
 		if !at.before(next) {
@@ -92,6 +84,16 @@ func (s *Store) publishNext(ctx context.Context, rec *Record, ev *events.Event) 
 		}
 		// Something else about this request was stored in between, or an earlier try of this publish. Look again.
 	}
+}
+
+// lastProgress tells where the newest event of a request stands, and its sequence, unless that ends it.
+func (s *Store) lastProgress(ctx context.Context, token string) (at place, seq uint64, ended bool, err error) {
+	known, err := s.Guarded().Last(ctx, s.Subjects.EventsOf(token))
+	if err != nil {
+		return place{}, 0, false, ignoreGone(err)
+	}
+	p, _ := s.Subjects.Parse(known.Subject)
+	return place{tryOf(known.Header), progressRank(p.Status)}, known.Seq, p.Type != events.TypeProgress, nil
 }
 
 // Announce publishes submitted as the first event of a task, unless something is already known of it. Of a first one its guard

@@ -64,9 +64,10 @@ func (s *Store) counts(t *testing.T, stream, filter string) (n int) {
 	return n
 }
 
-// fire returns the newest record of a request as one whose timer has fired.
-func (s *Store) fire(t *testing.T, token string) Entry {
+// fire returns the newest record of the request as one whose timer has fired.
+func (s *Store) fire(t *testing.T) Entry {
 	t.Helper()
+	const token = "order"
 	e, err := s.Load(t.Context(), token)
 	if err == nil {
 		_, err = s.PutDue(t.Context(), e.Rec, s.Subjects.CompletionOf(token))
@@ -110,7 +111,7 @@ func TestCrashesBetweenTries(t *testing.T) {
 			t.Errorf("the failure once more: %v, %v", n, err)
 		}
 	}
-	fired := l.fire(t, "order")
+	fired := l.fire(t)
 	if err := l.tellRetry(ctx, fired.Rec); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestCrashesBetweenTries(t *testing.T) {
 		}
 	}
 	toldAndQueued("the timer was set anew", 1, 1)
-	waits := l.fire(t, "order")
+	waits := l.fire(t)
 	if waits.Rec.Queued != seq || waits.Rec.State != StateRetrying {
 		t.Errorf("%+v, want one that waits for message %d", waits.Rec, seq)
 	}
@@ -138,7 +139,7 @@ func TestCrashesBetweenTries(t *testing.T) {
 	if err := l.Bus.Delete(ctx, l.Subjects.RequestsStream(), seq); err != nil {
 		t.Fatal(err)
 	}
-	waits = l.fire(t, "order")
+	waits = l.fire(t)
 	if err := l.NextTry(ctx, waits.Rec, waits.Seq); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func TestLostOriginal(t *testing.T) {
 	if n, err := l.Observe(ctx, rec, failedTask(rec), events.SourceCallback); n != EffectRetry || err != nil {
 		t.Fatal(n, err)
 	}
-	fired := l.fire(t, "order")
+	fired := l.fire(t)
 	if err := l.NextTry(ctx, fired.Rec, fired.Seq); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@ import { confirmed, copyButton, h, notice, status, taskLink, when } from './dom.
 import { amount, duration, number } from './format.js';
 import { listen } from './live.js';
 
-export const inFlight = 'creating,submitted,processing';
+export const inFlight = 'creating,submitted,processing,retrying';
 export const notSucceeded = 'failed,rejected,expired,cancelled';
 
 const choices = {
