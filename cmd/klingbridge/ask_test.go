@@ -182,8 +182,8 @@ func TestTaskGetShowsTheResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	for status, want := range map[events.Status]string{
-		events.StatusSucceed: "units 3 result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z",
-		events.StatusExpired: "units 3 late result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z",
+		events.StatusSucceed: "units 3 result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z asked for not known",
+		events.StatusExpired: "units 3 late result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z asked for not known",
 	} {
 		got := execute(t.Context(), b.environ(), "", "task", "get", string(status))
 		text := strings.Join(strings.Fields(got.stdout), " ")
