@@ -259,7 +259,8 @@ func TestWhileATryWaits(t *testing.T) {
 			t.Errorf("%s waits with task %q after %+v", id, task.TaskID, task.Tries)
 		}
 	}
-	forged := w.message("goes-on", "goes-on")
+	forged := w.message("goes-on", "forged")
+	forged.Subject += ".high" // it would go first
 	forged.Header.Set("Kling-Fence", "AAAAAAAAAAAAAAAAAAAAAAAAAA")
 	if _, err := w.js.PublishMsg(w.ctx, forged); err != nil {
 		t.Fatal(err)
