@@ -382,9 +382,12 @@ func TestStatus(t *testing.T) {
 	for _, e := range []events.Endpoint{events.EndpointTaskList, events.EndpointDeadList, events.EndpointStatus} {
 		w.ask(e, "") // which holds the answer to its schema
 	}
+	if status.Kling == nil || status.Kling.Calls == 0 || status.Kling.Failure != "" {
+		t.Errorf("Kling is told of as %+v", status.Kling)
+	}
 	one := 1
 	want := events.BridgeStatus{
-		Version: "v1.2.3", Ready: true, Reasons: []string{}, QueueDepth: 4, InFlight: 1, Dead: 1,
+		Kling: status.Kling, Version: "v1.2.3", Ready: true, Reasons: []string{}, QueueDepth: 4, InFlight: 1, Dead: 1,
 		Pools: []events.PoolStatus{
 			{Pool: "video", InFlight: 1, Cap: &one, Waiting: map[string]int{"high": 1, "normal": 2, "low": 1}, Paused: []string{}},
 			{Pool: "image", Waiting: map[string]int{"high": 0, "normal": 0, "low": 0}, Paused: []string{}},
