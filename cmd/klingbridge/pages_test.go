@@ -129,6 +129,12 @@ func TestPages(t *testing.T) {
 	if commands < 10 {
 		t.Errorf("only %d targets were looked at", commands)
 	}
+	index := all[filepath.Join(top, "bridge/adr/README.md")]
+	for path := range all {
+		if filepath.Base(filepath.Dir(path)) == "adr" && !strings.Contains(index, filepath.Base(path)) && filepath.Base(path) != "README.md" {
+			t.Errorf("the index of decisions lacks %s", path)
+		}
+	}
 	if n := len(all[filepath.Join(top, "README.md")]); n > maxFrontPage {
 		t.Errorf("the front page has %d bytes, want %d at most", n, maxFrontPage)
 	}
