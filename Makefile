@@ -43,8 +43,9 @@ race: ## Run all tests under the race detector
 CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.burst-kills 20 -chaos.outage 10s -chaos.attack 20s -chaos.archive-kills 20 -chaos.file 200 \
 	-chaos.idle 10000 -chaos.slow 5000 -chaos.stops 2 -chaos.still 60s
 .PHONY: chaos
-chaos: ## Kill the program at every point under load, and NATS too, and fuzz; CHAOS=<flags> changes how much
+chaos: ## Kill the program at every point under load, and NATS too, play many stories, and fuzz; CHAOS=<flags> changes how much
 	go test ./bridge/chaos -count=1 -v -timeout 40m $(CHAOS)
+	go test ./bridge -count=1 -run '^TestModel$$' -timeout 20m -rapid.checks 240
 	$(MAKE) fuzz FUZZTIME=10s
 
 # The S3 tests run against a server in their own process, except here: this one is real and takes minutes to build.

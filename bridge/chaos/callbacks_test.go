@@ -117,7 +117,7 @@ func (w *world) demandReceipt(e klingtest.Event) {
 	if e.Task.Ended() {
 		filter = w.subjects.CompletionOf(tokenOf(e.Task))
 	}
-	for w.ctx.Err() == nil {
+	for before := w.setBacks.Load(); w.ctx.Err() == nil; {
 		m, err := w.bus.Last(w.ctx, w.subjects.EventsStream(), filter)
 		if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 			w.wait(tick) // NATS is away
@@ -125,6 +125,9 @@ func (w *world) demandReceipt(e klingtest.Event) {
 		}
 		if err == nil && w.isNews(m.Subject) {
 			return
+		}
+		if w.setBacks.Load() != before {
+			return // it may have been stored, and lost with the store
 		}
 		w.mu.Lock()
 		w.unstored = append(w.unstored, idOf(e.Task))

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	requests     = flag.Int("chaos.requests", 150, "requests on one NATS server; a third of them in the cluster")
+	requests     = flag.Int("chaos.requests", 120, "requests on one NATS server; a third of them in the cluster")
 	kills        = flag.Int("chaos.kills", len(points()), "kills on one NATS server; a third of them in the cluster")
 	replicas     = flag.Int("chaos.replicas", 3, "replicas of the bridge in the cluster")
 	outage       = flag.Duration("chaos.outage", 3*time.Second, "how long NATS is away")

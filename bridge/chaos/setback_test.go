@@ -25,6 +25,7 @@ func (w *world) setBack(slots int) {
 	}
 
 	program.kill()
+	w.setBacks.Add(1)
 	w.copyStore(program.dataDir, before)
 	w.mu.Lock()
 	clear(w.seen) // what is lost is published again

@@ -60,6 +60,7 @@ type world struct {
 	trap     trap
 	calm     atomic.Bool  // nothing goes wrong any more
 	uploads  atomic.Int32 // to Kling, under way
+	setBacks atomic.Int32 // of the store
 	created  chan []byte  // gets the body of each create call; nil: nobody wants them
 
 	// The test's own goroutine has these to itself.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,7 @@ import (
 func TestLogIsPaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var buf bytes.Buffer
+		var buf lockedBuffer
 		w := &paced{w: &buf}
 		log := slog.New(urgentHandler{slog.NewTextHandler(w, nil), w}).With("a", 1).WithGroup("g")
 		log.Info("one")
@@ -72,6 +73,32 @@ func BenchmarkLogLine(b *testing.B) {
 		log.LogAttrs(b.Context(), slog.LevelInfo, "completed", slog.String("request_id", "order-42"), slog.String("kind", "text2video"),
 			slog.String("status", "succeed"), slog.Duration("after", 4*time.Second))
 	}
+}
+
+// lockedBuffer is a buffer that a timer writes to.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *lockedBuffer) Len() int { return len(b.String()) }
+
+func (b *lockedBuffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.Reset()
 }
 
 type writerFunc func([]byte) (int, error)

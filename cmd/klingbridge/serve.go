@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -98,8 +99,15 @@ func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 		return err
 	}
 	p.notifySupervisor("READY=1") // its listeners are open: what it waits for is told by readiness
-	defer context.AfterFunc(ctx, func() { p.notifySupervisor("STOPPING=1") })()
+	ended, end := context.WithCancel(ctx)
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		<-ended.Done()
+		p.notifySupervisor("STOPPING=1")
+	})
 	err = b.Run(ctx)
+	end()
+	stopping.Wait()
 	if err != nil && strings.Contains(err.Error(), dirInUse) {
 		return fmt.Errorf("%w (BRIDGE_DATA_DIR; a second one also needs BRIDGE_EMBEDDED_ADDR)", err)
 	}
