@@ -149,11 +149,16 @@ func (l *line) submit(ctx context.Context, n int) (elapsed, cpu time.Duration, e
 			return err
 		}
 		elapsed = last.Sub(began)
-		return until(ctx, "every request is acknowledged", func() (bool, error) {
-			return l.empty(ctx, l.subjects.RequestsStream())
-		})
+		return l.awaitAcks(ctx)
 	})
 	return elapsed, cpu, err
+}
+
+// awaitAcks waits until nothing more is stored of requests that have become tasks.
+func (l *line) awaitAcks(ctx context.Context) error {
+	return until(ctx, "every request is acknowledged", func() (bool, error) {
+		return l.empty(ctx, l.subjects.RequestsStream())
+	})
 }
 
 func (l *line) request(id string) *nats.Msg {

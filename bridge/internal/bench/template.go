@@ -67,6 +67,9 @@ func (l *line) trace(ctx context.Context, end bool) (template, error) {
 	if _, err := l.submitted.await(ctx, 1); err != nil {
 		return template{}, err
 	}
+	if err := l.awaitAcks(ctx); err != nil {
+		return template{}, err
+	}
 	tasks := l.kling.take()
 	if len(tasks) != 1 {
 		return template{}, fmt.Errorf("%d tasks for one request", len(tasks))
