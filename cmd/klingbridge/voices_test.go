@@ -39,7 +39,7 @@ func openConsole(t *testing.T, admin string) *consolePage {
 		lines := bufio.NewScanner(resp.Body)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && data != "{}" { // which says only that it is alive
 				page.mu.Lock()
 				page.news = data
 				page.mu.Unlock()
