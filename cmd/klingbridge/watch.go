@@ -221,7 +221,7 @@ func (p *program) status(w io.Writer, s events.Status) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", colour, padded)
 }
 
-// printable keeps what users and Kling wrote from steering the terminal.
+// printable keeps control characters that users and Kling wrote from the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
