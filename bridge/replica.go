@@ -114,6 +114,11 @@ func (p *replica) prepare(ctx, hard context.Context, b *Bridge, r *running) erro
 	if r.stopAnswers, err = p.service.Start(hard); err != nil {
 		return err
 	}
+	// Whoever reads that this replica is ready may ask it: the server knows its subscriptions.
+	if err := b.untilAvailable(ctx, func() error { return p.watch.bus.Flush(ctx) }); err != nil {
+		r.stopAnswers()
+		return err
+	}
 	p.creator.SuspectBefore(p.watch.bus.Now())
 	return nil
 }

@@ -151,6 +151,16 @@ func (b *Bus) URL() string {
 	return b.nc.ConnectedUrlRedacted()
 }
 
+// Flush returns once the server has read all that was sent, subscriptions too, at most 5 s later.
+func (b *Bus) Flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	if err := b.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("flush to the NATS server: %w", err)
+	}
+	return nil
+}
+
 // Close closes the connection and stops the embedded server, waiting until both are gone. It may be called twice.
 // Whoever still uses the bus gets [nats.ErrConnectionClosed].
 func (b *Bus) Close() {

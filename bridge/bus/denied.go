@@ -167,9 +167,7 @@ func (b *Bus) maySubscribe(ctx context.Context, subject string) bool {
 		return false
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only with the connection
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	if b.nc.FlushWithContext(ctx) != nil {
+	if b.Flush(ctx) != nil {
 		return false
 	}
 	after := b.nc.LastError() // the server refuses before it answers the flush
