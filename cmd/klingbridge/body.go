@@ -28,6 +28,30 @@ func (p *program) readBody(s submission, attachments []attachment) (json.RawMess
 	return changedBody(raw, bodyName(s.file), s, attachments)
 }
 
+// checkBody refuses flags that can't change a body, and those of which one would undo another.
+func (s submission) checkBody() error {
+	by := map[string]string{}
+	if s.prompt != "" {
+		by["prompt"] = "--prompt"
+	}
+	for _, set := range s.sets {
+		path, _, ok := strings.Cut(set, "=")
+		if !ok || path == "" {
+			return usagef("--set %q is not key=value", set)
+		}
+		switch other := by[path]; {
+		case strings.Contains(path, appendKey): // each is another place
+		case other == "--set":
+			return usagef("--set %s is given twice, the second time as %q", path, set)
+		case other != "":
+			return usagef("%s and --set %q exclude each other", other, set)
+		default:
+			by[path] = "--set"
+		}
+	}
+	return nil
+}
+
 // changedBody applies the --prompt, --set and --attach flags to a body, which errors call name.
 func changedBody(raw []byte, name string, s submission, attachments []attachment) (json.RawMessage, error) {
 	body, err := decodeObject(raw)

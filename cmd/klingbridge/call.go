@@ -44,7 +44,7 @@ func (p *program) callCommand() *cobra.Command {
 		Args:      callArgs,
 		ValidArgs: events.Calls(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := notEmpty(cmd.Flags(), "account"); err != nil {
+			if err := checkAccount(account); err != nil {
 				return err
 			}
 			if len(args) == 2 {
@@ -64,6 +64,8 @@ func callArgs(_ *cobra.Command, args []string) error {
 		return usagef("name a call, for example identify-face")
 	case len(args) > 2:
 		return usagef("unexpected argument %q after name and file", args[2])
+	case len(args) == 2 && args[1] == "":
+		return errNoFile
 	case !slices.Contains(events.Calls(), args[0]):
 		return usagef("%q is no call; there are: %s", args[0], strings.Join(events.Calls(), " "))
 	default:
@@ -74,6 +76,9 @@ func callArgs(_ *cobra.Command, args []string) error {
 func (p *program) call(ctx context.Context, name string, s submission, account string) error {
 	attachments, err := parseAttachments(s.attach, s.bucket)
 	if err != nil {
+		return err
+	}
+	if err := s.checkBody(); err != nil {
 		return err
 	}
 	raw, err := p.readFile(s.file)

@@ -18,12 +18,12 @@ import (
 
 // forwarding is what the flags of forward say.
 type forwarding struct {
-	to, secret       string
-	kind, status, id string
-	since, durable   string
-	concurrency      int
-	timeout          time.Duration
-	tries            int
+	picking
+	to, secret  string
+	durable     string
+	concurrency int
+	timeout     time.Duration
+	tries       int
 }
 
 const forwardLong = `Deliver completions to an HTTP endpoint until interrupted: each is one POST of the event as it is, signed by Standard
@@ -52,24 +52,17 @@ func (p *program) forwardCommand() *cobra.Command {
   klingbridge forward --to https://example.com/hook --durable shop --status succeed --since 24h`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := notEmpty(cmd.Flags(), "to", "secret", "kind", "status", "id", "since", "durable"); err != nil {
-				return err
-			}
 			return p.forward(cmd.Context(), f)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.to, "to", "", "the endpoint's `URL`, http or https")
 	flags.StringVar(&f.secret, "secret", "", "sign with this whsec_… `secret` (better: BRIDGE_FORWARD_SECRET)")
-	flags.StringVar(&f.kind, "kind", "", "only completions of this `kind`")
-	flags.StringVar(&f.status, "status", "", "only completions with this `status`")
-	flags.StringVar(&f.id, "id", "", "only the completion of this request `id`")
-	flags.StringVar(&f.since, "since", "", "also past completions: a `duration` such as 24h, or a time; not with a consumer that exists")
+	f.addFlags(p, cmd, "completions", "; not with a consumer that exists", completionStatuses...)
 	flags.StringVar(&f.durable, "durable", "", "`name` of a consumer that remembers what was delivered")
 	flags.IntVar(&f.concurrency, "concurrency", 4, "deliveries at a time, 1 to 256")
 	flags.DurationVar(&f.timeout, "timeout", 15*time.Second, "how long one try may take")
 	flags.IntVar(&f.tries, "tries", 10, "refusals after which an event is set aside")
-	p.completeFlags(cmd, events.StatusSucceed, events.StatusFailed, events.StatusRejected, events.StatusExpired, events.StatusCancelled)
 	return cmd
 }
 
@@ -81,7 +74,7 @@ func (p *program) forward(ctx context.Context, f forwarding) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	since, err := parseSince(f.since, time.Now())
+	filter, err := f.filter(time.Now())
 	if err != nil {
 		return err
 	}
@@ -99,7 +92,7 @@ func (p *program) forward(ctx context.Context, f forwarding) error {
 	}
 	defer nc.Close()
 	d := &deliverer{
-		forwarding: f, p: p, js: nc.js, subjects: settings.subjects, since: since, webhook: webhook, endpoint: endpoint,
+		forwarding: f, p: p, js: nc.js, subjects: settings.subjects, since: filter.Since, webhook: webhook, endpoint: endpoint,
 		client: &http.Client{
 			Timeout:       f.timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -133,12 +126,8 @@ func (f forwarding) check() error {
 		return usagef("--tries %d is not above zero", f.tries)
 	case f.timeout <= 0:
 		return usagef("--timeout %s is not above zero", f.timeout)
-	case f.status != "" && !events.Status(f.status).Terminal():
-		return usagef("--status %q is not succeed, failed, rejected, expired or cancelled", f.status)
 	case f.durable != "" && !events.IsToken(f.durable):
 		return usagef("--durable %q is not 1 to 64 of A-Z a-z 0-9 _ -", f.durable)
-	case f.kind != "" && !events.IsToken(f.kind):
-		return usagef("--kind %q is not 1 to 64 of A-Z a-z 0-9 _ -", f.kind)
 	default:
 		return nil
 	}

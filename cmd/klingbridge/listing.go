@@ -23,11 +23,8 @@ func (l *listing) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&l.all, "all", false, "all there are")
 }
 
-// check refuses flags that make no sense, among them texts that are empty.
-func (l listing) check(cmd *cobra.Command, texts ...string) error {
-	if err := notEmpty(cmd.Flags(), texts...); err != nil {
-		return err
-	}
+// check refuses flags that make no sense.
+func (l listing) check(cmd *cobra.Command) error {
 	switch {
 	case l.all && cmd.Flags().Changed("limit"):
 		return usagef("--limit and --all exclude each other")

@@ -80,7 +80,9 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetErr(p.stderr)
 	root.SetVersionTemplate(thisBuild().String())
 	root.SetHelpCommand(helpCommand())
+	root.SetFlagErrorFunc(flagError)
 	p.addCommands(root)
+	strict(root)
 	return root
 }
 
@@ -103,6 +105,12 @@ func (p *program) addCommands(root *cobra.Command) {
 		}
 	}
 	root.AddCommand(environmentTopic())
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Args, cmd.RunE = noSuchCommand, p.needsCommand
+		}
+	}
 }
 
 // needsCommand is what a command does that only groups others: it prints its help, as wrong usage.

@@ -96,7 +96,7 @@ func TestWrongUsage(t *testing.T) {
 		"dev submitted forever": {"dev --submitted-time 5s", "--submitted-time 5s is above", "klingbridge dev"},
 		"sim with half a pair":  {"sim --access-key a", "go together", "klingbridge sim"},
 		"sim that calls oddly":  {"sim --callbacks never", `"never"`, "klingbridge sim"},
-		"sim with odd chances":  {"sim --lose-callback 2", "lose callback", "klingbridge sim"},
+		"sim with odd chances":  {"sim --lose-callback 2", `--lose-callback "2" is not a probability from 0 to 1`, "klingbridge sim"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

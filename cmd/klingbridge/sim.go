@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +71,8 @@ func (s *simulation) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.RetiredModels, "retired-models", false, "refuse the video models that were discontinued in 2026-09, the documented default among them")
 	f.DurationVar(&o.Duration, "task-time", 230*time.Second, "how long a task takes from submission to end")
 	f.DurationVar(&o.SubmittedFor, "submitted-time", 9*time.Second, "how long of that it is only submitted")
-	f.Float64Var(&o.Speed, "speed", 1, "how much faster than real time everything runs")
+	o.Speed = 1
+	f.Var(number{&o.Speed, factor}, "speed", "how much faster than real time everything runs")
 	f.StringVar(&s.callbacks, "callbacks", "every", "every (processing and end), all (submitted too), terminal or none")
 	f.BoolVar(&s.wrapped, "wrapped", false, "wrap callbacks in {code, message, data}")
 	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "sign callbacks with this whsec_… `secret`")
@@ -97,7 +100,7 @@ func faultFlags(f *pflag.FlagSet, faults *klingtest.Faults) {
 		"thin-callback":    {&faults.ThinCallback, "a success is called back without results"},
 		"known-id":         {&faults.KnownID, "a task is created, but its external id is said to exist"},
 	} {
-		f.Float64Var(fault.chance, name, 0, "`probability` that "+fault.usage)
+		f.Var(number{fault.chance, probability}, name, "`probability` that "+fault.usage)
 	}
 }
 
@@ -146,10 +149,15 @@ func (s simulation) complete(settings settings) (klingtest.Options, error) {
 			return o, usagef("--retired: there is no kind %s", kind)
 		}
 	}
-	if s.submittedGiven && o.SubmittedFor > o.Duration {
-		return o, usagef("--submitted-time %s is above --task-time %s", o.SubmittedFor, o.Duration)
+	err := cmp.Or(s.checkTimes(), checkAddr(s.addr), s.checkSecrets())
+	if err != nil {
+		return o, err
 	}
-	var err error
+	for model, n := range o.SlotsByModel {
+		if n < 0 {
+			return o, usagef("--slots-by-model %s=%d is below zero", model, n)
+		}
+	}
 	if o.Slots, err = parseSlots(s.slots, o.Kinds.Pools()); err != nil {
 		return o, err
 	}
@@ -168,6 +176,47 @@ func (s simulation) complete(settings settings) (klingtest.Options, error) {
 	}
 	o.Callbacks = mode
 	return o, nil
+}
+
+func (s simulation) checkTimes() error {
+	o := s.options
+	for name, d := range map[string]time.Duration{
+		"task-time": o.Duration, "submitted-time": o.SubmittedFor, "query-lag": o.QueryLag,
+	} {
+		if d < 0 {
+			return usagef("--%s %s is below zero", name, d)
+		}
+	}
+	if s.submittedGiven && o.SubmittedFor > o.Duration {
+		return usagef("--submitted-time %s is above --task-time %s", o.SubmittedFor, o.Duration)
+	}
+	return nil
+}
+
+func (s simulation) checkSecrets() error {
+	o := s.options
+	if (o.AccessKey == "") != (o.SecretKey == "") {
+		return usagef("--access-key and --secret-key go together")
+	}
+	if o.WebhookSecret == "" {
+		return nil
+	}
+	if _, err := kling.NewWebhook([]string{o.WebhookSecret}); err != nil {
+		return usagef("--webhook-secret: want whsec_ and base64")
+	}
+	return nil
+}
+
+// checkAddr refuses what can't be listened on.
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return usagef("--addr %q is not an address such as %s", addr, devSimAddr)
+	}
+	return nil
 }
 
 func parseSlots(list string, known []kling.Pool) (map[kling.Pool]int, error) {

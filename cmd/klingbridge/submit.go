@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,8 +79,8 @@ func (p *program) submitCommand() *cobra.Command {
 		Args:              submitArgs,
 		ValidArgsFunction: p.completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := notEmpty(cmd.Flags(), "id", "timeout", "account", "download"); err != nil {
-				return err
+			if cmd.Flags().Changed("retries") && s.retries < 0 {
+				return usagef("--retries %d is not 0 to %d", s.retries, events.MaxRetries)
 			}
 			s.kind = args[0]
 			if len(args) == 2 {
@@ -106,6 +107,7 @@ func (s *submission) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.timeout, "timeout", "", "`duration` after which the request expires, e.g. 2h or 7200 (default: the bridge's)")
 	f.StringVar(&s.account, "account", "", "`name` of the bridge's account at Kling to use (default: any)")
 	f.IntVar(&s.retries, "retries", -1, "how often a task that Kling failed, for no fault of the request, is made again, 0 to 5; each costs (default: the bridge's)")
+	f.Lookup("retries").DefValue = ""
 	f.StringArrayVar(&s.metas, "meta", nil, "`Name=value` to find on every event of this request; may be repeated")
 	f.BoolVar(&s.wait, "wait", false, "wait for the end")
 	f.StringVar(&s.download, "download", "", "wait, and save the result's files in `dir`")
@@ -120,12 +122,19 @@ func (s *submission) bodyFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.bucket, "attach-bucket", events.DefaultBucket, "Object Store `bucket` for --attach, made with a TTL of 48h where there is none")
 }
 
+// errNoFile refuses what mostly comes of a shell variable that is not set.
+var errNoFile = usagef("the file's name is empty")
+
 func submitArgs(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return usagef("name a kind, for example text2video")
 	case len(args) > 2:
 		return usagef("unexpected argument %q after kind and file", args[2])
+	case args[0] == "":
+		return usagef("the kind is empty")
+	case len(args) == 2 && args[1] == "":
+		return errNoFile
 	default:
 		return nil
 	}
@@ -184,7 +193,10 @@ func (p *program) request(s submission, attachments []attachment) (request, erro
 // newRequest is a request without its body.
 func (p *program) newRequest(s submission) (request, error) {
 	r := request{kind: s.kind, Options: events.Options{ID: s.id, Account: s.account}}
-	var err error
+	err := cmp.Or(checkID("--id", s.id), checkAccount(s.account), s.checkBody())
+	if err != nil {
+		return r, err
+	}
 	if r.Priority, err = parsePriority(s.priority); err != nil {
 		return r, err
 	}
@@ -211,6 +223,9 @@ func parseMetas(metas []string) (map[string]string, error) {
 		name, value, ok := strings.Cut(meta, "=")
 		if !ok || name == "" {
 			return nil, usagef("--meta %q is not Name=value", meta)
+		}
+		if _, twice := parsed[name]; twice {
+			return nil, usagef("--meta %s is given twice, the second time as %q", name, value)
 		}
 		parsed[name] = value
 	}

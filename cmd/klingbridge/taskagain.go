@@ -30,6 +30,9 @@ With --json one JSON object is printed: replay_of, the id that was given, and re
 		Args:              someIDs(1),
 		ValidArgsFunction: p.completeIDs(""),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := (submission{sets: sets}).checkBody(); err != nil {
+				return err
+			}
 			return p.ask(cmd.Context(), func(c *events.Client) error {
 				members, err := againMembers(sets, func() (events.Task, error) { return c.Task(cmd.Context(), args[0]) })
 				if err != nil {

@@ -52,9 +52,13 @@ func someIDs(most int) cobra.PositionalArgs {
 			return usagef("unexpected argument %q", args[most])
 		case slices.Contains(args, ""):
 			return usagef("a request id is empty")
-		default:
-			return nil
 		}
+		for _, id := range args {
+			if err := checkID("request id", id); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 

@@ -40,7 +40,7 @@ With --json each is printed as one JSON object per line, which has:
   klingbridge task list --all --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := list.check(cmd, "status", "kind", "source", "since"); err != nil {
+			if err := list.check(cmd); err != nil {
 				return err
 			}
 			q, err := pick.query(time.Now())
@@ -98,6 +98,9 @@ func (t taskPick) query(now time.Time) (q events.TaskQuery, err error) {
 	sources := []events.Source{"", events.SourceCallback, events.SourcePoll, events.SourceBridge}
 	if !slices.Contains(sources, q.Source) {
 		return q, usagef("--source %q is not callback, poll or bridge", t.source)
+	}
+	if err := checkKind(t.kind); err != nil {
+		return q, err
 	}
 	if q.Metadata, err = parseMetas(t.metas); err != nil {
 		return q, err

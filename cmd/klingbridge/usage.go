@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
@@ -15,17 +14,6 @@ import (
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("unexpected argument %q", args[0])
-	}
-	return nil
-}
-
-// notEmpty refuses flags that are given without a value, mostly by a shell variable that is not set: to take them for
-// flags that are not given would silently do something else.
-func notEmpty(flags *pflag.FlagSet, names ...string) error {
-	for _, name := range names {
-		if flag := flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
-			return usagef("--%s is empty", name)
-		}
 	}
 	return nil
 }

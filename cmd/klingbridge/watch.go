@@ -6,22 +6,21 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
 
-	"github.com/klingbridge/klingbridge/config"
 	"github.com/klingbridge/klingbridge/events"
 )
 
 // watching is what the flags of watch say.
 type watching struct {
-	kind, status, id string
-	since            string
-	count            int // zero: no end
-	asJSON           bool
+	picking
+	count  int // zero: no end
+	asJSON bool
 }
 
 func (p *program) watchCommand() *cobra.Command {
@@ -41,24 +40,16 @@ them was that completion. An interrupt before such an end fails.`,
   klingbridge watch --kind text2video --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := notEmpty(cmd.Flags(), "kind", "status", "id", "since"); err != nil {
-				return err
-			}
 			if cmd.Flags().Changed("count") && w.count < 1 {
 				return usagef("--count %d is not above zero", w.count)
 			}
 			return p.watch(cmd.Context(), w)
 		},
 	}
+	w.addFlags(p, cmd, "events", "", slices.Concat(progressStatuses, completionStatuses)...)
 	f := cmd.Flags()
-	f.StringVar(&w.kind, "kind", "", "only events of this `kind`")
-	f.StringVar(&w.status, "status", "", "only events with this `status`")
-	f.StringVar(&w.id, "id", "", "only events of this request `id`, up to its completion")
-	f.StringVar(&w.since, "since", "", "also past events: a `duration` such as 24h, or a time such as 2026-11-01T12:00:00Z")
 	f.IntVar(&w.count, "count", 0, "end after `n` events")
 	f.BoolVar(&w.asJSON, "json", false, "print the events themselves, one JSON object per line")
-	p.completeFlags(cmd, events.StatusSubmitted, events.StatusProcessing, events.StatusSucceed, events.StatusFailed,
-		events.StatusRejected, events.StatusExpired, events.StatusCancelled)
 	return cmd
 }
 
@@ -145,36 +136,6 @@ func (p *program) watchedEnd(e events.Event, printed bool) error {
 		return errSilent
 	}
 	return nil
-}
-
-func (w watching) filter(now time.Time) (events.Filter, error) {
-	f := events.Filter{Kind: w.kind, Status: events.Status(w.status), ID: w.id}
-	if w.status != "" && !f.Status.Terminal() &&
-		f.Status != events.StatusSubmitted && f.Status != events.StatusProcessing {
-		return f, usagef("--status %q is not one of submitted, processing, succeed, failed, rejected, expired, cancelled",
-			w.status)
-	}
-	var err error
-	f.Since, err = parseSince(w.since, now)
-	return f, err
-}
-
-// parseSince reads a --since; the zero time where there is none.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if d, err := config.ParseDuration(text); err == nil {
-		if d <= 0 {
-			return time.Time{}, usagef("--since %s is not above zero", text)
-		}
-		return now.Add(-d), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return at, usagef("--since %q is neither a duration (24h) nor a time (2026-11-01T12:00:00Z)", text)
-	}
-	return at, nil
 }
 
 func (p *program) printEvent(m events.Message, asJSON bool) error {
