@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -21,6 +22,7 @@ const (
 	pointClaim     point = "claim"             // the record that precedes a further create call is published
 	pointRecord    point = "record"            // the record with the task id is published
 	pointAnnounce  point = "announce"          // the submitted event is published
+	pointKeep      point = "original"          // the request as it came is published, beside the event
 	pointAck       point = "ack"               // the request is acked
 	pointReceived  point = "callback received" // it was sent and is not yet answered
 	pointCompleted point = "completion"        // it is published
@@ -35,7 +37,7 @@ const (
 
 func points() []point {
 	return []point{
-		pointIntend, pointCreated, pointWithdraw, pointClaim, pointRecord, pointAnnounce, pointAck, pointReceived,
+		pointIntend, pointCreated, pointWithdraw, pointClaim, pointRecord, pointAnnounce, pointKeep, pointAck, pointReceived,
 		pointCompleted, pointAnswered, pointDead, pointDue, pointAsked, pointDelete, pointAnytime,
 	}
 }
@@ -138,7 +140,9 @@ func (w *world) pointOfPut(msg *nats.Msg) point {
 		if parsed.Status == events.StatusSubmitted {
 			return pointAnnounce
 		}
-	case "pending":
+	case subjects.TypeOriginal:
+		return pointKeep
+	case subjects.TypePending:
 		return pointOfRecord(msg.Data)
 	}
 	return ""

@@ -2,6 +2,7 @@ package create
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
@@ -77,6 +78,18 @@ func (c *Creator) leave(ctx context.Context, j *attempt, rec *store.Record) disp
 // keepAndAck keeps the request as it came, which nothing else has once it is acked.
 func (c *Creator) keepAndAck(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	if err := c.Store.Keep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data()); err != nil {
+		return dispatch.Result{}, err
+	}
+	return c.ack(ctx, j)
+}
+
+// tellAndAck tells what became of a request and keeps it as it came, beside each other, and acks it once both are stored.
+// Whatever of that a crash or an error leaves out is made up for when the request comes again.
+func (c *Creator) tellAndAck(ctx context.Context, j *attempt, tell func(context.Context) error) (dispatch.Result, error) {
+	kept := make(chan error, 1)
+	go func() { kept <- c.Store.Keep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data()) }()
+	told := tell(ctx)
+	if err := errors.Join(told, <-kept); err != nil {
 		return dispatch.Result{}, err
 	}
 	return c.ack(ctx, j)

@@ -20,10 +20,7 @@ func (c *Creator) resume(ctx context.Context, j *attempt, mine string) (dispatch
 	}
 	switch {
 	case e.Rec.State == store.StateSubmitted:
-		if err := c.Store.Announce(ctx, e.Rec, nil); err != nil {
-			return dispatch.Result{}, err
-		}
-		return c.keepAndAck(ctx, j)
+		return c.tellAndAck(ctx, j, func(ctx context.Context) error { return c.Store.Announce(ctx, e.Rec, nil) })
 	case e.Rec.State == store.StateRetrying && e.Rec.Fence == j.Req.Fence: // its next try is this message's, once more
 		j.rec, j.recSeq, j.ours = nil, 0, false
 		return dispatch.TryAgain(0), nil

@@ -98,7 +98,7 @@ func (c *Creator) storeTask(ctx context.Context, j *attempt, rec *store.Record) 
 	return c.Store.Arm(ctx, rec, rec.NextPollAt)
 }
 
-// submitted stores the task id, tells the world, keeps the request as it came and acks it, in this order.
+// submitted stores the task id, then tells the world and keeps the request as it came, and acks it at last.
 func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
 	j.Accepted()
 	now := c.Store.Now()
@@ -111,18 +111,19 @@ func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (d
 	if !stored && rec.Retries > 0 { // its task may have failed already
 		return c.resume(ctx, j, "")
 	}
-	if stored { // else a callback has been faster
-		if rec.Retries == 0 { // what is kept here does not show that another replica goes on with the next try
-			c.Cache.Put(rec)
-		}
-		if err := c.Store.Announce(ctx, rec, &task); err != nil {
-			return dispatch.Result{}, err
-		}
+	if stored && rec.Retries == 0 { // what is kept here does not show that another replica goes on with the next try
+		c.Cache.Put(rec)
 	}
-	if task.Status.Terminal() { // an adopted task may have ended long ago
-		if _, err := c.Store.Observe(ctx, rec, task, events.SourcePoll); err != nil {
-			return dispatch.Result{}, err
+	return c.tellAndAck(ctx, j, func(ctx context.Context) error {
+		if stored { // else a callback has been faster
+			if err := c.Store.Announce(ctx, rec, &task); err != nil {
+				return err
+			}
 		}
-	}
-	return c.keepAndAck(ctx, j)
+		if !task.Status.Terminal() {
+			return nil
+		}
+		_, err := c.Store.Observe(ctx, rec, task, events.SourcePoll) // an adopted task may have ended long ago
+		return err
+	})
 }

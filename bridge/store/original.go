@@ -21,8 +21,9 @@ type Original struct {
 }
 
 // Keep stores a request as it came, headers and body, for as long as events are kept. Whoever ends a request or makes it
-// a task does so before the request leaves the stream: from then on nothing else has its body. A rejected request needs
-// none, as its dead letter is the same.
+// a task does so before the request leaves the stream: from then on nothing else has its body. It may go out together with
+// any other publish about the request: no guard of those looks at it. A rejected request needs none, as its dead letter is
+// the same.
 //
 // It is no guard, and nothing depends on it but what people see and send again: where the stream has no room for anything
 // new the request goes on without. It is stored once, also after a crash or a lost ack.
