@@ -21,21 +21,45 @@ type Handling struct {
 	Tries int
 	// SetAside is told of an event that is not tried again, and why. Nil: it is logged, by slog's default.
 	SetAside func(ctx context.Context, m Message, why error)
+	// Pending is how many events may be in hand or wait for another try, at all processes together: the others are held up
+	// beyond that. Zero: the server's default, 1000. It counts for a consumer that is made.
+	Pending int
+	// Mark is a word in the metadata of the consumer by which a program knows its own: one of the same name without it is
+	// left alone, and the error is [ErrNotMine]. Empty: any is taken.
+	Mark string
+	// Ready is called once the consumer is there. Nil: nobody is told.
+	Ready func()
 }
 
 const (
 	handledAtATime = 16
 	handleTries    = 10
+	handleIdle     = time.Minute // after which the server forgets a place without a name that nobody reads
 	firstHandle    = time.Second // before the second try, doubled with each
 	longestHandle  = 5 * time.Minute
 	handleAckWait  = 30 * time.Second // silence after which another process takes an event over
 )
+
+// ErrNotMine says that there is a consumer of that name without the mark: see [Handling].
+var ErrNotMine = errors.New("there is another consumer of that name")
 
 // errSetAside marks what [SetAside] returns.
 var errSetAside = errors.New("set aside")
 
 // SetAside makes an error of which a handler knows that no other try will help: the event is set aside at once.
 func SetAside(err error) error { return fmt.Errorf("%w: %w", errSetAside, err) }
+
+// delayed is what [TryIn] returns.
+type delayed struct {
+	error
+	wait time.Duration
+}
+
+func (d delayed) Unwrap() error { return d.error }
+
+// TryIn makes an error of which a handler knows when another try may help: the event comes again after that time, however
+// often it has come, and is not set aside for it.
+func TryIn(wait time.Duration, err error) error { return delayed{err, wait} }
 
 // Handle calls handle for every completion that f picks, until ctx ends: those stored since it was first called with this
 // durable name, or from f.Since or f.FromStart on. The name stands for a place in the stream, which is kept at the server:
@@ -54,7 +78,7 @@ func (c *Client) Handle(ctx context.Context, durable string, f Filter, handle fu
 }
 
 // HandleWith is [Client.Handle] by other bounds, for a handler that wants the whole message. f.Types may name other events
-// than completions.
+// than completions. Without a durable name the place in the stream is kept for this call, and forgotten a minute after it.
 func (c *Client) HandleWith(
 	ctx context.Context, durable string, f Filter, how Handling, handle func(context.Context, Message) error,
 ) error {
@@ -83,17 +107,8 @@ type handler struct {
 func (c *Client) newHandler(
 	ctx context.Context, durable string, f Filter, how Handling, handle func(context.Context, Message) error,
 ) (*handler, error) {
-	if !IsToken(durable) {
+	if durable != "" && !IsToken(durable) {
 		return nil, errors.New("durable name: want 1 to 64 of A-Z a-z 0-9 _ -")
-	}
-	if how.AtATime == 0 {
-		how.AtATime = handledAtATime
-	}
-	if how.Tries == 0 {
-		how.Tries = handleTries
-	}
-	if how.SetAside == nil {
-		how.SetAside = logSetAside
 	}
 	if len(f.Types) == 0 {
 		f.Types = []Type{TypeCompletion}
@@ -102,9 +117,12 @@ func (c *Client) newHandler(
 	if err != nil {
 		return nil, err
 	}
-	h := &handler{Client: c, how: how, handle: handle}
+	h := &handler{Client: c, how: how.withDefaults(), handle: handle}
 	for {
-		h.consumer, err = c.durableConsumer(ctx, durable, subjects, f)
+		h.consumer, err = c.durableConsumer(ctx, durable, subjects, f, how)
+		if err == nil {
+			h.how.Ready()
+		}
 		if err == nil || permanent(err) || !transient(err) {
 			return h, err
 		}
@@ -114,13 +132,63 @@ func (c *Client) newHandler(
 	}
 }
 
+func (h Handling) withDefaults() Handling {
+	if h.AtATime == 0 {
+		h.AtATime = handledAtATime
+	}
+	if h.Tries == 0 {
+		h.Tries = handleTries
+	}
+	if h.SetAside == nil {
+		h.SetAside = logSetAside
+	}
+	if h.Ready == nil {
+		h.Ready = func() {}
+	}
+	return h
+}
+
 // durableConsumer makes the consumer, or takes one that is there to the filter: where it began stays as it is.
-func (c *Client) durableConsumer(ctx context.Context, durable string, subjects []string, f Filter) (jetstream.Consumer, error) {
+func (c *Client) durableConsumer(
+	ctx context.Context, durable string, subjects []string, f Filter, how Handling,
+) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
+	config := newConsumer(durable, f, how)
+	var err error = jetstream.ErrConsumerNotFound
+	var known jetstream.Consumer
+	if durable != "" {
+		known, err = c.js.Consumer(ctx, c.subjects.EventsStream(), durable)
+	}
+	switch {
+	case err == nil && how.Mark != "" && known.CachedInfo().Config.Metadata[how.Mark] == "":
+		return nil, ErrNotMine
+	case err == nil && slices.Equal(filtersOf(known.CachedInfo().Config), subjects):
+		return known, nil
+	case err == nil:
+		config = known.CachedInfo().Config
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, c.noStream(err)
+	}
+	config.FilterSubject, config.FilterSubjects = "", subjects
+	if len(subjects) == 1 { // so that it is part of the API subject, where permissions can see it
+		config.FilterSubject, config.FilterSubjects = subjects[0], nil
+	}
+	consumer, err := c.js.CreateOrUpdateConsumer(ctx, c.subjects.EventsStream(), config)
+	return consumer, c.noStream(err)
+}
+
+// newConsumer is one that does not exist yet, but for what it filters.
+func newConsumer(durable string, f Filter, how Handling) jetstream.ConsumerConfig {
 	config := jetstream.ConsumerConfig{
-		Durable: durable, FilterSubjects: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: handleAckWait,
-		MaxDeliver: -1, DeliverPolicy: jetstream.DeliverNewPolicy,
+		Durable: durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: handleAckWait,
+		MaxDeliver: -1, MaxAckPending: how.Pending, DeliverPolicy: jetstream.DeliverNewPolicy,
+	}
+	if durable == "" {
+		config.InactiveThreshold = handleIdle
+	}
+	if how.Mark != "" {
+		config.Metadata = map[string]string{how.Mark: "1"}
 	}
 	switch {
 	case f.FromStart:
@@ -128,20 +196,15 @@ func (c *Client) durableConsumer(ctx context.Context, durable string, subjects [
 	case !f.Since.IsZero():
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
 	}
-	known, err := c.js.Consumer(ctx, c.subjects.EventsStream(), durable)
-	switch {
-	case err == nil && slices.Equal(filtersOf(known.CachedInfo().Config), subjects):
-		return known, nil
-	case err == nil:
-		config = known.CachedInfo().Config
-		config.FilterSubject, config.FilterSubjects = "", subjects
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-	case errors.Is(err, jetstream.ErrStreamNotFound), noJetStream(err):
-		return nil, fmt.Errorf("%w: %w", ErrNoBridge, err)
-	default:
-		return nil, err
+	return config
+}
+
+// noStream makes ErrNoBridge of the answers that mean it.
+func (*Client) noStream(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || noJetStream(err) {
+		return fmt.Errorf("%w: %w", ErrNoBridge, err)
 	}
-	return c.js.CreateOrUpdateConsumer(ctx, c.subjects.EventsStream(), config)
+	return err
 }
 
 func filtersOf(config jetstream.ConsumerConfig) []string {
@@ -199,9 +262,9 @@ func (h *handler) gone(ctx context.Context) bool {
 // settle calls the handler and tells the server what came of it. Where that gets lost the event comes again.
 func (h *handler) settle(ctx context.Context, msg jetstream.Msg) {
 	m, err := h.message(msg)
-	tries := h.how.Tries
+	m.Try = h.how.Tries
 	if meta, metaErr := msg.Metadata(); metaErr == nil {
-		tries = int(meta.NumDelivered)
+		m.Try = int(meta.NumDelivered)
 	}
 	handling := h.trace.Extract(ctx, HeaderCarrier(msg.Headers()))
 	if err != nil {
@@ -209,16 +272,19 @@ func (h *handler) settle(ctx context.Context, msg jetstream.Msg) {
 	} else {
 		err = h.call(handling, msg, m)
 	}
+	later, isLater := errors.AsType[delayed](err)
 	switch {
 	case err == nil:
 		_ = h.doubleAck(ctx, msg)
 	case ctx.Err() != nil: // it was not given the time: another process, at once
 		_ = msg.Nak()
-	case errors.Is(err, errSetAside) || tries >= h.how.Tries:
+	case isLater:
+		_ = msg.NakWithDelay(later.wait)
+	case errors.Is(err, errSetAside) || m.Try >= h.how.Tries:
 		_ = msg.TermWithReason("set aside")
 		h.how.SetAside(handling, m, err)
 	default:
-		_ = msg.NakWithDelay(min(firstHandle<<min(tries-1, 20), longestHandle))
+		_ = msg.NakWithDelay(min(firstHandle<<min(m.Try-1, 20), longestHandle))
 	}
 }
 
