@@ -35,13 +35,13 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 }
 
 // ConnectNow is [Connect] for a person who waits: each server is tried once, and the error is what the last of them said. A
-// connection that is lost afterwards is made again.
-func ConnectNow(ctx context.Context, o Options) (*nats.Conn, error) {
+// connection that is lost afterwards is made again. What more says wins over o.
+func ConnectNow(ctx context.Context, o Options, more ...nats.Option) (*nats.Conn, error) {
 	url, opts, err := dialOptions(o)
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, nats.RetryOnFailedConnect(false))
+	opts = append(append(opts, nats.RetryOnFailedConnect(false)), more...)
 	if deadline, ok := ctx.Deadline(); ok {
 		opts = append(opts, nats.Timeout(time.Until(deadline)))
 	}

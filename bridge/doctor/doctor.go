@@ -53,6 +53,8 @@ type Options struct {
 	AdminURL string // where a bridge on this machine answers /readyz
 	// Wrong names the variables that are wrong. What depends on them is skipped.
 	Wrong []string
+
+	Begin func(check string) // is told which check is under way; nil: nobody is
 }
 
 // Account is one account at Kling.
@@ -75,6 +77,9 @@ func Run(ctx context.Context, o Options, tell func(Finding)) {
 	e := &examination{Options: o}
 	defer e.close()
 	for _, c := range e.checks() {
+		if o.Begin != nil {
+			o.Begin(c.name)
+		}
 		for _, f := range e.perform(ctx, c) {
 			f.Check = c.name
 			tell(f)

@@ -11,22 +11,25 @@ import (
 )
 
 // ask lets f ask the bridge on the NATS system that the environment names.
-func (p *program) ask(ctx context.Context, f func(*events.Client) error) error {
+func (p *program) ask(ctx context.Context, f func(context.Context, *events.Client) error) error {
+	return p.askMore(ctx, func(ctx context.Context, c *events.Client) error {
+		return p.patiently(forAnswer, func() error { return f(ctx, c) })
+	})
+}
+
+// askMore is ask for more than one question, each of which is the caller's to be patient with.
+func (p *program) askMore(ctx context.Context, f func(context.Context, *events.Client) error) error {
 	settings, err := p.settings(false)
 	if err != nil {
 		return err
 	}
-	nc, err := connect(ctx, settings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	client, err := nc.client(settings.subjects)
-	if err != nil {
-		return err
-	}
-	return explained(f(client))
+	return p.onNATS(ctx, settings, need{}, func(ctx context.Context, nc *link) error {
+		return explained(f(ctx, nc.client))
+	})
 }
+
+// forAnswer is what a question waits for.
+const forAnswer = "waiting for the bridge's answer"
 
 // explained says what to look at when nobody answers, and takes what the bridge calls wrong input for wrong usage.
 func explained(err error) error {
@@ -45,11 +48,11 @@ func explained(err error) error {
 }
 
 // askEach asks about each id and goes on after a refusal, which fails the command in the end.
-func (p *program) askEach(ctx context.Context, ids []string, ask func(c *events.Client, id string) error) error {
-	return p.ask(ctx, func(c *events.Client) error {
+func (p *program) askEach(ctx context.Context, ids []string, ask func(ctx context.Context, c *events.Client, id string) error) error {
+	return p.askMore(ctx, func(ctx context.Context, c *events.Client) error {
 		var failed error
 		for _, id := range ids {
-			err := ask(c, id)
+			err := p.patiently(forAnswer, func() error { return ask(ctx, c, id) })
 			refusal, refused := errors.AsType[*events.APIError](err)
 			if err != nil && !refused {
 				return err

@@ -48,7 +48,11 @@ func (a attachment) ref() string { return events.ObjectRef(a.bucket, a.name) }
 // upload puts the files into their bucket and says so.
 func (p *program) upload(ctx context.Context, client *events.Client, attachments []attachment, maxBytes int64) error {
 	for _, a := range attachments {
-		size, err := a.upload(ctx, client, maxBytes)
+		var size int64
+		err := p.patiently("waiting for NATS to take "+a.file, func() (err error) {
+			size, err = a.upload(ctx, client, maxBytes)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.file, err)
 		}

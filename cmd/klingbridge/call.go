@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -93,20 +94,21 @@ func (p *program) call(ctx context.Context, name string, s submission, account s
 	if err != nil {
 		return err
 	}
-	nc, client, err := connectClient(ctx, settings)
-	if err != nil {
+	return p.onNATS(ctx, settings, need{}, func(ctx context.Context, nc *link) error {
+		if err := p.upload(ctx, nc.client, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
+			return err
+		}
+		var data json.RawMessage
+		err := p.patiently("waiting for Kling's answer, by way of the bridge", func() (err error) {
+			data, err = nc.client.Call(ctx, name, body, events.CallOptions{Account: account})
+			return err
+		})
+		if err != nil {
+			return p.callFailed(err, s.sets)
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s\n", data)
 		return err
-	}
-	defer nc.Close()
-	if err := p.upload(ctx, client, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
-		return err
-	}
-	data, err := client.Call(ctx, name, body, events.CallOptions{Account: account})
-	if err != nil {
-		return p.callFailed(err, s.sets)
-	}
-	_, err = fmt.Fprintf(p.stdout, "%s\n", data)
-	return err
+	})
 }
 
 // callFailed is the error of a call, which is none of usage: the bridge, or Kling, has said no.

@@ -76,7 +76,7 @@ func (p *program) complete(ask func(context.Context, *events.Client) ([]cobra.Co
 	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 		defer cancel()
-		err := p.ask(ctx, func(c *events.Client) (err error) {
+		err := p.ask(ctx, func(ctx context.Context, c *events.Client) (err error) {
 			found, err = ask(ctx, c)
 			return err
 		})

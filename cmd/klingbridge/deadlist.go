@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -28,9 +29,9 @@ replayed: whether a replay was asked for.`,
 			if err := list.check(cmd); err != nil {
 				return err
 			}
-			return p.ask(cmd.Context(), func(c *events.Client) error {
+			return p.askMore(cmd.Context(), func(ctx context.Context, c *events.Client) error {
 				next := func(page events.PageQuery) ([]events.DeadLetter, string, error) {
-					answer, err := c.DeadLetters(cmd.Context(), page)
+					answer, err := c.DeadLetters(ctx, page)
 					return answer.Dead, answer.Cursor, err
 				}
 				return pages(p, list, heads(asJSON, "died                      status      kind  request  why"), next, func(d events.DeadLetter) error { return p.printDeadLine(d, asJSON) })

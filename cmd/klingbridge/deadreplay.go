@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -22,8 +23,8 @@ With --json each is printed as one JSON object per line: replay_of, the id that 
 		Args:              someIDs(0),
 		ValidArgsFunction: p.completeDead(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.askEach(cmd.Context(), args, func(c *events.Client, id string) error {
-				replay, err := c.Replay(cmd.Context(), id)
+			return p.askEach(cmd.Context(), args, func(ctx context.Context, c *events.Client, id string) error {
+				replay, err := c.Replay(ctx, id)
 				if err != nil {
 					return err
 				}

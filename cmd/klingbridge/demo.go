@@ -165,21 +165,17 @@ func (p *program) demoSettings(ctx context.Context) (settings, listeners, error)
 
 // play publishes the requests, follows their events, and says at the end whether each had one completion.
 func (d *demonstration) play(ctx context.Context, story *story) error {
-	client, err := d.nc.client(events.Subjects{})
-	if err != nil {
-		return err
-	}
 	requests := demoRequests()
 	story.say("bridge", "NATS embedded, Kling SIMULATED: sample results, nothing is paid")
 	began := time.Now()
 	for _, r := range requests {
 		o := events.Options{ID: r.id, Metadata: map[string]string{"Tenant": "demo"}}
-		if _, err := client.Submit(ctx, r.body, o); err != nil {
+		if _, err := d.nc.client.Submit(ctx, r.body, o); err != nil {
 			return err
 		}
 		story.say("you", "request    kling.request.%s  id %s", r.body.Kind(), r.id)
 	}
-	completions, err := d.follow(ctx, client, story, began, len(requests))
+	completions, err := d.follow(ctx, d.nc.client, story, began, len(requests))
 	if err != nil {
 		return err
 	}

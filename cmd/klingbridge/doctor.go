@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klingbridge/klingbridge/bridge"
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/console"
 	"github.com/klingbridge/klingbridge/bridge/doctor"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
@@ -70,7 +72,12 @@ func (p *program) doctor(ctx context.Context, asJSON bool) error {
 	faults = append(faults, exporterFaults(p.environ)...)
 	options := doctorOptions(s, faults)
 	if account := s.RequireKling(); len(account) > 0 {
-		options.NoAccount = s.noAccount() && doctor.Simulated(ctx, options)
+		if s.noAccount() {
+			_ = p.patiently("still checking: nats", func() error {
+				options.NoAccount = doctor.Simulated(ctx, options)
+				return nil
+			})
+		}
 		if !options.NoAccount {
 			faults = append(faults, account...)
 			options = doctorOptions(s, faults)
@@ -79,7 +86,7 @@ func (p *program) doctor(ctx context.Context, asJSON bool) error {
 	for _, f := range configFindings(s, faults, options.NoAccount) {
 		tell(f)
 	}
-	doctor.Run(ctx, options, tell)
+	p.examine(ctx, options, tell)
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
@@ -96,6 +103,17 @@ func (p *program) doctor(ctx context.Context, asJSON bool) error {
 		return errSilent
 	}
 	return nil
+}
+
+// examine tells which check is under way where one takes long.
+func (p *program) examine(ctx context.Context, o doctor.Options, tell func(doctor.Finding)) {
+	done := func() {}
+	o.Begin = func(check string) {
+		done()
+		done = p.tellLater("still checking: " + check)
+	}
+	doctor.Run(ctx, o, tell)
+	done()
 }
 
 // certificateFaults loads what serve would serve with, unless its variables are known to be wrong.
@@ -159,7 +177,7 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 			PublicURL:       s.PublicURL,
 			CallbackSecrets: s.CallbackSecret.Reveal(),
 		},
-		NATS:      natsOptions(s),
+		NATS:      quietly(natsOptions(s)),
 		NATSNamed: whereNATS(natsOptions(s)),
 		Embedded:  busOptions(s).Embedded(),
 		AdminURL:  adminURL(s),
@@ -170,6 +188,12 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 	for _, f := range faults {
 		o.Wrong = append(o.Wrong, f.Variable)
 	}
+	return o
+}
+
+// quietly is a connection of which the findings say all there is to say.
+func quietly(o bus.Options) bus.Options {
+	o.Logger = slog.New(slog.DiscardHandler)
 	return o
 }
 

@@ -86,22 +86,19 @@ func (p *program) forward(ctx context.Context, f forwarding) error {
 	if err != nil {
 		return err
 	}
-	nc, err := connect(ctx, settings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	d := &deliverer{
-		forwarding: f, p: p, js: nc.js, subjects: settings.subjects, since: filter.Since, webhook: webhook, endpoint: endpoint,
-		client: &http.Client{
-			Timeout:       f.timeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		refused: map[uint64]int{},
-	}
-	defer d.client.CloseIdleConnections()
-	fmt.Fprintf(p.stderr, "forwarding completions to %s\n", endpoint.Redacted())
-	return d.run(ctx)
+	return p.onNATS(ctx, settings, need{login: true}, func(ctx context.Context, nc *link) error {
+		d := &deliverer{
+			forwarding: f, p: p, filter: filter, events: nc.client, webhook: webhook, endpoint: endpoint,
+			client: &http.Client{
+				Timeout:       f.timeout,
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			},
+			refused: map[uint64]int{},
+		}
+		defer d.client.CloseIdleConnections()
+		fmt.Fprintf(p.stderr, "forwarding completions to %s\n", endpoint.Redacted())
+		return d.run(ctx)
+	})
 }
 
 func (f forwarding) endpoint() (*url.URL, error) {

@@ -13,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -204,6 +208,47 @@ func TestForwardIsNotWanted(t *testing.T) {
 	h.next(t)
 	if d := h.next(t); webhook.Verify(d.header, d.body, time.Now()) != nil {
 		t.Error("it is not signed with the secret that was printed")
+	}
+}
+
+// TestForwardOutlivesRefusedCredentials takes its user away for a while.
+func TestForwardOutlivesRefusedCredentials(t *testing.T) {
+	t.Parallel()
+	const users = `jetstream: {}
+	accounts: {A: {jetstream: enabled, users: [{user: a, password: a}, {user: admin, password: admin}]}}`
+	srv := bustest.Start(t, bustest.Config(t, users))
+	nc, err := nats.Connect(srv.URL(), nats.UserInfo("admin", "admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &fakeBridge{t: t, url: srv.URL(), js: js}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KLING_EVENTS", Subjects: []string{"kling.completion.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	h := startHook(t, func(int, events.Event, http.ResponseWriter) {})
+	environ := map[string]string{"NATS_URL": srv.URL(), "NATS_USER": "a", "NATS_PASSWORD": "a", "BRIDGE_FORWARD_SECRET": hookSecret}
+	f := startForward(t, environ, "--to", h.URL+"/hook")
+	eventually(t, "there is a consumer", func() bool {
+		stream, err := js.Stream(t.Context(), "KLING_EVENTS")
+		return err == nil && stream.CachedInfo().State.Consumers == 1
+	})
+	srv.Reload(bustest.Config(t, strings.ReplaceAll(users, "user: a,", "user: b,")))
+	f.stderr.until(t, "authorization violation; trying again")
+	srv.Reload(bustest.Config(t, users))
+	b.complete(success("a", "https://example.com/a.mp4"))
+	if d := h.next(t); d.event.RequestID != "a" {
+		t.Errorf("delivered %s", d.event.RequestID)
+	}
+	f.stdout.until(t, "a  HTTP 200")
+	f.stop()
+	f.end(t, 0)
+	if strings.Count(f.stderr.String(), "\n") != 2 {
+		t.Errorf("want one line of it: %s", &f.stderr)
 	}
 }
 

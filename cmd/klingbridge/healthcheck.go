@@ -25,7 +25,8 @@ func (p *program) healthcheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return checkHealth(cmd.Context(), adminURL(s)+"/healthz")
+			url := adminURL(s) + "/healthz"
+			return p.patiently("waiting for "+url, func() error { return checkHealth(cmd.Context(), url) })
 		},
 	}
 }

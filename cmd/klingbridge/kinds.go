@@ -98,12 +98,11 @@ const slotsTime = time.Second
 func (p *program) slots(ctx context.Context, s settings) map[string]*int {
 	ctx, cancel := context.WithTimeout(ctx, slotsTime)
 	defer cancel()
-	nc, client, err := connectClient(ctx, s)
-	if err != nil {
-		return nil
-	}
-	defer nc.Close()
-	status, err := client.Status(ctx)
+	var status events.BridgeStatus
+	err := p.onNATS(ctx, s, need{}, func(ctx context.Context, nc *link) (err error) {
+		status, err = nc.client.Status(ctx)
+		return err
+	})
 	if err != nil {
 		return nil
 	}

@@ -37,25 +37,22 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 	if err := s.checkDownload(); err != nil {
 		return err
 	}
-	nc, client, err := connectClient(ctx, settings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	began := time.Now()
-	ids, err := p.publishAll(ctx, client, requests, s, settings)
-	if err != nil {
-		return err
-	}
-	resumable := "; the same command goes on with them"
-	if s.id == "" {
-		resumable = "; the same command would make new ones, since --id does not name them"
-	}
-	fmt.Fprintf(p.stderr, "%d requests are stored%s\n", len(ids), resumable)
-	if !s.wait && s.download == "" {
-		return nil
-	}
-	return p.awaitAll(ctx, client, ids, s, began)
+	return p.onNATS(ctx, settings, toSubmit(settings), func(ctx context.Context, nc *link) error {
+		began := time.Now()
+		ids, err := p.publishAll(ctx, nc.client, requests, s, settings)
+		if err != nil {
+			return err
+		}
+		resumable := "; the same command goes on with them"
+		if s.id == "" {
+			resumable = "; the same command would make new ones, since --id does not name them"
+		}
+		fmt.Fprintf(p.stderr, "%d requests are stored%s\n", len(ids), resumable)
+		if !s.wait && s.download == "" {
+			return nil
+		}
+		return p.awaitAll(ctx, nc.client, ids, s, began)
+	})
 }
 
 // publishAll stores the requests, and prints their ids where nothing else will be printed of them.
@@ -126,7 +123,7 @@ func (p *program) awaitAll(ctx context.Context, client *events.Client, ids []str
 	}
 	line := p.newLive()
 	going := func(context.Context) (string, bool) { return t.String(), true }
-	_, err := whileUneasy(ctx, client, line.say, func() error {
+	_, err := whileUneasy(ctx, client, "", line.say, func() error {
 		return line.while(ctx, liveInterval, going, func() error { return p.followAll(ctx, client, t, line, s) })
 	})
 	if err != nil {

@@ -48,7 +48,12 @@ func heads(asJSON bool, text string) string {
 func pages[E any](p *program, l listing, heads string, next func(events.PageQuery) ([]E, string, error), show func(E) error) error {
 	left, cursor := l.limit, ""
 	for left > 0 || l.all {
-		entries, after, err := next(events.PageQuery{Limit: l.pageOf(left), Cursor: cursor})
+		var entries []E
+		var after string
+		err := p.patiently(forAnswer, func() (err error) {
+			entries, after, err = next(events.PageQuery{Limit: l.pageOf(left), Cursor: cursor})
+			return err
+		})
 		if err != nil {
 			return err
 		}

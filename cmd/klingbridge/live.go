@@ -62,6 +62,19 @@ func (l *live) turn(text, now string) {
 	l.draw()
 }
 
+// oneAtATime writes for several goroutines: what is told of a connection comes at any time.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements [io.Writer].
+func (o *oneAtATime) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(p)
+}
+
 // besideLive writes lines that are not the live line's, such as those of the log, without mixing the two.
 type besideLive struct {
 	w     io.Writer

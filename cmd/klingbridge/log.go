@@ -107,6 +107,9 @@ func isTerminal(w io.Writer) bool {
 	if beside, ok := w.(*besideLive); ok {
 		w = beside.w
 	}
+	if one, ok := w.(*oneAtATime); ok {
+		w = one.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

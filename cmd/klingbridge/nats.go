@@ -66,22 +66,26 @@ func whereNATS(o bus.Options) string {
 // link is a connection to the NATS system that the bridge uses, and to the JetStream there that it uses.
 type link struct {
 	*nats.Conn
-	js jetstream.JetStream
+	js     jetstream.JetStream
+	client *events.Client
 }
 
-func newLink(nc *nats.Conn, o bus.Options) (*link, error) {
+func newLink(nc *nats.Conn, o bus.Options, s settings) (*link, error) {
 	js, err := bus.NewJetStream(nc, o)
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
-	return &link{Conn: nc, js: js}, nil
+	client, err := events.NewClientFor(js, s.subjects)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &link{Conn: nc, js: js, client: client}, nil
 }
 
-func (l *link) client(s events.Subjects) (*events.Client, error) { return events.NewClientFor(l.js, s) }
-
 // connect reaches the NATS system that the bridge uses. It does not wait for a server that is not up.
-func connect(ctx context.Context, s settings) (*link, error) {
+func connect(ctx context.Context, s settings, more ...nats.Option) (*link, error) {
 	embedded := busOptions(s).Embedded()
 	if embedded && portUnknown(s.EmbeddedAddr) {
 		return nil, config.Faults{{
@@ -94,13 +98,12 @@ func connect(ctx context.Context, s settings) (*link, error) {
 	err := refusal(ctx, opts.URL)
 	if err == nil {
 		var nc *nats.Conn
-		if nc, err = bus.ConnectNow(ctx, opts); err == nil {
-			return newLink(nc, opts)
+		if nc, err = bus.ConnectNow(ctx, opts, more...); err == nil {
+			return newLink(nc, opts, s)
 		}
 	}
 	if credentialsRefused(err) {
-		return nil, fmt.Errorf("NATS at %s refuses the credentials; are NATS_CREDS, NATS_NKEY, NATS_USER, NATS_PASSWORD and NATS_TOKEN right? %w",
-			whereNATS(opts), err)
+		return nil, refusedLogin(s, err)
 	}
 	if embedded {
 		return nil, fmt.Errorf("no NATS at %s; start a bridge with \"klingbridge dev\" or set NATS_URL: %w",
@@ -108,6 +111,11 @@ func connect(ctx context.Context, s settings) (*link, error) {
 	}
 	return nil, fmt.Errorf("no NATS at %s; is the server up, and are the NATS_* variables right? %w",
 		whereNATS(opts), err)
+}
+
+func refusedLogin(s settings, err error) error {
+	return fmt.Errorf("NATS at %s refuses the credentials; are NATS_CREDS, NATS_NKEY, NATS_USER, NATS_PASSWORD and NATS_TOKEN right? %w",
+		whereNATS(natsOptions(s)), err)
 }
 
 func credentialsRefused(err error) bool {
@@ -174,18 +182,4 @@ func withoutLogins(servers string) string {
 		list[i] = server[strings.LastIndex(server, "@")+1:] // a bare user:password@host is no URL
 	}
 	return strings.Join(list, ",")
-}
-
-// connectClient connects a client of the bridge.
-func connectClient(ctx context.Context, s settings) (*link, *events.Client, error) {
-	nc, err := connect(ctx, s)
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := nc.client(s.subjects)
-	if err != nil {
-		nc.Close()
-		return nil, nil, err
-	}
-	return nc, client, nil
 }

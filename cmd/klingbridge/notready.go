@@ -18,6 +18,9 @@ const (
 	whyTimeout = 2 * time.Second
 )
 
+// notReady begins what a bridge says of itself that is not ready.
+const notReady = "the bridge is not ready: "
+
 // whyNotReady asks a bridge what keeps it from being ready, and says it. It is empty where nothing does, or no bridge
 // answers.
 func whyNotReady(ctx context.Context, client *events.Client) string {
@@ -27,17 +30,23 @@ func whyNotReady(ctx context.Context, client *events.Client) string {
 	if err != nil || status.Ready {
 		return ""
 	}
-	return "the bridge is not ready: " + printable(strings.Join(status.Reasons, "; "))
+	return notReady + printable(strings.Join(status.Reasons, "; "))
 }
 
-// whileUneasy runs f. Where that takes long it says what keeps the bridge from being ready, each reason once. It returns
-// what was said last.
-func whileUneasy(ctx context.Context, client *events.Client, say func(string), f func() error) (said string, err error) {
+// whileUneasy runs f. Where that takes long it says what keeps the bridge from being ready, each reason once, or, where
+// nothing does, what is waited for. It returns what was said last.
+func whileUneasy(
+	ctx context.Context, client *events.Client, waiting string, say func(string), f func() error,
+) (said string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		for wait := uneasyAfter; waited(ctx, wait); wait = uneasyEvery {
-			if why := whyNotReady(ctx, client); why != "" && why != said {
+			why := whyNotReady(ctx, client)
+			if why == "" && said == "" && ctx.Err() == nil {
+				why = waiting
+			}
+			if why != "" && why != said {
 				said = why
 				say(why)
 			}

@@ -20,12 +20,16 @@ func TestCredentialsRefused(t *testing.T) {
 		srv.WaitForShutdown()
 	})
 	environ := map[string]string{"NATS_URL": srv.ClientURL(), "NATS_USER": "a", "NATS_PASSWORD": "a secret"}
-	for _, args := range []string{"task list", "status", "watch", "submit text2video --prompt a --set model_name=kling-v3", "forward --to http://127.0.0.1:1"} {
-		got := execute(t.Context(), environ, "", strings.Fields(args)...)
+	for args := range clientCommands {
+		got := execute(t.Context(), environ, aBody, strings.Fields(args)...)
 		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "refuses the credentials") ||
 			strings.Contains(got.stderr, "a secret") {
 			t.Errorf("%s: %+v", args, got)
 		}
+	}
+	got := execute(t.Context(), environ, "", "doctor")
+	if got.code != 1 || got.stderr != "" || !strings.Contains(got.stdout, "refuses the credentials") {
+		t.Errorf("doctor: %+v", got)
 	}
 }
 

@@ -60,6 +60,9 @@ func run(
 }
 
 func newProgram(environ map[string]string, stdin io.Reader, stdout, stderr io.Writer) *program {
+	if _, ok := stderr.(*oneAtATime); !ok {
+		stderr = &oneAtATime{w: stderr}
+	}
 	return &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, log: newBesideLive(stderr)}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,8 +30,8 @@ answered_at, failed_at (times or null), failure, and calls and errors of the las
 no fault of a request.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.ask(cmd.Context(), func(c *events.Client) error {
-				status, err := c.Status(cmd.Context())
+			return p.ask(cmd.Context(), func(ctx context.Context, c *events.Client) error {
+				status, err := c.Status(ctx)
 				if err != nil {
 					return err
 				}

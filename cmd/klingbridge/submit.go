@@ -156,29 +156,26 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err := p.checkRequest(request, s, settings); err != nil {
 		return err
 	}
-	nc, client, err := connectClient(ctx, settings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	known, err := p.findKnown(ctx, nc, request, settings)
-	if err != nil {
-		return err
-	}
-	if err := p.upload(ctx, client, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
-		return err
-	}
-	id, err := p.publish(ctx, client, request, settings)
-	if err != nil {
-		return err
-	}
-	if !s.wait && s.download == "" {
-		return p.printID(id, s.asJSON)
-	}
-	if !known {
-		fmt.Fprintf(p.stderr, "request %s is stored, waiting for its end\n", printable(id))
-	}
-	return p.await(ctx, client, id, s)
+	return p.onNATS(ctx, settings, toSubmit(settings), func(ctx context.Context, nc *link) error {
+		known, err := p.findKnown(ctx, nc, request, settings)
+		if err != nil {
+			return err
+		}
+		if err := p.upload(ctx, nc.client, attachments, settings.StreamMaxBytes["inputs"]); err != nil {
+			return err
+		}
+		id, err := p.publish(ctx, nc.client, request, settings)
+		if err != nil {
+			return err
+		}
+		if !s.wait && s.download == "" {
+			return p.printID(id, s.asJSON)
+		}
+		if !known {
+			fmt.Fprintf(p.stderr, "request %s is stored, waiting for its end\n", printable(id))
+		}
+		return p.await(ctx, nc.client, id, s)
+	})
 }
 
 func (p *program) request(s submission, attachments []attachment) (request, error) {
@@ -249,13 +246,13 @@ func (p *program) publish(
 	ctx context.Context, client *events.Client, r request, s settings,
 ) (id string, err error) {
 	say := func(why string) { fmt.Fprintln(p.stderr, why) }
-	said, err := whileUneasy(ctx, client, say, func() error {
+	said, err := whileUneasy(ctx, client, "waiting for NATS to store the request", say, func() error {
 		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 		id, err = r.submit(ctx, client)
 		return err
 	})
-	if err != nil && said == "" {
+	if err != nil && ctx.Err() == nil && !strings.HasPrefix(said, notReady) {
 		if why := whyNotReady(ctx, client); why != "" {
 			say(why)
 		}
@@ -304,7 +301,7 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 		}
 		return p.awaitError(ctx, context.Cause(ctx), id)
 	}
-	_, err := whileUneasy(ctx, client, line.say, func() error {
+	_, err := whileUneasy(ctx, client, "", line.say, func() error {
 		return line.while(ctx, askInterval, howItGoes(client, id), follow)
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,12 +34,12 @@ With --json one JSON object is printed: replay_of, the id that was given, and re
 			if err := (submission{sets: sets}).checkBody(); err != nil {
 				return err
 			}
-			return p.ask(cmd.Context(), func(c *events.Client) error {
-				members, err := againMembers(sets, func() (events.Task, error) { return c.Task(cmd.Context(), args[0]) })
+			return p.ask(cmd.Context(), func(ctx context.Context, c *events.Client) error {
+				members, err := againMembers(sets, func() (events.Task, error) { return c.Task(ctx, args[0]) })
 				if err != nil {
 					return err
 				}
-				again, err := c.Again(cmd.Context(), args[0], members)
+				again, err := c.Again(ctx, args[0], members)
 				if err != nil {
 					return err
 				}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -21,8 +22,8 @@ With --json each that was cancelled is printed as one JSON object per line: requ
 		Args:              someIDs(0),
 		ValidArgsFunction: p.completeIDs(events.StatusWaiting),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.askEach(cmd.Context(), args, func(c *events.Client, id string) error {
-				if err := c.Cancel(cmd.Context(), id); err != nil {
+			return p.askEach(cmd.Context(), args, func(ctx context.Context, c *events.Client, id string) error {
+				if err := c.Cancel(ctx, id); err != nil {
 					return err
 				}
 				if asJSON {

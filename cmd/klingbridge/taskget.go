@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,8 +27,8 @@ With --json the bridge's answer is printed, an object with a key task, which has
 		Args:              someIDs(1),
 		ValidArgsFunction: p.completeIDs(""),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.ask(cmd.Context(), func(c *events.Client) error {
-				task, err := c.Task(cmd.Context(), args[0])
+			return p.ask(cmd.Context(), func(ctx context.Context, c *events.Client) error {
+				task, err := c.Task(ctx, args[0])
 				if err != nil {
 					return err
 				}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -47,10 +48,10 @@ With --json each is printed as one JSON object per line, which has:
 			if err != nil {
 				return err
 			}
-			return p.ask(cmd.Context(), func(c *events.Client) error {
+			return p.askMore(cmd.Context(), func(ctx context.Context, c *events.Client) error {
 				next := func(page events.PageQuery) ([]events.Task, string, error) {
 					q.PageQuery = page
-					answer, err := c.Tasks(cmd.Context(), q)
+					answer, err := c.Tasks(ctx, q)
 					return answer.Tasks, answer.Cursor, err
 				}
 				return p.listTasks(pick, list, next)

@@ -62,16 +62,9 @@ func (p *program) watch(ctx context.Context, w watching) error {
 	if err != nil {
 		return err
 	}
-	nc, err := connect(ctx, settings)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	client, err := nc.client(settings.subjects)
-	if err != nil {
-		return err
-	}
-	return p.watchUntil(ctx, w, client.Watch(ctx, w.whole(filter)), filter)
+	return p.onNATS(ctx, settings, need{}, func(ctx context.Context, nc *link) error {
+		return p.watchUntil(ctx, w, nc.client.Watch(ctx, w.whole(filter)), filter)
+	})
 }
 
 // whole is what has to be read to print what the filter picks: with an id its completion, whenever it came.
@@ -87,6 +80,8 @@ func (p *program) watchUntil(
 	ctx context.Context, w watching, all iter.Seq2[events.Message, error], filter events.Filter,
 ) error {
 	printed := 0
+	noMore := p.tellLater("waiting for events")
+	defer noMore()
 	for m, err := range all {
 		if ctx.Err() != nil {
 			break
@@ -100,6 +95,7 @@ func (p *program) watchUntil(
 		}
 		picked := picks(filter, m.Event)
 		if picked {
+			noMore()
 			printed++
 			if err := p.printEvent(m, w.asJSON); err != nil {
 				return err
