@@ -231,17 +231,24 @@ func get(t *testing.T, url string) (status int, body string) {
 // eventually polls a condition that has no signal of its own.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(patience)
+	if !within(patience, holds) {
+		w.t.Fatalf("waited %s in vain until %s", patience, what)
+	}
+}
+
+func within(longest time.Duration, holds func() bool) bool {
+	deadline := time.NewTimer(longest)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-deadline.C:
-			w.t.Fatalf("waited %s in vain until %s", patience, what)
+			return false
 		case <-tick.C:
 		}
 	}
+	return true
 }
 
 // submit publishes a text2video request with a body of one prompt and returns its id.

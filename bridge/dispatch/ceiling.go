@@ -12,6 +12,7 @@ import (
 type ceiling struct {
 	reserved, held int // by create calls under way, and by tasks
 	foreign        int // the part of reserved that is other replicas'
+	unsure         int // the part of held whose tasks may not exist
 
 	limit     int // learned from refusals; unknownLimit until the first
 	grown     int // tasks begun since the limit was unknown: so much surer is it that there is room
@@ -39,6 +40,9 @@ func (c *ceiling) grow() {
 func (c *ceiling) count(u usage, n int) {
 	if u.held {
 		c.held += n
+		if u.unsure {
+			c.unsure += n
+		}
 		return
 	}
 	c.reserved += n
@@ -82,8 +86,8 @@ func (c *ceiling) delay(now time.Time) { c.probed, c.probeAt = now, now.Add(c.pr
 
 // raise corrects a limit that turned out to be too low.
 func (c *ceiling) raise() {
-	if c.limit != UnknownLimit && c.held > c.limit {
-		c.limit, c.probeWait = c.held, firstProbeWait
+	if tasks := c.held - c.unsure; c.limit != UnknownLimit && tasks > c.limit {
+		c.limit, c.probeWait = tasks, firstProbeWait
 	}
 }
 
@@ -141,7 +145,8 @@ func (s *Slots) suspicion(model string) int {
 	return UnknownLimit
 }
 
-// learnRefusal learns from a refusal of n slots that stood under an entry u: so many more than are held is too many.
+// learnRefusal learns from a refusal of n slots that stood under an entry u: so many more than are held is too many. What calls
+// under way may have got meanwhile explains a refusal as well: of a limit that is known it says nothing new then.
 func (s *Slots) learnRefusal(model string, n int, u usage, now time.Time) {
 	m := s.model(model)
 	all, own := s.held+n-1, m.held+n-1
@@ -150,21 +155,21 @@ func (s *Slots) learnRefusal(model string, n int, u usage, now time.Time) {
 	m.settle()
 	s.settle()
 	switch {
-	case m.limit != UnknownLimit && own >= m.limit:
+	case m.limit != UnknownLimit && own+m.reserved >= m.limit:
 		m.again(u.overOwn && !u.overPool, now)
 		if u.overPool {
 			s.again(true, now)
 		}
-	case s.limit != UnknownLimit && all >= s.limit:
+	case s.limit != UnknownLimit && all+s.reserved >= s.limit:
 		if _, known := s.refusals[model]; !known {
-			suspected = own
+			suspected = own + m.reserved
 		}
 		if suspected != UnknownLimit {
-			suspected = min(suspected, own)
+			suspected = min(suspected, own+m.reserved)
 		}
 		s.refusals[model] = suspected
 		s.again(u.overPool, now)
-	case suspected != UnknownLimit && own >= suspected: // the pool had room: it has held more
+	case suspected != UnknownLimit && own+m.reserved >= suspected: // the pool had room: it has held more
 		m.learn(suspected, now)
 		s.acquit(model)
 	default:

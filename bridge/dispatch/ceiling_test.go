@@ -289,3 +289,61 @@ func TestTriesOfAFullPool(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusalsThatSayNothingNew are those that others' calls explain, and tasks that may not exist are no proof of room.
+func TestRefusalsThatSayNothingNew(t *testing.T) {
+	now, one := time.Now(), request.Need{N: 1, Model: "a"}
+	full := func(t *testing.T, n int) *Slots {
+		t.Helper()
+		s := NewSlots(0)
+		for i := range n {
+			s.hold(fmt.Sprint("task-", i), one, now)
+		}
+		s.refused("found full", one, now)
+		s.refused("try", one, now.Add(firstProbeWait))
+		return s
+	}
+	t.Run("another replica was faster", func(t *testing.T) {
+		s := full(t, 2)
+		s.release("task-0", time.Time{})
+		s.reserve("mine", one, now)
+		s.taken("theirs", one, now)
+		s.refused("mine", one, now)
+		if pool, model := s.limits("a"); pool != 2 || model != 2 {
+			t.Errorf("limits of %d and %d were learned, want 2", pool, model)
+		}
+	})
+	t.Run("with another model", func(t *testing.T) {
+		s, other := full(t, 2), request.Need{N: 1, Model: "b"}
+		s.release("task-0", time.Time{})
+		s.reserve("mine", other, now)
+		s.taken("theirs", other, now)
+		s.refused("mine", other, now)
+		if known := s.refusals["b"]; known != 1 {
+			t.Errorf("the model has %d if the pool was not full, want 1: the other's call", known)
+		}
+	})
+	t.Run("nobody was", func(t *testing.T) {
+		s := full(t, 2)
+		s.release("task-0", time.Time{})
+		s.reserve("mine", one, now)
+		s.refused("mine", one, now)
+		if pool, _ := s.limits("a"); pool != 1 {
+			t.Errorf("a limit of %d was learned, want 1", pool)
+		}
+	})
+	t.Run("a task that may not exist", func(t *testing.T) {
+		s := full(t, 1)
+		s.release("task-0", time.Time{})
+		s.reserve("unknown", one, now)
+		s.suspect("unknown")
+		s.hold("theirs", one, now)
+		if pool, model := s.limits("a"); pool != 1 || model != 1 {
+			t.Errorf("limits of %d and %d, want 1: one task is certain", pool, model)
+		}
+		s.accepted("unknown")
+		if pool, _ := s.limits("a"); pool != 2 {
+			t.Errorf("a limit of %d, want 2: both tasks are certain", pool)
+		}
+	})
+}

@@ -36,6 +36,7 @@ type Job struct {
 	cleared  bool      // no pause keeps it from being sent this time
 	probing  bool      // it tries whether a pause is over
 	probes   int       // tries that did not show that it is
+	outbids  int       // slots that it left to other replicas, as they had been first
 }
 
 // InProgress implements inHand.

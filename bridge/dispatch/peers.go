@@ -24,15 +24,15 @@ import (
 //
 // Safe for concurrent use.
 type Peers struct {
-	nc      *nats.Conn
+	publish func(subject string, data []byte) error
 	subject string
 	self    string // names this replica
 
 	mu     sync.Mutex
-	others map[bidder]bid       // of replicas that wait
-	own    map[want]bid         // told last
-	echoes map[string]chan bool // by token: who waits for its own news to come back
-	grace  trust                // for replicas that are said to wait for several slots
+	others map[bidder]bid           // of replicas that wait
+	own    map[want]bid             // told last
+	echoes map[string]chan standing // by token: who waits for its own news to come back
+	grace  trust                    // for replicas that are said to wait for several slots
 }
 
 // bidder is a replica and what it waits for.
@@ -91,7 +91,7 @@ const (
 // NewPeers exchanges news with other replicas on a subject; self names this one.
 func NewPeers(nc *nats.Conn, subject, self string) *Peers {
 	return &Peers{
-		nc: nc, subject: subject, self: self, others: map[bidder]bid{}, own: map[want]bid{}, echoes: map[string]chan bool{},
+		publish: nc.Publish, subject: subject, self: self, others: map[bidder]bid{}, own: map[want]bid{}, echoes: map[string]chan standing{},
 		grace: trust{most: maxGrace},
 	}
 }
@@ -100,7 +100,7 @@ func NewPeers(nc *nats.Conn, subject, self string) *Peers {
 func (t *Peers) tell(news slotNews) {
 	news.Replica = t.self
 	if data, err := json.Marshal(news); err == nil {
-		_ = t.nc.Publish(t.subject, data)
+		_ = t.publish(t.subject, data)
 	}
 }
 
@@ -117,10 +117,27 @@ func newsAccount(account string) string {
 	return account
 }
 
-// takeBounded is take in a pool with a configured bound. It waits until the news has come back, and with it all that
-// other replicas told before, and reports whether the bound has room for all of it.
-func (t *Peers) takeBounded(account, token string, of request.Need) (fits bool) {
-	heard := make(chan bool, 1)
+// standing is what becomes of a reservation beside those that other replicas have made before.
+type standing int
+
+const (
+	stands standing = iota
+	beyondBound
+	beyondLimit
+)
+
+// contested reports whether other replicas wait for slots.
+func (t *Peers) contested(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	return len(t.others) > 0
+}
+
+// takeInOrder is take where others may take the same slots. It waits until the news has come back, and with it all that
+// other replicas told before, and reports whether there is room for all of it.
+func (t *Peers) takeInOrder(account, token string, of request.Need) standing {
+	heard := make(chan standing, 1)
 	t.mu.Lock()
 	t.echoes[token] = heard
 	t.mu.Unlock()
@@ -133,10 +150,10 @@ func (t *Peers) takeBounded(account, token string, of request.Need) (fits bool) 
 	timeout := time.NewTimer(echoTime)
 	defer timeout.Stop()
 	select {
-	case fits := <-heard:
-		return fits
+	case is := <-heard:
+		return is
 	case <-timeout.C: // better one too many than none: the user may not be allowed to hear
-		return true
+		return stands
 	}
 }
 
@@ -145,7 +162,7 @@ func (t *Peers) echo(news slotNews, account string, l ledger) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if heard := t.echoes[news.Token]; heard != nil && news.Take > 0 {
-		heard <- !l.overfull(account, news.Take)
+		heard <- l.standing(account, news.Token, news.Take)
 		delete(t.echoes, news.Token)
 	}
 }
@@ -173,7 +190,7 @@ func (t *Peers) wait(w want, r *request.Request, since, now time.Time) {
 // ledger counts the slots of accounts.
 type ledger interface {
 	slots(account string) *Slots // nil: the account is not known
-	overfull(account string, n int) bool
+	standing(account, token string, n int) standing
 }
 
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and

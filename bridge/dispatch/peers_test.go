@@ -3,6 +3,7 @@ package dispatch
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,8 +52,10 @@ func waitingWith(self string, names []string, n int, waited time.Duration, now t
 // lone counts the slots of a single account.
 type lone struct{ *Slots }
 
-func (l lone) slots(string) *Slots           { return l.Slots }
-func (l lone) overfull(_ string, n int) bool { return l.Slots.overfull(n) }
+func (l lone) slots(string) *Slots { return l.Slots }
+func (l lone) standing(_, token string, n int) standing {
+	return l.Slots.standing(token, n)
+}
 
 func told(n slotNews) *nats.Msg {
 	data, err := json.Marshal(n)
@@ -329,5 +332,77 @@ func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
 		if got := s.reserve("probe", request.Need{N: 1}, now.Add(c.after)); got.ok != c.probe {
 			t.Errorf("after %s the pool was tried: %v, want %v", c.after, got.ok, c.probe)
 		}
+	}
+}
+
+// TestTheFirstToTellTakesTheSlot has two replicas reserve the last slot at the same time. Each hears both in the server's order.
+func TestTheFirstToTellTakesTheSlot(t *testing.T) {
+	now, one := time.Now(), request.Need{N: 1, Model: "a"}
+	for name, c := range map[string]struct {
+		prepare func(s *Slots)
+		first   bool // this replica's own news come first
+		want    standing
+	}{
+		"it was first":            {func(s *Slots) { s.limit = 2 }, true, stands},
+		"the other was first":     {func(s *Slots) { s.limit = 2 }, false, beyondLimit},
+		"of the model":            {func(s *Slots) { s.model("a").limit = 2 }, false, beyondLimit},
+		"there is room":           {func(s *Slots) { s.limit = 3 }, false, stands},
+		"no limit is known":       {func(*Slots) {}, false, stands},
+		"to see whether it holds": {func(s *Slots) { s.limit, s.refusals["a"] = 1, 1 }, false, stands},
+		"the bound":               {func(s *Slots) { s.limit, s.bound = 2, 2 }, false, beyondBound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewSlots(0)
+			s.hold("task", one, now)
+			c.prepare(s)
+			turns := NewPeers(nil, "", "self")
+			news := []slotNews{{Replica: "other", Token: "theirs", Model: "a", Take: 1}, {Replica: "self", Token: "mine", Model: "a", Take: 1}}
+			turns.publish = func(string, []byte) error {
+				if c.first {
+					slices.Reverse(news)
+				}
+				for _, n := range news {
+					turns.hear(told(n), lone{s}, now)
+				}
+				return nil
+			}
+			if !s.reserve("mine", one, now).ok {
+				t.Fatal("it could not reserve a slot")
+			}
+			if got := turns.takeInOrder("", "mine", one); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// TestOutbidForEver has somebody tell again and again of a slot that was taken before. A request lets some go by, and then asks
+// Kling.
+func TestOutbidForEver(t *testing.T) {
+	sent := false
+	p := testPool(func(*Job) Result {
+		sent = true
+		return Settled()
+	})
+	slots := p.all[0].Slots
+	slots.limit = 1
+	p.turns.hear(told(slotNews{Replica: "x", Wait: 1}), p, time.Now())
+	p.turns.publish = func(_ string, data []byte) error {
+		news, _ := readNews(data)
+		if news.Take > 0 {
+			p.turns.hear(told(slotNews{Replica: "x", Token: "forged", Take: 1}), p, time.Now())
+			p.turns.hear(&nats.Msg{Data: data}, p, time.Now())
+			p.turns.hear(told(slotNews{Replica: "x", Token: "forged", Given: true}), p, time.Now())
+		}
+		return nil
+	}
+	p.add(testJob(t, "mine", "text2video", events.PriorityNormal))
+	for range maxOutbid {
+		if p.step(); sent {
+			t.Fatal("it was sent though another replica had the slot")
+		}
+	}
+	if p.step(); !sent {
+		t.Error("it is never sent")
 	}
 }

@@ -217,18 +217,30 @@ func (p *Pool) letGo(j *Job) {
 	p.untake(j, false)
 }
 
+// maxOutbid is how often a request leaves a slot to another replica that says it was first. Then Kling decides.
+const maxOutbid = 3
+
 // take tells other replicas what a job has reserved. It reports whether the reservation stands: of those that are more
-// than the configured bound, made at the same time, the last is given up.
+// than the configured bound or the learned limit, made at the same time, the last is given up.
 func (p *Pool) take(j *Job) bool {
 	if !j.reserved || j.told {
 		return true
 	}
 	j.told = true
-	if p.bounded(j.share) {
-		return p.turns.takeBounded(j.share.Account, j.Req.Token, j.Req.Need())
+	account, token, of := j.share.Account, j.Req.Token, j.Req.Need()
+	if !p.bounded(j.share) && !p.turns.contested(time.Now()) {
+		p.turns.take(account, token, of)
+		return true
 	}
-	p.turns.take(j.share.Account, j.Req.Token, j.Req.Need())
-	return true
+	switch p.turns.takeInOrder(account, token, of) {
+	case beyondBound:
+		return false
+	case beyondLimit:
+		j.outbids++
+		return j.outbids > maxOutbid
+	default:
+		return true
+	}
 }
 
 // untake tells other replicas that a job has let go of what it reserved.

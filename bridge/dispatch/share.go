@@ -151,16 +151,19 @@ func (s *shares) used() (n int) {
 // bounded reports whether there is a configured bound on an account, or on all.
 func (s *shares) bounded(share *Share) bool { return s.bound > 0 || share.Slots.bounded() }
 
-// overfull reports whether a configured bound has no room for all that is reserved and held, n of it just now on an account.
-func (s *shares) overfull(account string, n int) bool {
-	if share := s.of(account); share != nil && share.Slots.overfull(n) {
-		return true
+// standing tells whether there is room for all that is reserved and held, n of it just now by a request on an account.
+func (s *shares) standing(account, token string, n int) standing {
+	is := stands
+	if share := s.of(account); share != nil {
+		is = share.Slots.standing(token, n)
 	}
-	if s.bound == 0 {
-		return false
+	if s.bound == 0 || is == beyondBound {
+		return is
 	}
-	used := s.used()
-	return used > s.bound && used > n
+	if used := s.used(); used > s.bound && used > n {
+		return beyondBound
+	}
+	return is
 }
 
 // slots returns the slots of an account; nil: it is not known.

@@ -31,6 +31,7 @@ type usage struct {
 	request.Need
 	held    bool // by a task, rather than reserved for a call under way
 	foreign bool // reserved by another replica
+	unsure  bool // held, and the task may not exist
 	at      time.Time
 
 	overPool, overOwn bool // reserved beyond the limit of the pool, or of the model, to see whether it holds
@@ -199,12 +200,25 @@ func (s *Slots) never(of request.Need) bool {
 // bounded reports whether there is a configured bound.
 func (s *Slots) bounded() bool { return s.bound > 0 }
 
-// overfull reports whether the configured bound has no room for all that is reserved and held, n of it just now.
-func (s *Slots) overfull(n int) bool {
+// standing tells whether there is room for all that is reserved and held, n of it just now by a request. One that was let beyond
+// a limit is to show whether that holds.
+func (s *Slots) standing(token string, n int) standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	total := s.reserved + s.held
-	return s.bound > 0 && total > s.bound && total > n
+	if s.bound > 0 && total > s.bound && total > n {
+		return beyondBound
+	}
+	u, known := s.used[token]
+	if !known || u.held || u.overPool || u.overOwn {
+		return stands
+	}
+	m := s.model(u.Model)
+	own, _ := s.ownLimit(u.Model)
+	if s.limit != UnknownLimit && total > s.limit || own != UnknownLimit && m.reserved+m.held > own {
+		return beyondLimit
+	}
+	return stands
 }
 
 // accepted turns a reservation into a held slot: Kling has created the task.
@@ -216,10 +230,10 @@ func (s *Slots) accepted(token string) {
 		s.grow()
 		s.model(u.Model).grow()
 	}
-	if !ok || u.held { // it has already ended
+	if !ok || u.held && !u.unsure { // it has already ended
 		return
 	}
-	u.held = true
+	u.held, u.unsure = true, false
 	s.put(token, u)
 	s.learnTask(u)
 	s.begun(u.Model)
@@ -231,7 +245,7 @@ func (s *Slots) suspect(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u, ok := s.used[token]; ok && !u.held {
-		u.held = true
+		u.held, u.unsure = true, true
 		s.put(token, u)
 	}
 }
@@ -242,8 +256,8 @@ func (s *Slots) begun(model string) {
 	s.trust.spent, m.trust.spent = 0, 0
 	s.raise()
 	m.raise()
-	if own := s.suspicion(model); own != UnknownLimit && m.held > own {
-		s.refusals[model] = m.held
+	if own := s.suspicion(model); own != UnknownLimit && m.held-m.unsure > own {
+		s.refusals[model] = m.held - m.unsure
 	}
 }
 
@@ -272,7 +286,7 @@ func (s *Slots) release(token string, until time.Time) {
 func (s *Slots) hold(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, known := s.used[token]; known && (u.held || !u.foreign) {
+	if u, known := s.used[token]; known && (u.held && !u.unsure || !u.held && !u.foreign) {
 		return
 	}
 	s.put(token, usage{Need: of, held: true, at: now})
