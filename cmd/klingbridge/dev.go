@@ -241,6 +241,7 @@ func (p *program) greet(s settings, l listeners, simulate bool) {
 Try in a second terminal:
 
 %s  klingbridge submit text2video --set model_name=kling-v3 --prompt "a lighthouse in a storm" --wait
+  klingbridge try       # a request of each fate
   klingbridge watch
   nats sub 'kling.completion.>'
   nats req kling.request.text2video '{"model_name":"kling-v3","prompt":"a lighthouse in a storm"}'

@@ -26,6 +26,7 @@ var clientCommands = map[string]string{
 	"dead list":              forAnswer,
 	"dead replay a":          forAnswer,
 	"call tts --set text=hi": "waiting for Kling's answer, by way of the bridge",
+	"try":                    "", // it gives up before
 	"watch":                  "waiting for events",
 	"submit text2video --set model_name=kling-v3": "waiting for NATS to store the request",
 	"submit text2video - --lines":                 "waiting for NATS to store the request",
@@ -113,7 +114,9 @@ func TestWaitsForAnswersTellThemselves(t *testing.T) {
 	environ := map[string]string{"NATS_URL": srv.URL()}
 	var commands sync.WaitGroup
 	for command, waits := range clientCommands {
-		commands.Go(func() { untilTold(t, environ, command, waits) })
+		if waits != "" {
+			commands.Go(func() { untilTold(t, environ, command, waits) })
+		}
 	}
 	commands.Go(func() {
 		untilTold(t, environ, "submit text2video - --attach image=patience_test.go", "waiting for NATS to take patience_test.go")
@@ -133,7 +136,7 @@ func TestPermissionErrorsAreTold(t *testing.T) {
 		"status": "kling.api.status", "task get a": "kling.api.task.get", "task list": "kling.api.task.list",
 		"task cancel a": "kling.api.task.cancel", "task again a": "kling.api.task.again", "dead list": "kling.api.dead.list",
 		"dead replay a": "kling.api.dead.replay", "call tts --set text=hi": "kling.call.tts",
-		"watch": "$JS.API.STREAM.INFO.KLING_EVENTS", "submit text2video --set model_name=kling-v3": "kling.request.text2video",
+		"try": "$SRV.PING.klingbridge", "watch": "$JS.API.STREAM.INFO.KLING_EVENTS", "submit text2video --set model_name=kling-v3": "kling.request.text2video",
 		"submit text2video - --lines": "kling.request.text2video", "forward --to http://x.invalid": "$JS.API.",
 		"watch --id a": "$JS.API.CONSUMER.CREATE.KLING_EVENTS",
 	}

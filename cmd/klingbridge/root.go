@@ -97,7 +97,7 @@ func (p *program) addCommands(root *cobra.Command) {
 	}{
 		{"run", "Run:", []*cobra.Command{p.serveCommand(), p.devCommand(), p.demoCommand(), p.simCommand()}},
 		{"requests", "Requests:", []*cobra.Command{
-			p.submitCommand(), p.kindsCommand(), p.callCommand(), p.watchCommand(), p.forwardCommand(), p.taskCommand(), p.deadCommand(),
+			p.submitCommand(), p.tryCommand(), p.kindsCommand(), p.callCommand(), p.watchCommand(), p.forwardCommand(), p.taskCommand(), p.deadCommand(),
 		}},
 		{"operate", "Operate:", []*cobra.Command{p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.versionCommand()}},
 	} {

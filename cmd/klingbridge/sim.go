@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,8 @@ func (p *program) simCommand() *cobra.Command {
 		Use:   "sim",
 		Short: "Run a simulated Kling",
 		Long: `Run a simulated Kling: each result is one of a few small files, all else is like the real one, bad sides included. A
-prompt with "fail: <why>" makes a task that fails; one with "[policy]" is refused. Faults are probabilities from 0 to 1.
+prompt with "fail: <why>" makes a task that fails; one with "[policy]" is refused; one with "[busy]" comes too fast at first, and
+one with "[credit]" meets an account without credit once. Faults are probabilities from 0 to 1.
 
 Prints the variables with which a bridge uses it.`,
 		Example: `  klingbridge sim --speed 10
@@ -174,8 +176,30 @@ func (s simulation) complete(settings settings) (klingtest.Options, error) {
 	if !ok {
 		return o, usagef("--callbacks %q is not every, all, terminal or none", s.callbacks)
 	}
-	o.Callbacks = mode
+	o.Callbacks, o.Faults.Create = mode, promptMarks
 	return o, nil
+}
+
+// Marks in prompts say how a create call fares at first, beside those that the simulation knows by itself.
+const (
+	markBusy   = "[busy]"
+	markCredit = "[credit]"
+)
+
+// promptMarks has a create call refused as often as its mark says.
+func promptMarks(v klingtest.CreateView) klingtest.Fault {
+	const (
+		noCredit  = 1102
+		busyTries = 3
+	)
+	switch {
+	case strings.Contains(v.Prompt, markBusy) && v.Seen < busyTries:
+		return klingtest.TooFast1302
+	case strings.Contains(v.Prompt, markCredit) && v.Seen == 0:
+		return klingtest.Answer{Code: noCredit}
+	default:
+		return nil
+	}
 }
 
 func (s simulation) checkTimes() error {

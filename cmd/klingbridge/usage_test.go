@@ -112,6 +112,8 @@ forward --to http://x --concurrency 0 | --concurrency 0
 forward --to http://x --tries 0 | --tries 0
 forward --to http://x --timeout 0 | --timeout 0s
 forward --to http://x --timeout soon | --timeout "soon" is not a duration
+try now | "now"
+try --jsn | did you mean --json?
 task gte | unknown command "gte"
 task get | name a request id
 task get '' | a request id is empty
