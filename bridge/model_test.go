@@ -142,7 +142,7 @@ func (th *harness) playOnce(st story) telling {
 // setRapid changes the defaults of rapid for this test, and lets each of its systems do its part.
 func setRapid(t *testing.T) {
 	t.Helper()
-	values := map[string]string{"rapid.checks": "48", "rapid.shrinktime": "3m"}
+	values := map[string]string{"rapid.checks": "24", "rapid.shrinktime": "3m"}
 	flag.Visit(func(f *flag.Flag) {
 		if values[f.Name] != "" {
 			values[f.Name] = f.Value.String()

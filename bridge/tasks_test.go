@@ -99,7 +99,7 @@ func (w *world) all(q events.TaskQuery) (ids []string, pages int) {
 }
 
 func TestListPagesThroughManyTasks(t *testing.T) { // by itself: it takes what the machine has
-	const n = 20_000
+	const n = 5_000
 	w := full(t)
 	w.put(n, past)
 	want := func(match func(i int) bool) []string {
@@ -174,7 +174,7 @@ func TestListKeepsTheOrderOfLife(t *testing.T) {
 
 // TestListOfManyInFlight pages through tasks in flight while their timers are set anew, which moves their records.
 func TestListOfManyInFlight(t *testing.T) { // by itself: it takes what the machine has
-	const n = 300
+	const n = 100
 	w := start(t, setup{
 		pollOnly: true,
 		sim:      klingtest.Options{SubmittedFor: time.Hour, Duration: 2 * time.Hour, Slots: map[kling.Pool]int{kling.PoolVideo: n}},

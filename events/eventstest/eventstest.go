@@ -11,6 +11,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -48,27 +49,51 @@ func CheckAnswer(tb testing.TB, e events.Endpoint, data []byte) {
 // "event.schema.json", "request.schema.json#/$defs/headers". Formats are checked.
 func Schema(tb testing.TB, ref string) *jsonschema.Schema {
 	tb.Helper()
-	compiler := jsonschema.NewCompiler()
-	compiler.AssertFormat()
-	var base string
+	schema, err := schemas.compile(ref)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return schema
+}
+
+// schemas compiles each schema once in a process: a test checks hundreds of messages.
+var schemas compiler
+
+type compiler struct {
+	mu       sync.Mutex
+	compiler *jsonschema.Compiler // keeps what it has compiled; nil: no schema was asked for
+	base     string               // of the addresses of all
+}
+
+func (c *compiler) compile(ref string) (*jsonschema.Schema, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.compiler == nil {
+		if err := c.load(); err != nil {
+			return nil, err
+		}
+	}
+	return c.compiler.Compile(c.base + ref)
+}
+
+func (c *compiler) load() error {
+	loading := jsonschema.NewCompiler()
+	loading.AssertFormat()
 	for _, text := range [][]byte{
 		events.EventSchema(), events.RequestSchema(), events.ArchivedSchema(), events.APISchema(),
 	} {
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		if err != nil {
-			tb.Fatal(err)
+			return err
 		}
 		id := doc.(map[string]any)["$id"].(string)
-		if err := compiler.AddResource(id, doc); err != nil {
-			tb.Fatal(err)
+		if err := loading.AddResource(id, doc); err != nil {
+			return err
 		}
-		base = id[:strings.LastIndex(id, "/")+1]
+		c.base = id[:strings.LastIndex(id, "/")+1]
 	}
-	schema, err := compiler.Compile(base + ref)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return schema
+	c.compiler = loading
+	return nil
 }
 
 // parse takes a subject apart whatever its prefix: all but the last four tokens.
