@@ -24,6 +24,13 @@ func ScheduleAt(msg *nats.Msg, at time.Time, target string) {
 
 // PurgeTimer makes the storing of msg remove the timer on subject, if there is one, in the same write.
 func PurgeTimer(msg *nats.Msg, subject string) {
-	msg.Header.Set("Nats-Scheduler", subject)
-	msg.Header.Set("Nats-Schedule-Next", "purge")
+	msg.Header.Set(headerScheduler, subject)
+	msg.Header.Set(headerScheduleNext, schedulePurge)
 }
+
+// What has a timer removed.
+const (
+	headerScheduler    = "Nats-Scheduler"
+	headerScheduleNext = "Nats-Schedule-Next"
+	schedulePurge      = "purge"
+)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
-	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -27,7 +26,7 @@ func hotRecord() *Record {
 }
 
 func BenchmarkEncodeCompletion(b *testing.B) {
-	body, err := os.ReadFile(filepath.Join("kling", "testdata", "callback_finished.json"))
+	body, err := os.ReadFile(filepath.Join("..", "kling", "testdata", "callback_finished.json"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -37,20 +36,30 @@ func BenchmarkEncodeCompletion(b *testing.B) {
 	}
 	l, rec := &Store{}, hotRecord()
 	end := End{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := encodeBody(l.event(rec, end, rec.SubmittedAt), rec.RequestID); err != nil {
-			b.Fatal(err)
+	ev := l.event(rec, end, rec.SubmittedAt)
+	b.Run("event", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			l.event(rec, end, rec.SubmittedAt)
 		}
-	}
+	})
+	b.Run("encode", func(b *testing.B) {
+		var buf []byte
+		b.ReportAllocs()
+		for b.Loop() {
+			if buf, err = encodeEvent(buf[:0], ev); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func BenchmarkRecord(b *testing.B) {
-	l, rec := &Store{Kinds: kling.DefaultKinds(), Subjects: subjects.Default(), Retention: time.Hour}, hotRecord()
+	rec := hotRecord()
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := l.pendingMsg(rec, rec.NextPollAt); err != nil {
+			if _, err := rec.encode(); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -57,19 +56,6 @@ func Decode(data []byte) (*Record, error) {
 	var err error
 	rec.Unknown, err = unknownMembers(data)
 	return &rec, err
-}
-
-// encode returns the record as JSON, with the members that were not understood when it was read.
-func (r *Record) encode() ([]byte, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("record of request %s: %w", r.RequestID, err)
-	}
-	if len(r.Unknown) == 0 {
-		return data, nil
-	}
-	data[len(data)-1] = ',' // there are members before it, and after the brace
-	return append(data, r.Unknown[1:]...), nil
 }
 
 // onlyKnown reports whether every member of a record is a field of ours, as in all records but those of a newer version.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -39,10 +37,10 @@ func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error
 	if err != nil {
 		return EffectNone, err
 	}
-	first, err := s.publishEvent(ctx, rec, ev, subject, token+".completion", func(msg *nats.Msg) {
-		bus.GuardSequence(msg, guard, end.after)
+	first, err := s.publishEvent(ctx, rec, ev, subject, token+".completion", func(d *bus.Draft) {
+		d.GuardSequence(guard, end.after)
 		if !end.Untouched {
-			bus.PurgeTimer(msg, s.Subjects.Pending(rec.Kind, string(pool), token))
+			d.PurgeTimer(s.Subjects.Pending(rec.Kind, string(pool), token))
 		}
 	})
 	switch {
@@ -73,8 +71,8 @@ func (s *Store) late(ctx context.Context, rec *Record, ev *events.Event) (Effect
 	}
 	ev.Metadata, ev.RequestedAt, ev.ReplayOf = known.Metadata, known.RequestedAt, known.ReplayOf
 	subject := s.Subjects.Late(rec.Kind, ev.Status, token)
-	first, err := s.publishEvent(ctx, rec, ev, subject, token+".late", func(msg *nats.Msg) {
-		bus.GuardSequence(msg, s.Subjects.LateOf(token), 0)
+	first, err := s.publishEvent(ctx, rec, ev, subject, token+".late", func(d *bus.Draft) {
+		d.GuardSequence(s.Subjects.LateOf(token), 0)
 	})
 	switch {
 	case err != nil:

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/nats-io/nats.go"
-
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -19,24 +19,27 @@ const (
 )
 
 // setCloudEvent writes the CloudEvents attributes of an event into its headers.
-func setCloudEvent(h nats.Header, s subjects.Subjects, ev *events.Event, id string) {
-	h.Set(events.HeaderCESpecVersion, "1.0")
-	h.Set(events.HeaderCEID, id)
-	h.Set(events.HeaderCESource, "/klingbridge/"+s.Prefix())
-	h.Set(events.HeaderCEType, ceTypeTask+string(ev.Status))
-	h.Set(events.HeaderCESubject, percentEncode(ev.RequestID))
-	h.Set(events.HeaderCETime, ev.PublishedAt.String())
-	h.Set(events.HeaderCEDataContentType, events.ContentTypeJSON)
-	h.Set(events.HeaderCEDataSchema, events.EventSchemaURL)
+func setCloudEvent(d *bus.Draft, s subjects.Subjects, ev *events.Event, id string) {
+	d.Set(events.HeaderCESpecVersion, "1.0")
+	d.Set(events.HeaderCEID, id)
+	d.Set(events.HeaderCESource, "/klingbridge/"+s.Prefix())
+	d.Set(events.HeaderCEType, ceTypeTask+string(ev.Status))
+	d.Set(events.HeaderCESubject, percentEncode(ev.RequestID))
+	d.Set(events.HeaderCETime, ev.PublishedAt.String())
+	d.Set(events.HeaderCEDataContentType, events.ContentTypeJSON)
+	d.Set(events.HeaderCEDataSchema, events.EventSchemaURL)
 }
 
 // percentEncode follows the CloudEvents bindings: space, ", % and all that is not printable ASCII are encoded.
 func percentEncode(s string) string {
+	if !slices.ContainsFunc([]byte(s), encoded) {
+		return s
+	}
 	const hexDigits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		if c > ' ' && c < 0x7f && c != '"' && c != '%' {
+		if !encoded(c) {
 			b.WriteByte(c)
 			continue
 		}
@@ -46,6 +49,8 @@ func percentEncode(s string) string {
 	}
 	return b.String()
 }
+
+func encoded(c byte) bool { return c <= ' ' || c >= 0x7f || c == '"' || c == '%' }
 
 // encodeBody returns the body of an event as JSON, with the characters &, < and > left as they are: URLs stay readable.
 func encodeBody(body any, requestID string) ([]byte, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -25,7 +26,7 @@ func TestEncodeBodyKeepsWhatKlingSent(t *testing.T) {
 		},
 		Kling: json.RawMessage(`{"task_id":"871","n":1.50,"big":871000000000000101,"url":"https://a/?x=1&y=<2>"}`),
 	}
-	data, err := encodeBody(&ev, ev.RequestID)
+	data, err := encodeEvent(nil, &ev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +52,9 @@ func TestSetCloudEvent(t *testing.T) {
 		RequestID: `100% "Köln"`, Status: events.StatusSubmitted,
 		PublishedAt: events.At(time.Date(2026, 11, 23, 9, 0, 0, 123456789, time.UTC)),
 	}
-	h := nats.Header{}
-	setCloudEvent(h, subjects.Default(), &ev, "x.submitted")
+	d := bus.NewDraft("x")
+	defer d.Release()
+	setCloudEvent(d, subjects.Default(), &ev, "x.submitted")
 	want := nats.Header{
 		"ce-specversion": {"1.0"},
 		"ce-id":          {"x.submitted"},
@@ -64,7 +66,7 @@ func TestSetCloudEvent(t *testing.T) {
 		"ce-datacontenttype": {"application/json"},
 		"ce-dataschema":      {"https://raw.githubusercontent.com/klingbridge/klingbridge/main/events/schema/event.schema.json"},
 	}
-	if diff := cmp.Diff(want, h); diff != "" {
+	if diff := cmp.Diff(want, d.Header); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

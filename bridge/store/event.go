@@ -93,6 +93,9 @@ func resultOf(t *kling.Task, now time.Time) *events.Result {
 
 // number keeps Kling's spelling of a duration; what is none that a program can read becomes 0.
 func number(s string) json.Number {
+	if plainNumber(s) {
+		return json.Number(s)
+	}
 	var n json.Number
 	if err := json.Unmarshal([]byte(s), &n); err != nil {
 		return "0"

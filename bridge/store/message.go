@@ -20,16 +20,17 @@ const (
 
 // publishEvent is the only way a public event is published, except for archived ones.
 func (s *Store) publishEvent(
-	ctx context.Context, rec *Record, ev *events.Event, subject, msgID string, guard func(*nats.Msg),
+	ctx context.Context, rec *Record, ev *events.Event, subject, msgID string, guard func(*bus.Draft),
 ) (stored bool, err error) {
 	ctx, span := s.sendSpan(ctx, subject, rec, msgID)
 	defer func() { telemetry.EndSpan(span, err) }()
-	msg, err := s.eventMsg(ctx, ev, subject, msgID)
+	d, err := s.eventDraft(ctx, ev, subject, msgID)
 	if err != nil {
 		return false, err
 	}
-	guard(msg)
-	_, stored, err = s.put(ctx, msg)
+	defer d.Release()
+	guard(d)
+	_, stored, err = s.put(ctx, &d.Msg)
 	return stored, err
 }
 
@@ -40,61 +41,59 @@ func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status,
 	ctx, span := s.sendSpan(ctx, subject, rec, msgID)
 	defer func() { telemetry.EndSpan(span, err) }()
 	ev := s.event(rec, End{status: status, source: events.SourceBridge}, s.Now())
-	msg := s.headMsg(ctx, ev, subject, msgID)
-	msg.Header.Set(events.HeaderCEType, ceTypeArchived+string(status))
-	msg.Header.Set(events.HeaderCEDataSchema, events.ArchivedSchemaURL)
-	bus.GuardSequence(msg, s.Subjects.ArchivedOf(token), 0)
-	if msg.Data, err = encodeBody(body, body.RequestID); err != nil {
+	d := s.headDraft(ctx, ev, subject, msgID)
+	defer d.Release()
+	d.Set(events.HeaderCEType, ceTypeArchived+string(status))
+	d.Set(events.HeaderCEDataSchema, events.ArchivedSchemaURL)
+	d.GuardSequence(s.Subjects.ArchivedOf(token), 0)
+	if d.Data, err = encodeBody(body, body.RequestID); err != nil {
 		return err
 	}
-	_, _, err = s.put(ctx, msg)
+	_, _, err = s.put(ctx, &d.Msg)
 	return err
 }
 
-// eventMsg builds the message of an event, leaving Kling's object out where it would not fit.
-func (s *Store) eventMsg(ctx context.Context, ev *events.Event, subject, msgID string) (msg *nats.Msg, err error) {
-	msg = s.headMsg(ctx, ev, subject, msgID)
-	if msg.Data, err = encodeBody(ev, ev.RequestID); err != nil {
+// eventDraft builds the message of an event, leaving Kling's object out where it would not fit.
+func (s *Store) eventDraft(ctx context.Context, ev *events.Event, subject, msgID string) (d *bus.Draft, err error) {
+	d = s.headDraft(ctx, ev, subject, msgID)
+	if d.Data, err = encodeEvent(d.Data, ev); err == nil && !s.fits(&d.Msg) {
+		ev.Kling, ev.KlingOmitted = nil, true
+		d.Data, err = encodeEvent(d.Data[:0], ev)
+	}
+	if err != nil {
+		d.Release()
 		return nil, err
 	}
-	if s.fits(msg) {
-		return msg, nil
-	}
-	ev.Kling, ev.KlingOmitted = nil, true
-	msg.Data, err = encodeBody(ev, ev.RequestID)
-	return msg, err
+	return d, nil
 }
 
-// headMsg is the message of an event with its headers and no body yet.
-func (s *Store) headMsg(ctx context.Context, ev *events.Event, subject, msgID string) *nats.Msg {
-	h := make(nats.Header, eventHeaders+len(ev.Metadata))
-	h.Set(jetstream.MsgIDHeader, msgID)
-	h.Set("Content-Type", "application/json")
-	h.Set(events.HeaderRequestID, request.HeaderSafe(ev.RequestID))
-	h.Set(events.HeaderStatus, string(ev.Status))
-	h.Set(events.HeaderSource, string(ev.Source))
+// headDraft is the message of an event with its headers and no body yet.
+func (s *Store) headDraft(ctx context.Context, ev *events.Event, subject, msgID string) *bus.Draft {
+	d := bus.NewDraft(s.Subjects.Put(subject))
+	d.Set(jetstream.MsgIDHeader, msgID)
+	d.Set(events.HeaderContentType, events.ContentTypeJSON)
+	d.Set(events.HeaderRequestID, request.HeaderSafe(ev.RequestID))
+	d.Set(events.HeaderStatus, string(ev.Status))
+	d.Set(events.HeaderSource, string(ev.Source))
 	if ev.TaskID != "" {
-		h.Set(events.HeaderTaskID, request.ClipTo(request.HeaderSafe(ev.TaskID), MaxTaskID))
+		d.Set(events.HeaderTaskID, request.ClipTo(request.HeaderSafe(ev.TaskID), MaxTaskID))
 	}
 	if ev.ExternalTaskID != "" {
-		h.Set(events.HeaderExternalTaskID, request.ClipTo(request.HeaderSafe(ev.ExternalTaskID), MaxTaskID))
+		d.Set(events.HeaderExternalTaskID, request.ClipTo(request.HeaderSafe(ev.ExternalTaskID), MaxTaskID))
 	}
 	if ev.Account != "" {
-		h.Set(events.HeaderAccount, ev.Account)
+		d.Set(events.HeaderAccount, ev.Account)
 	}
 	if len(ev.Tries) > 0 {
-		h.Set(events.HeaderTry, strconv.Itoa(len(ev.Tries)+1))
+		d.Set(events.HeaderTry, strconv.Itoa(len(ev.Tries)+1))
 	}
 	for name, value := range ev.Metadata {
-		h.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))
+		d.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))
 	}
-	setCloudEvent(h, s.Subjects, ev, msgID)
-	s.Telemetry.Inject(ctx, h)
-	return &nats.Msg{Subject: s.Subjects.Put(subject), Header: h}
+	setCloudEvent(d, s.Subjects, ev, msgID)
+	s.Telemetry.Inject(ctx, d.Header)
+	return d
 }
-
-// eventHeaders is about how many headers an event has, with its guard: a map that grows is made again.
-const eventHeaders = 22
 
 // headerRoom is kept for the guard and timer headers that are set after the event was measured.
 const headerRoom = 1024

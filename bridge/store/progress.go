@@ -115,13 +115,13 @@ func (s *Store) publishProgress(ctx context.Context, rec *Record, ev *events.Eve
 	if n := rec.Try(); n > 1 {
 		msgID += "-" + strconv.Itoa(n)
 	}
-	return s.publishEvent(ctx, rec, ev, s.Subjects.Progress(rec.Kind, ev.Status, token), msgID, func(msg *nats.Msg) {
-		bus.GuardSequence(msg, s.Subjects.EventsOf(token), last)
+	return s.publishEvent(ctx, rec, ev, s.Subjects.Progress(rec.Kind, ev.Status, token), msgID, func(d *bus.Draft) {
+		d.GuardSequence(s.Subjects.EventsOf(token), last)
 		if rec.Slots > 1 {
-			msg.Header.Set(events.HeaderSlots, strconv.Itoa(rec.Slots))
+			d.Set(events.HeaderSlots, strconv.Itoa(rec.Slots))
 		}
 		if rec.Model != "" && ev.Status == events.StatusSubmitted {
-			msg.Header.Set(events.HeaderModel, rec.Model)
+			d.Set(events.HeaderModel, rec.Model)
 		}
 	})
 }

@@ -1,0 +1,59 @@
+package bus
+
+import (
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Draft is a message that is put together to be published once. Its memory is used again for the next one, so that nothing
+// may be kept of it after [Draft.Release]: [Bus.Publish] keeps nothing.
+type Draft struct {
+	nats.Msg
+	values []string // of the headers, one each
+}
+
+// maxReused is the largest body whose memory is used again, in bytes.
+const maxReused = 64 << 10
+
+var drafts = sync.Pool{New: func() any { return &Draft{Msg: nats.Msg{Header: nats.Header{}}} }}
+
+// NewDraft returns a message without headers and body. Whoever has it releases it.
+func NewDraft(subject string) *Draft {
+	d := drafts.Get().(*Draft)
+	d.Subject = subject
+	return d
+}
+
+// Release gives the memory back.
+func (d *Draft) Release() {
+	if cap(d.Data) > maxReused {
+		d.Data = nil
+	}
+	d.Subject, d.Reply, d.Data = "", "", d.Data[:0]
+	clear(d.Header)
+	clear(d.values)
+	d.values = d.values[:0]
+	drafts.Put(d)
+}
+
+// Set gives the message a header, in place of what it had.
+func (d *Draft) Set(name, value string) {
+	d.values = append(d.values, value)
+	n := len(d.values)
+	d.Header[name] = d.values[n-1 : n : n]
+}
+
+// GuardSequence is [GuardSequence].
+func (d *Draft) GuardSequence(subjects string, seq uint64) {
+	d.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
+	d.Set(jetstream.ExpectedLastSubjSeqSubjHeader, subjects)
+}
+
+// PurgeTimer is [PurgeTimer].
+func (d *Draft) PurgeTimer(subject string) {
+	d.Set(headerScheduler, subject)
+	d.Set(headerScheduleNext, schedulePurge)
+}
