@@ -144,7 +144,13 @@ func have(t *testing.T, command string) {
 // copyOf an example, so that what running it leaves behind is not in the tree. What is there already is not copied.
 func copyOf(t *testing.T, example string) string {
 	t.Helper()
-	from, to := filepath.Join("../examples", example), t.TempDir()
+	return copyDir(t, filepath.Join("../examples", example))
+}
+
+// copyDir copies the files of a directory.
+func copyDir(t *testing.T, from string) string {
+	t.Helper()
+	to := t.TempDir()
 	entries, err := os.ReadDir(from)
 	if err != nil {
 		t.Fatal(err)
