@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,8 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
-
-	"log/slog"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"

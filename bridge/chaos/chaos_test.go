@@ -11,11 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	// What the program is made of: a result of this test is not to be reused for another program.
-	_ "github.com/klingbridge/klingbridge/bridge"
-	_ "github.com/klingbridge/klingbridge/config"
-
+	_ "github.com/klingbridge/klingbridge/bridge" // part of the program: a result is not to be reused for another one
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	_ "github.com/klingbridge/klingbridge/config" // as above
 )
 
 var (
