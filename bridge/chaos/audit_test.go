@@ -48,7 +48,7 @@ func (w *world) awaitCompletions() {
 func (w *world) lateOnesMade() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !slices.ContainsFunc(w.sim.Tasks(), func(t klingtest.TaskView) bool {
+	return !slices.ContainsFunc(w.tasks(), func(t klingtest.TaskView) bool {
 		_, said := w.ends[t.ID]
 		return w.fateOf(t) == fateLate && !said
 	})
@@ -86,12 +86,12 @@ type message struct {
 
 // audit is the comparison of what was asked for with what there is in the end.
 type audit struct {
-	w      *world
-	client *kling.Client
-	stored map[string][]message // of events and dead letters, by token
-	tasks  map[string][]klingtest.TaskView
-	wrong  map[string][]string // what is wrong, by token
-	total  totals
+	w       *world
+	clients map[string]*kling.Client // by account
+	stored  map[string][]message     // of events and dead letters, by token
+	tasks   map[string][]klingtest.TaskView
+	wrong   map[string][]string // what is wrong, by token
+	total   totals
 }
 
 // audit fails the test unless every promise was kept.
@@ -101,14 +101,14 @@ func (w *world) audit() {
 	if err != nil {
 		w.fatalf("read what is stored: %v", err)
 	}
-	a.client = w.klingClient()
+	a.clients = w.klingClients()
 	for token, asked := range w.asked {
 		a.request(token, asked)
 	}
 	a.strangers()
 	a.subscriber()
 	a.answers()
-	for _, v := range w.sim.Violations() {
+	for _, v := range w.violations() {
 		if !strings.HasSuffix(v, cutShort) && !strings.HasSuffix(v, askedTwice) {
 			w.t.Errorf("Kling would not like: %s", v)
 		}
@@ -121,20 +121,41 @@ func (w *world) newAudit() (*audit, error) {
 	a := &audit{
 		w: w, stored: map[string][]message{}, tasks: map[string][]klingtest.TaskView{}, wrong: map[string][]string{},
 	}
-	for _, t := range w.sim.Tasks() {
+	for _, t := range w.tasks() {
 		a.tasks[tokenOf(t)] = append(a.tasks[tokenOf(t)], t)
 	}
 	return a, errors.Join(a.read(w.subjects.EventsStream()), a.read(w.subjects.DeadStream()))
 }
 
-func (w *world) klingClient() *kling.Client {
+func (w *world) klingClients() map[string]*kling.Client {
 	w.t.Helper()
-	c, err := kling.NewClient(kling.Options{BaseURL: w.sim.URL, Credentials: kling.Credentials{APIKey: apiKey}})
-	if err != nil {
-		w.t.Fatal(err)
+	clients := map[string]*kling.Client{}
+	open := func(account, url, key string) {
+		c, err := kling.NewClient(kling.Options{BaseURL: url, Credentials: kling.Credentials{APIKey: key}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(c.Close)
+		clients[account] = c
 	}
-	w.t.Cleanup(c.Close)
-	return c
+	for _, a := range w.accounts {
+		open(a.name, a.URL, keyOf(a.name))
+	}
+	if len(w.accounts) == 0 {
+		open(kling.DefaultAccount, w.sim.URL, apiKey)
+	}
+	return clients
+}
+
+// violations are those of all accounts.
+func (w *world) violations() (all []string) {
+	for _, a := range w.accounts {
+		all = append(all, a.Violations()...)
+	}
+	if len(w.accounts) == 0 {
+		all = w.sim.Violations()
+	}
+	return all
 }
 
 // read takes in a whole stream.
@@ -182,6 +203,9 @@ func (a *audit) ofType(token string, typ events.Type) []message {
 // request holds one request to the promises.
 func (a *audit) request(token string, asked asked) {
 	wantTasks, wantDead := 1, 0
+	if len(a.w.accounts) > 0 {
+		wantTasks = min(asked.fate.failures(), retries) + 1
+	}
 	if asked.ends() == events.StatusRejected {
 		wantTasks, wantDead = 0, 1
 	}
@@ -191,12 +215,13 @@ func (a *audit) request(token string, asked asked) {
 	if n := len(a.ofType(token, "dead")); n != wantDead {
 		a.fault(token, "%d dead letters, want %d", n, wantDead)
 	}
-	subjects := map[string]bool{}
+	known := map[told]bool{}
 	for _, m := range a.stored[token] {
-		if subjects[m.Subject] {
+		is := told{m.Subject, m.Header.Get(jetstream.MsgIDHeader)}
+		if known[is] {
 			a.fault(token, "%s is stored twice", m.Subject)
 		}
-		subjects[m.Subject] = true
+		known[is] = true
 	}
 	completions := a.ofType(token, events.TypeCompletion)
 	if len(completions) != 1 {
@@ -227,14 +252,20 @@ func (a *audit) completion(token string, asked asked, m message) error {
 		return fmt.Errorf("status %s, want %s", ev.Status, asked.ends())
 	case ev.Metadata["Order"] != asked.ID:
 		return fmt.Errorf("metadata %v", ev.Metadata)
-	case ev.Status == events.StatusRejected || len(a.tasks[token]) != 1:
+	case ev.Status == events.StatusRejected || len(a.tasks[token]) == 0:
 		return nil
 	}
-	task := a.tasks[token][0]
+	if err := a.tries(token, ev, a.tasks[token]); len(a.w.accounts) > 0 && err != nil {
+		return err
+	}
+	task := a.tasks[token][len(a.tasks[token])-1]
 	if ev.TaskID != task.ID || ev.ExternalTaskID != task.ExternalID {
 		return fmt.Errorf("task %s (%s), want %s (%s)", ev.TaskID, ev.ExternalTaskID, task.ID, task.ExternalID)
 	}
-	made, err := a.client.QueryExternal(a.w.ctx, task.Kind, task.ExternalID)
+	if account := a.accountOf(task); ev.Account != account {
+		return fmt.Errorf("account %q, want %q", ev.Account, account)
+	}
+	made, err := a.clientOf(task).QueryExternal(a.w.ctx, task.Kind, task.ExternalID)
 	if err != nil {
 		return err
 	}
@@ -291,13 +322,13 @@ func (a *audit) strangers() {
 func (a *audit) subscriber() {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
-	for subject, n := range a.w.seen {
-		parsed, _ := a.w.subjects.Parse(subject)
+	for is, n := range a.w.seen {
+		parsed, _ := a.w.subjects.Parse(is.subject)
 		if n > 1 {
-			a.fault(parsed.Token, "a plain subscriber saw %s %d times", subject, n)
+			a.fault(parsed.Token, "a plain subscriber saw %s %d times", is.subject, n)
 		}
-		if !slices.ContainsFunc(a.stored[parsed.Token], func(m message) bool { return m.Subject == subject }) {
-			a.fault(parsed.Token, "a plain subscriber saw %s, which is not stored", subject)
+		if !slices.ContainsFunc(a.stored[parsed.Token], func(m message) bool { return m.Subject == is.subject }) {
+			a.fault(parsed.Token, "a plain subscriber saw %s, which is not stored", is.subject)
 		}
 	}
 }

@@ -114,7 +114,12 @@ func (w *world) demandReceipt(e klingtest.Event) {
 		return
 	}
 	filter := w.subjects.EventsOf(tokenOf(e.Task))
-	if e.Task.Ended() {
+	switch madeAgain := len(w.accounts) > 0 && tryOf(e.Task) <= min(w.fateOf(e.Task).failures(), retries); {
+	case madeAgain && !e.Task.Ended():
+		return // what was said of it may have been followed by news of the next one
+	case madeAgain:
+		filter = w.subjects.Progress(e.Task.Kind.Name, events.StatusRetrying, tokenOf(e.Task))
+	case e.Task.Ended():
 		filter = w.subjects.CompletionOf(tokenOf(e.Task))
 	}
 	for before := w.setBacks.Load(); w.ctx.Err() == nil; {

@@ -75,6 +75,16 @@ func TestPromises(t *testing.T) {
 		w.echo()
 		w.audit()
 	})
+	t.Run("accounts", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{
+			binary: binary, natsURL: bustest.Start(t).URL(), replicas: 2, accounts: []string{"main", "burst", "last"},
+		})
+		w.killOnAccounts(*requests/5, *kills/4)
+		w.settle()
+		w.echo()
+		w.audit()
+	})
 	t.Run("outage", func(t *testing.T) {
 		t.Parallel()
 		server := bustest.Start(t)

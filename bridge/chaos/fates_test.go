@@ -117,7 +117,7 @@ func (w *world) createFault(v klingtest.CreateView) klingtest.Fault {
 	switch f {
 	case fateSlow:
 		return klingtest.Slow(slowness)
-	case fatePlain, fateFails, fateLost, fateRepeated, fateLate, fateEarly, fateReordered, fateThin, fateEmpty:
+	case fatePlain, fateFails, fateLost, fateRepeated, fateLate, fateEarly, fateReordered, fateThin, fateEmpty, fateFailsOnce, fateFailsTwice:
 		return nil
 	default:
 		return klingtest.Effect(f)

@@ -80,6 +80,9 @@ func (w *world) deal() fate {
 		if w.recorded {
 			w.deck = append(w.deck, recordedFates()...)
 		}
+		if len(w.accounts) > 0 {
+			w.deck = append(w.deck, fateFailsOnce, fateFailsOnce, fateFailsOnce, fateFailsTwice, fateFailsTwice)
+		}
 		w.rng.Shuffle(len(w.deck), func(i, j int) { w.deck[i], w.deck[j] = w.deck[j], w.deck[i] })
 	}
 	f := w.deck[0]

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -32,6 +33,8 @@ const (
 	pointAsked     point = "poll"              // Kling has been asked and has not yet answered
 	pointDelete    point = "due deleted"       // the fired timer is deleted
 	pointAnytime   point = "anytime"           // at random
+	pointRetry     point = "retry"             // the record of a failed task that will be made again is published
+	pointQueued    point = "queued"            // the request is put into the stream for its next try
 	pointUpload    point = "upload"            // a part of a large create call has arrived; not in every world
 )
 
@@ -51,6 +54,8 @@ func (p point) needs() fate {
 		return fateNoTask
 	case pointDead:
 		return fateRefused
+	case pointRetry, pointQueued:
+		return fateFailsOnce
 	case pointDue, pointAsked, pointDelete:
 		return fateLost
 	default:
@@ -115,6 +120,11 @@ func (w *world) watch() {
 	w.subscribe("$JS.API.STREAM.MSG.DELETE."+w.subjects.EventsStream(), func(msg *nats.Msg) {
 		w.trap.pass(w.pointOfDelete(msg))
 	})
+	w.subscribe(w.subjects.AllRequests(), func(msg *nats.Msg) {
+		if msg.Header.Get(request.HeaderFence) != "" {
+			w.trap.pass(pointQueued)
+		}
+	})
 	w.subscribe(w.subjects.AllDead(), func(*nats.Msg) { w.trap.pass(pointDead) })
 	w.watchTimers()
 }
@@ -157,6 +167,8 @@ func pointOfRecord(data []byte) point {
 	switch err := json.Unmarshal(data, &rec); {
 	case err != nil:
 		return ""
+	case rec.State == "retrying":
+		return pointRetry
 	case rec.State == "creating" && rec.Attempt == 1:
 		return pointIntend
 	case rec.State == "creating":

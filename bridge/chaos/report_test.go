@@ -88,10 +88,13 @@ func (a *audit) table() string {
 	row("seed", w.seed)
 	row("duration", time.Since(w.began).Round(100*time.Millisecond))
 	row("requests", fmt.Sprintf("%d, and %d repeats", len(w.asked), w.repeats))
-	row("tasks at Kling", len(w.sim.Tasks()))
+	row("tasks at Kling", len(w.tasks()))
 	row("completions", list(a.total.statuses))
 	row("by source", list(a.total.sources))
-	row("refused by Kling", list(w.sim.Calls().Refused))
+	row("refused by Kling", list(w.refusals()))
+	if len(w.mixed) > 0 {
+		row("callbacks that mix accounts", list(w.mixed))
+	}
 	row("callbacks answered", list(statuses(w.phone.answered())))
 	if len(w.killed) > 0 {
 		row("kills", list(w.killed))
@@ -101,6 +104,20 @@ func (a *audit) table() string {
 	}
 	_ = rows.Flush() // a strings.Builder takes everything
 	return text.String()
+}
+
+// refusals are those of all accounts, by Kling's code.
+func (w *world) refusals() map[int]int {
+	if len(w.accounts) == 0 {
+		return w.sim.Calls().Refused
+	}
+	all := map[int]int{}
+	for _, a := range w.accounts {
+		for code, n := range a.Calls().Refused {
+			all[code] += n
+		}
+	}
+	return all
 }
 
 func statuses(answers []answer) map[int]int {

@@ -81,6 +81,10 @@ func (r *replica) uplink(rw http.ResponseWriter, req *http.Request) {
 			io.Closer
 		}{io.MultiReader(&part, req.Body), req.Body}
 	}
+	if len(w.router) > 0 {
+		w.router.ServeHTTP(rw, req)
+		return
+	}
 	w.sim.ServeHTTP(rw, req)
 }
 

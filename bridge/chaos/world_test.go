@@ -40,6 +40,7 @@ type setup struct {
 	slots          int           // of Kling's video pool; zero: enough, or few where something goes wrong
 	reuses         bool          // Kling makes a second task under an external id, instead of refusing it
 	files          string        // where result files are served; empty: by the simulated Kling
+	accounts       []string      // names of those at Kling, and failed tasks are made again; empty: there is one
 }
 
 // world is the program between real NATS servers and a simulated Kling, with everything seen that goes in and out.
@@ -61,7 +62,9 @@ type world struct {
 	calm     atomic.Bool  // nothing goes wrong any more
 	uploads  atomic.Int32 // to Kling, under way
 	setBacks atomic.Int32 // of the store
-	created  chan []byte  // gets the body of each create call; nil: nobody wants them
+	accounts []account    // the first of which is sim; empty: there is no other
+	router   klingtest.Accounts
+	created  chan []byte // gets the body of each create call; nil: nobody wants them
 
 	// The test's own goroutine has these to itself.
 	rng            *rand.Rand
@@ -76,7 +79,8 @@ type world struct {
 	mu       sync.Mutex // guards what follows
 	dice     *rand.Rand
 	fired    map[uint64]bool   // sequences of records whose timer has fired
-	seen     map[string]int    // what a plain subscriber got, by subject
+	seen     map[told]int      // what a plain subscriber got
+	mixed    map[int]int       // answers to callbacks that mix accounts, by status
 	ends     map[string]ending // what Kling said last of each task, by task id
 	unstored []string          // ids of requests with a callback that was answered 2xx and whose event is not stored
 }
@@ -87,7 +91,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w := &world{
 		t: t, ctx: t.Context(), began: time.Now(), seed: newSeed(), subjects: subjects.Default(), recorded: s.recorded, copies: s.streamReplicas,
 		asked: map[string]asked{}, killed: map[point]int{},
-		fired: map[uint64]bool{}, seen: map[string]int{}, ends: map[string]ending{},
+		fired: map[uint64]bool{}, seen: map[told]int{}, ends: map[string]ending{}, mixed: map[int]int{},
 	}
 	t.Logf("seed %d", w.seed)
 	w.rng, w.dice = rand.New(rand.NewPCG(w.seed, 0)), rand.New(rand.NewPCG(w.seed, 1))
@@ -96,7 +100,9 @@ func newWorld(t *testing.T, s setup) *world {
 		w.created = make(chan []byte, 1)
 	}
 	w.phone = newPhone(w)
-	w.sim = klingtest.Start(t, w.kling(s))
+	if w.openAccounts(s); w.sim == nil {
+		w.sim = klingtest.Start(t, w.kling(s))
+	}
 	if s.natsURL == "" {
 		s.embedded = bustest.FreeAddr(t)
 		w.replicas = append(w.replicas, w.newReplica(s, "0"))
@@ -175,6 +181,7 @@ func (w *world) environment(s setup) []string {
 		"BRIDGE_RECONCILE_INTERVAL=5s",
 		"BRIDGE_LOG_FORMAT=text",
 	}
+	env = append(env, accountsEnvironment(s)...)
 	if s.lasting > 0 {
 		env = append(env, "BRIDGE_POLL_AFTER=200ms", "BRIDGE_POLL_MIN_INTERVAL=200ms", "BRIDGE_POLL_MAX_INTERVAL=500ms")
 	}
@@ -189,8 +196,11 @@ func (w *world) environment(s setup) []string {
 func (w *world) see(msg *nats.Msg) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen[msg.Subject]++
+	w.seen[told{msg.Subject, msg.Header.Get(jetstream.MsgIDHeader)}]++
 }
+
+// told is a message as subscribers know it: the events of several tries have the same subject.
+type told struct{ subject, id string }
 
 // observe follows what happens at Kling. Whatever it waits for, Kling's side waits for too.
 func (w *world) observe(e klingtest.Event) {
