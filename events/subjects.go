@@ -122,8 +122,20 @@ func (s Subjects) EventsStream() string { return s.stream("EVENTS") }
 func (s Subjects) DeadStream() string { return s.stream("DEAD") }
 
 func (s Subjects) join(t Type, tokens ...string) string {
-	return s.Prefix() + "." + string(t) + "." + strings.Join(tokens, ".")
+	var b strings.Builder
+	b.Grow(usualSubject)
+	b.WriteString(s.Prefix())
+	b.WriteByte('.')
+	b.WriteString(string(t))
+	for _, token := range tokens {
+		b.WriteByte('.')
+		b.WriteString(token)
+	}
+	return b.String()
 }
+
+// usualSubject is what most subjects take at most, in bytes.
+const usualSubject = 96
 
 func (s Subjects) stream(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(s.Prefix(), ".", "_")) + "_" + name

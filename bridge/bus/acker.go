@@ -59,7 +59,8 @@ func newAcker(nc *nats.Conn) (*acker, error) {
 // answer that comes later is dropped.
 func (a *acker) request(ctx context.Context, msg *nats.Msg, timeout time.Duration) ([]byte, error) {
 	n, w := a.begin(time.Now().Add(timeout))
-	msg.Reply = a.inbox + strconv.FormatUint(n, 36)
+	var reply [64]byte
+	msg.Reply = string(strconv.AppendUint(append(reply[:0], a.inbox...), n, 36))
 	if err := a.nc.PublishMsg(msg); err != nil {
 		a.settle(n, answer{err: err})
 	}

@@ -89,7 +89,7 @@ func (r *rig) add(tb testing.TB, signer Signer, i int) {
 	reader := bytes.NewReader(data)
 	request := (&http.Request{
 		Method: http.MethodPost, URL: u, Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(data)),
-		Body: io.NopCloser(reader), ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(reader), ProtoMajor: 2,
 	}).WithContext(tb.Context())
 	r.records, r.requests, r.bodies = append(r.records, rec), append(r.requests, request), append(r.bodies, reader)
 }

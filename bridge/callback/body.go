@@ -3,6 +3,7 @@ package callback
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -18,6 +19,13 @@ const (
 func readCallback(w http.ResponseWriter, r *http.Request) ([]byte, outcome) {
 	if isCompressed(r) {
 		return nil, outcomeCompressed
+	}
+	if n := r.ContentLength; n >= 0 && n <= usualCallback { // then the server lets no more through
+		body := make([]byte, n)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, outcomeTooSlow
+		}
+		return body, outcomeTaken
 	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), usualCallback)) + bytes.MinRead)

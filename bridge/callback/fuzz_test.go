@@ -36,7 +36,7 @@ func FuzzRoute(f *testing.F) {
 			return
 		}
 		own := h.(ownURL)
-		want := callbackPrefix + own.kind.Name + "/" + own.token + "/" + s.sign(s.secrets[0], own.kind.Name, own.token)
+		want := callbackPrefix + own.kind.Name + "/" + own.token + "/" + s.sign(s.keys[0], own.kind.Name, own.token)
 		if path != want && path != "/base"+want {
 			t.Errorf("%q leads to %s %s", path, own.kind.Name, own.token)
 		}

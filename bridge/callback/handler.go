@@ -130,9 +130,11 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 
 // note logs why a callback came to nothing by itself.
 func (rc *Receiver) note(ctx context.Context, h handler, o outcome, err error) {
+	if err == nil {
+		return
+	}
 	attrs := append(h.attrs(), slog.String("outcome", string(o)), slog.Any("err", err))
 	switch {
-	case err == nil:
 	case o == outcomeUnintelligible:
 		rc.Log.LogAttrs(ctx, slog.LevelWarn, "callback not understood", attrs...)
 	default:

@@ -37,7 +37,7 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 }
 
 func (m *Metrics) answered(ctx context.Context, o outcome, began time.Time) {
-	m.callbacks.Add(ctx, 1, m.byOutcome.Of(o))
+	m.callbacks.Add(ctx, 1, m.byOutcome.Adds(o)...)
 	if o == outcomeStored {
 		m.duration.Record(ctx, telemetry.SinceSeconds(began))
 	}
@@ -46,6 +46,10 @@ func (m *Metrics) answered(ctx context.Context, o outcome, began time.Time) {
 // span begins the server span of a callback. Its parent is the request's trace, known only once the body was read: what
 // the caller claims in its own headers counts for nothing.
 func (lr *Live) span(ctx context.Context, rec *store.Record, began time.Time) (context.Context, trace.Span) {
+	t := lr.Store.Telemetry
+	if ctx = t.Resume(ctx, &rec.Trace); t.Quiet(ctx) {
+		return ctx, trace.SpanFromContext(ctx)
+	}
 	attrs := func() []attribute.KeyValue {
 		return []attribute.KeyValue{
 			semconv.HTTPRequestMethodKey.String(http.MethodPost),
@@ -54,8 +58,7 @@ func (lr *Live) span(ctx context.Context, rec *store.Record, began time.Time) (c
 			telemetry.KeyKind.String(rec.Kind),
 		}
 	}
-	t := lr.Store.Telemetry
-	return t.Start(t.Resume(ctx, &rec.Trace), http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
+	return t.Start(ctx, http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
 }
 
 func endCallback(span trace.Span, status int) {

@@ -22,6 +22,9 @@ type proof struct {
 
 // examine verifies the signature with the secrets of every account.
 func (lr *Live) examine(h http.Header, body []byte) proof {
+	if !lr.signs() {
+		return proof{unsigned: lr.Accounts.All()}
+	}
 	var p proof
 	now := time.Now()
 	for _, account := range lr.Accounts.All() {

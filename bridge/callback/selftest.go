@@ -1,7 +1,6 @@
 package callback
 
 import (
-	"crypto/hmac"
 	"io"
 	"net/http"
 	"strings"
@@ -21,8 +20,8 @@ import (
 
 // SelfTest returns the self-test URL of a nonce, which must be a subject token, and the body of the right answer.
 func SelfTest(publicURL, secret, nonce string) (url, proof string) {
-	base, key := strings.TrimRight(publicURL, "/"), []byte(secret)
-	return base + callbackPrefix + kling.ReservedName + "/" + nonce + "/" + signature(key, kling.ReservedName, nonce), selfTestProof(key, nonce)
+	base, k := strings.TrimRight(publicURL, "/"), newKey(secret)
+	return base + callbackPrefix + kling.ReservedName + "/" + nonce + "/" + signature(k, kling.ReservedName, nonce), selfTestProof(k, nonce)
 }
 
 // selfTest answers a self-test. Anything but the right question gets what a wrong URL gets.
@@ -30,12 +29,12 @@ func (lr *Live) selfTest(w http.ResponseWriter, r *http.Request, parts []string,
 	if r.Method != http.MethodGet || len(parts) != 3 || !events.IsToken(parts[1]) {
 		return outcomeForged
 	}
-	for _, secret := range lr.Signer.secrets {
-		if hmac.Equal([]byte(signature(secret, kling.ReservedName, parts[1])), []byte(parts[2])) {
+	for _, k := range lr.Signer.keys {
+		if k.verify(parts[2], "klingbridge callback/", kling.ReservedName, "/", parts[1]) {
 			c.Prove()
 			w.Header().Set("Cache-Control", "no-store")
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = io.WriteString(w, selfTestProof(secret, parts[1])) // the caller is gone
+			_, _ = io.WriteString(w, selfTestProof(k, parts[1])) // the caller is gone
 			return outcomeAnswered
 		}
 	}
@@ -43,6 +42,6 @@ func (lr *Live) selfTest(w http.ResponseWriter, r *http.Request, parts []string,
 }
 
 // selfTestProof is another use of the key than signing a URL: it can't be had by asking for one.
-func selfTestProof(secret []byte, nonce string) string {
-	return authenticate(secret, "klingbridge self-test answer/"+nonce)
+func selfTestProof(k *key, nonce string) string {
+	return k.authenticate("klingbridge self-test answer/", nonce)
 }

@@ -14,7 +14,7 @@ func BenchmarkCallbackURL(b *testing.B) {
 		}
 	})
 	b.Run("verify", func(b *testing.B) {
-		given := s.sign(s.secrets[0], "text2video", "order-000000042")
+		given := s.sign(s.keys[0], "text2video", "order-000000042")
 		b.ReportAllocs()
 		for b.Loop() {
 			if !s.verify("text2video", "order-000000042", given) {
@@ -54,7 +54,7 @@ func TestSigner(t *testing.T) {
 			t.Errorf("a signature passes at deployment %s, which has the same secret", other.deployment)
 		}
 	}
-	if !both.verify("text2video", "order-42", signature([]byte("old"), "text2video", "order-42")) {
+	if !both.verify("text2video", "order-42", signature(newKey("old"), "text2video", "order-42")) {
 		t.Error("a signature of the release before no longer verifies")
 	}
 }

@@ -1,7 +1,6 @@
 package callback
 
 import (
-	"crypto/hmac"
 	"strconv"
 	"time"
 )
@@ -12,22 +11,25 @@ func (s Signer) SignsFiles() bool { return s.base != "" }
 // SignFile returns, for the URL of an object, when it ends and its signature. path makes of them what follows the public URL.
 func (s Signer) SignFile(bucket, name string, expires time.Time, path func(bucket, name, expires, signature string) string) string {
 	seconds := strconv.FormatInt(expires.Unix(), 10)
-	return s.base + path(bucket, name, seconds, s.signFile(s.secrets[0], bucket, name, seconds))
+	return s.base + path(bucket, name, seconds, s.signFile(s.keys[0], bucket, name, seconds))
 }
 
 // VerifyFile compares the signature as it is spelled.
 func (s Signer) VerifyFile(bucket, name, expires, given string) bool {
-	ok := false
-	for _, secret := range s.secrets {
-		if hmac.Equal([]byte(s.signFile(secret, bucket, name, expires)), []byte(given)) {
-			ok = true
+	for _, k := range s.keys {
+		if k.verify(given, s.fileText(bucket, name, expires)) {
+			return true
 		}
 	}
-	return ok
+	return false
 }
 
 // signFile covers the deployment, the end, the bucket and the name. Neither of the two before the name contains a slash, so that
 // nothing can stand for something else.
-func (s Signer) signFile(secret []byte, bucket, name, expires string) string {
-	return authenticate(secret, "klingbridge file 1/"+s.deployment+"/"+expires+"/"+bucket+"/"+name)
+func (s Signer) signFile(k *key, bucket, name, expires string) string {
+	return k.authenticate(s.fileText(bucket, name, expires))
+}
+
+func (s Signer) fileText(bucket, name, expires string) string {
+	return "klingbridge file 1/" + s.deployment + "/" + expires + "/" + bucket + "/" + name
 }

@@ -22,9 +22,10 @@ func (s *Store) Complete(ctx context.Context, rec *Record, end End) (first bool,
 func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error) {
 	token := rec.Token()
 	now := s.Now()
-	ev := s.event(rec, end, now)
-	completedAt := events.At(now)
-	ev.CompletedAt = &completedAt
+	st := s.story(rec, end, now)
+	ev := &st.Event
+	st.completedAt = events.At(now)
+	ev.CompletedAt = &st.completedAt
 	ev.Error = end.err
 	ev.Units = rec.sumUnits(ev.Units)
 

@@ -26,7 +26,7 @@ type deadLetters struct {
 
 // NewDeadLetters keeps them in the stream of dead letters.
 func NewDeadLetters(b *bus.Bus, s subjects.Subjects, m *Metrics, log *slog.Logger) *deadLetters {
-	return &deadLetters{Guarded: Guarded{bus: b, stream: s.DeadStream(), subjects: s, log: log}, subjects: s, metrics: m}
+	return &deadLetters{Guarded: Guarded{bus: b, dead: true, subjects: s, log: log}, subjects: s, metrics: m}
 }
 
 // copyHeaders keeps the request's headers, as far as a message has room for them and for the reason.

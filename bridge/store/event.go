@@ -11,9 +11,20 @@ import (
 // resultLifetime is how long Kling keeps a result (its API reference, 2026-10).
 const resultLifetime = 30 * 24 * time.Hour
 
+// story is an event with what it refers to, which is one thing to the memory.
+type story struct {
+	events.Event
+	submittedAt, completedAt events.Time
+	result                   events.Result
+}
+
 // event fills in what every event says.
 func (s *Store) event(rec *Record, end End, now time.Time) *events.Event {
-	ev := &events.Event{
+	return &s.story(rec, end, now).Event
+}
+
+func (s *Store) story(rec *Record, end End, now time.Time) *story {
+	st := &story{Event: events.Event{
 		RequestID:      rec.RequestID,
 		Kind:           rec.Kind,
 		Status:         end.status,
@@ -27,25 +38,27 @@ func (s *Store) event(rec *Record, end End, now time.Time) *events.Event {
 		Metadata:       rec.Metadata,
 		ReplayOf:       rec.ReplayOf,
 		Tries:          rec.Tries,
-	}
+	}}
+	ev := &st.Event
 	if ev.Metadata == nil {
 		ev.Metadata = map[string]string{}
 	}
 	submittedAt := rec.SubmittedAt
 	if t := end.task; t != nil {
-		addTask(ev, t, now)
+		st.add(t, now)
 		if submittedAt.IsZero() { // the callback was faster than the record
 			submittedAt = t.CreatedAt
 		}
 	}
 	if !submittedAt.IsZero() {
-		at := events.At(submittedAt)
-		ev.SubmittedAt = &at
+		st.submittedAt = events.At(submittedAt)
+		ev.SubmittedAt = &st.submittedAt
 	}
-	return ev
+	return st
 }
 
-func addTask(ev *events.Event, t *kling.Task, now time.Time) {
+func (st *story) add(t *kling.Task, now time.Time) {
+	ev := &st.Event
 	if t.ID != "" {
 		ev.TaskID = t.ID
 	}
@@ -55,17 +68,18 @@ func addTask(ev *events.Event, t *kling.Task, now time.Time) {
 	ev.Units = t.Units
 	ev.Kling = t.Raw
 	if ev.Status == events.StatusSucceed {
-		ev.Result = resultOf(t, now)
+		st.result = resultOf(t, now)
+		ev.Result = &st.result
 	}
 }
 
 // resultOf translates what Kling made; the URLs stay as they are.
-func resultOf(t *kling.Task, now time.Time) *events.Result {
+func resultOf(t *kling.Task, now time.Time) events.Result {
 	updated := t.UpdatedAt
 	if updated.IsZero() {
 		updated = now
 	}
-	r := &events.Result{
+	r := events.Result{
 		Videos:    make([]events.Video, 0, len(t.Videos)),
 		Images:    make([]events.Image, 0, len(t.Images)),
 		Audios:    make([]events.Audio, 0, len(t.Audios)),

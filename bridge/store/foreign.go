@@ -26,14 +26,21 @@ import (
 // once.
 type Guarded struct {
 	bus      *bus.Bus
-	stream   string
+	dead     bool // it is that of dead letters
 	subjects subjects.Subjects
 	log      *slog.Logger
 }
 
 // Guarded is where the ledger is.
 func (s *Store) Guarded() Guarded {
-	return Guarded{bus: s.Bus, stream: s.Subjects.EventsStream(), subjects: s.Subjects, log: s.Log}
+	return Guarded{bus: s.Bus, subjects: s.Subjects, log: s.Log}
+}
+
+func (s Guarded) stream() string {
+	if s.dead {
+		return s.subjects.DeadStream()
+	}
+	return s.subjects.EventsStream()
 }
 
 const (
@@ -83,7 +90,7 @@ func ownMessageID(p subjects.Parsed, id string) bool {
 // Foreign ones after it are removed.
 func (s Guarded) Last(ctx context.Context, filter string) (*bus.Message, error) {
 	for range maxRemoved {
-		m, err := s.bus.Last(ctx, s.stream, filter)
+		m, err := s.bus.Last(ctx, s.stream(), filter)
 		if err != nil || !s.Foreign(m) {
 			return m, err
 		}
@@ -91,15 +98,15 @@ func (s Guarded) Last(ctx context.Context, filter string) (*bus.Message, error) 
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("%s of stream %s: %w", filter, s.stream, errForeign)
+	return nil, fmt.Errorf("%s of stream %s: %w", filter, s.stream(), errForeign)
 }
 
 // Remove deletes a foreign message. That another replica was faster is no error.
 func (s Guarded) Remove(ctx context.Context, subject string, seq uint64) error {
-	if err := s.bus.Delete(ctx, s.stream, seq); err != nil {
+	if err := s.bus.Delete(ctx, s.stream(), seq); err != nil {
 		return err
 	}
-	s.log.ErrorContext(ctx, "removed a message that no bridge has published", slog.String("stream", s.stream),
+	s.log.ErrorContext(ctx, "removed a message that no bridge has published", slog.String("stream", s.stream()),
 		slog.String("subject", subject), slog.Uint64("sequence", seq))
 	return nil
 }
@@ -123,7 +130,7 @@ func (s Guarded) publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error) {
 	}
 	if gone != 0 {
 		return bus.Ack{}, fmt.Errorf("publish %s: %w: %w (%s, sequence %d of stream %s)", msg.Subject,
-			bus.ErrUnavailable, errGone, msg.Header.Get(jetstream.MsgIDHeader), gone, s.stream)
+			bus.ErrUnavailable, errGone, msg.Header.Get(jetstream.MsgIDHeader), gone, s.stream())
 	}
 	return bus.Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, bus.ErrUnavailable, errForeign)
 }

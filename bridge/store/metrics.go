@@ -81,15 +81,15 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 
 // begun shows what may be counted of a task later.
 func (m *Metrics) begun(ctx context.Context, kind string) {
-	m.oddFields.Add(ctx, 0, m.byKind.Of(kind))
+	m.oddFields.Add(ctx, 0, m.byKind.Adds(kind)...)
 }
 
 func (m *Metrics) completed(ctx context.Context, ev *events.Event) {
-	m.completions.Add(ctx, 1, m.byEnd.Of(endKey{ev.Kind, ev.Status, ev.Source}))
+	m.completions.Add(ctx, 1, m.byEnd.Adds(endKey{ev.Kind, ev.Status, ev.Source})...)
 	m.deducted(ctx, ev)
 	byKling := ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed
 	if byKling && ev.SubmittedAt != nil {
-		m.duration.Record(ctx, telemetry.SinceSeconds(ev.SubmittedAt.Time), m.byKindStatus.Of(kindStatus{ev.Kind, ev.Status}))
+		m.duration.Record(ctx, telemetry.SinceSeconds(ev.SubmittedAt.Time), m.byKindStatus.Records(kindStatus{ev.Kind, ev.Status})...)
 	}
 }
 
@@ -102,7 +102,7 @@ func (m *Metrics) late(ctx context.Context, ev *events.Event) {
 func (m *Metrics) deducted(ctx context.Context, ev *events.Event) {
 	units, err := strconv.ParseFloat(ev.Units, 64)
 	if err == nil && units > 0 && !math.IsInf(units, 0) {
-		m.units.Add(ctx, units, m.byKind.Of(ev.Kind))
+		m.units.Add(ctx, units, m.byKind.Adds(ev.Kind)...)
 	}
 }
 
@@ -113,8 +113,7 @@ func (m *Metrics) buried(ctx context.Context, class events.ErrorClass) {
 // noteEnd notes the end of a request.
 func (s *Store) noteEnd(ctx context.Context, ev *events.Event) {
 	s.Metrics.completed(ctx, ev)
-	attrs := append(eventAttrs(ev),
-		slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
+	attrs := append(eventAttrs(ev), slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
 	if ev.Error != nil {
 		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
 	}
@@ -138,14 +137,17 @@ func (s *Store) noteOdd(ctx context.Context, rec *Record, task kling.Task) {
 }
 
 func eventAttrs(ev *events.Event) []slog.Attr {
-	return []slog.Attr{
+	const more = 3 // of an end
+	return append(make([]slog.Attr, 0, 5+more),
 		slog.String("request_id", ev.RequestID), slog.String("kind", ev.Kind), slog.String("task_id", ev.TaskID),
-		slog.String("status", string(ev.Status)), slog.String("source", string(ev.Source)),
-	}
+		slog.String("status", string(ev.Status)), slog.String("source", string(ev.Source)))
 }
 
 // sendSpan begins the span of publishing an event.
 func (s *Store) sendSpan(ctx context.Context, subject string, rec *Record, msgID string) (context.Context, trace.Span) {
+	if s.Telemetry.Quiet(ctx) {
+		return ctx, trace.SpanFromContext(ctx)
+	}
 	p, _ := s.Subjects.Parse(subject)
 	template := s.Subjects.Prefix() + "." + string(p.Type) + ".{kind}.{status}.{id}"
 	return s.Telemetry.Start(ctx, "send "+template, trace.SpanKindProducer, func() []attribute.KeyValue {

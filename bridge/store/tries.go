@@ -67,6 +67,9 @@ func among(tries []events.Try, taskID, externalID string) bool {
 // sumUnits adds what the earlier tries have cost to the units of the last one.
 func (r *Record) sumUnits(last string) string {
 	last = cmp.Or(last, r.Units)
+	if len(r.Tries) == 0 {
+		return last
+	}
 	var sum, amount big.Rat
 	places, found := 0, false
 	for _, units := range append(unitsOf(r.Tries), last) {
@@ -77,7 +80,7 @@ func (r *Record) sumUnits(last string) string {
 		_, fraction, _ := strings.Cut(units, ".")
 		places, found = max(places, len(fraction)), true
 	}
-	if len(r.Tries) == 0 || !found {
+	if !found {
 		return last
 	}
 	return sum.FloatString(places) // exact: none has more places

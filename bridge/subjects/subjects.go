@@ -94,8 +94,20 @@ func (s Subjects) SettingsStream() string {
 }
 
 func (s Subjects) state(t events.Type, tokens ...string) string {
-	return s.statePrefix() + string(t) + "." + strings.Join(tokens, ".")
+	var b strings.Builder
+	b.Grow(usualSubject)
+	b.WriteString(s.Prefix())
+	b.WriteString("-state.")
+	b.WriteString(string(t))
+	for _, token := range tokens {
+		b.WriteByte('.')
+		b.WriteString(token)
+	}
+	return b.String()
 }
+
+// usualSubject is what most subjects take at most, in bytes.
+const usualSubject = 96
 
 func (s Subjects) statePrefix() string { return s.Prefix() + "-state." }
 

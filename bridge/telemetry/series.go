@@ -14,12 +14,20 @@ type Series[K comparable] struct {
 	attrs func(K) []attribute.KeyValue
 
 	mu   sync.RWMutex
-	made map[K]metric.MeasurementOption
+	made map[K]*series
+}
+
+// series has the attributes of one key, as the options of every measurement. They are passed as they are: a list of options
+// that is made for a call needs memory.
+type series struct {
+	option  metric.MeasurementOption
+	adds    []metric.AddOption
+	records []metric.RecordOption
 }
 
 // NewSeries makes the attributes of a key by attrs.
 func NewSeries[K comparable](attrs func(K) []attribute.KeyValue) *Series[K] {
-	return &Series[K]{attrs: attrs, made: map[K]metric.MeasurementOption{}}
+	return &Series[K]{attrs: attrs, made: map[K]*series{}}
 }
 
 // One is for a key that is the value of a single attribute.
@@ -28,16 +36,25 @@ func One[K ~string](name string) func(K) []attribute.KeyValue {
 }
 
 // Of returns the option that gives a measurement a key's attributes.
-func (s *Series[K]) Of(key K) metric.MeasurementOption {
+func (s *Series[K]) Of(key K) metric.MeasurementOption { return s.of(key).option }
+
+// Adds is Of for a counter that is busy.
+func (s *Series[K]) Adds(key K) []metric.AddOption { return s.of(key).adds }
+
+// Records is Of for a histogram that is busy.
+func (s *Series[K]) Records(key K) []metric.RecordOption { return s.of(key).records }
+
+func (s *Series[K]) of(key K) *series {
 	s.mu.RLock()
-	option, ok := s.made[key]
+	made := s.made[key]
 	s.mu.RUnlock()
-	if ok {
-		return option
+	if made != nil {
+		return made
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	option = metric.WithAttributeSet(attribute.NewSet(s.attrs(key)...))
-	s.made[key] = option
-	return option
+	option := metric.WithAttributeSet(attribute.NewSet(s.attrs(key)...))
+	made = &series{option: option, adds: []metric.AddOption{option}, records: []metric.RecordOption{option}}
+	s.made[key] = made
+	return made
 }

@@ -21,6 +21,11 @@ func (t *Tracer) Start(
 	return ctx, span
 }
 
+// Quiet reports whether nobody would get a span that begins in ctx, and what is told by it anyway, the trace, is in ctx already.
+func (t *Tracer) Quiet(ctx context.Context) bool {
+	return t.unexported && trace.SpanContextFromContext(ctx).IsValid()
+}
+
 // Processing are the attributes of work on a stored message about a task.
 func Processing(template, requestID, kind, taskID string) []attribute.KeyValue {
 	return append(Messaging(semconv.MessagingOperationTypeProcess, "process", template),

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -30,7 +31,11 @@ type Tracer struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator // of records: the trace of a request's life is the bridge's own affair
 	headers    propagation.TextMapPropagator // of requests and events
+	unexported bool                          // nobody gets the spans
 }
+
+// Unexported is implemented by providers whose spans nobody gets, and that begin none where there is a trace to pass on.
+type Unexported interface{ Unexported() }
 
 // New takes the propagator of headers; nil: that of records, which is W3C's.
 func New(provider trace.TracerProvider, headers propagation.TextMapPropagator) *Tracer {
@@ -38,7 +43,12 @@ func New(provider trace.TracerProvider, headers propagation.TextMapPropagator) *
 	if headers == nil {
 		headers = w3c
 	}
+	unexported := provider == trace.TracerProvider(noop.TracerProvider{})
+	if !unexported {
+		_, unexported = provider.(Unexported)
+	}
 	return &Tracer{
+		unexported: unexported,
 		tracer:     provider.Tracer(instrumentationName),
 		propagator: w3c,
 		headers:    headers,

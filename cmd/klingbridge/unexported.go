@@ -14,6 +14,9 @@ import (
 // a traceparent in any case. The SDK would do as much, at several times the cost of what a callback needs otherwise.
 type unexported struct{ noop.TracerProvider }
 
+// Unexported implements [telemetry.Unexported].
+func (unexported) Unexported() {}
+
 // Tracer implements [trace.TracerProvider].
 func (unexported) Tracer(string, ...trace.TracerOption) trace.Tracer { return unexportedTracer{} }
 
