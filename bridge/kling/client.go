@@ -14,8 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -82,10 +81,8 @@ func NewClient(o Options) (*Client, error) {
 
 // newHTTPClient follows no redirect: Kling's API has none, and a followed one would turn a create into a GET.
 func newHTTPClient(transport http.RoundTripper, provider trace.TracerProvider) *http.Client {
-	nothing := propagation.NewCompositeTextMapPropagator() // trace ids and baggage are none of Kling's business
 	return &http.Client{
-		Transport: otelhttp.NewTransport(transport,
-			otelhttp.WithTracerProvider(provider), otelhttp.WithPropagators(nothing)),
+		Transport:     newExchanges(transport, provider, otel.GetMeterProvider()),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
