@@ -47,6 +47,8 @@ CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.burst-kills 20 -chaos.outa
 chaos: ## Kill the program at every point under load, and NATS too, play many stories, and fuzz; CHAOS=<flags> changes how much
 	go test ./bridge/chaos -count=1 -v -timeout 40m $(CHAOS)
 	go test ./bridge -count=1 -run '^TestModel$$' -timeout 20m -rapid.checks 240
+	go test ./bridge/store -count=1 -run '^TestRacingCompletions$$' -store.raced 400
+	go test ./bridge/console -count=1 -run '^TestSearchAmongMany$$' -console.searched 100000
 	go test ./bridge -count=1 -run '^TestThreeAccounts$$' -v -accounts.requests 1000 -accounts.task 1s
 	$(MAKE) fuzz FUZZTIME=10s
 

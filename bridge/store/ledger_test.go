@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -22,6 +23,8 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
 )
+
+var raced = flag.Int("store.raced", 80, "requests whose ends race")
 
 // shortWindow makes the duplicate window pass within a test: the guarantee must not rest on it.
 const shortWindow = 200 * time.Millisecond
@@ -81,7 +84,8 @@ func TestRacingCompletions(t *testing.T) {
 }
 
 func raceCompletions(t *testing.T, url string, replicas int, watcher *nats.Conn, restart func()) {
-	const ids, racers = 400, 8
+	const racers = 8
+	ids := *raced
 	l := newLedger(t, url, replicas)
 	seen := watchCompletions(t, watcher)
 	records := make([]*Record, ids)
@@ -114,7 +118,7 @@ func raceCompletions(t *testing.T, url string, replicas int, watcher *nats.Conn,
 		return first.Load()
 	}
 	// An ack that is lost to a time-out makes the winner take itself for a loser, so that fewer may know of having won.
-	if won := race(); won > ids {
+	if won := race(); won > int64(ids) {
 		t.Errorf("%d completions believe to be the first, want at most %d", won, ids)
 	}
 	waitForWindow(t)
