@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -53,6 +54,7 @@ func TestOneTrace(t *testing.T) {
 			msg.Header.Set("tracestate", "vendor=1")
 			msg.Header.Set("baggage", "tenant=acme")
 			msg.Header.Set(events.HeaderRequestID, "traced")
+			msg.Header.Set(jetstream.MsgIDHeader, "sent-once")
 			msg.Data = []byte(`{"prompt":"a"}`)
 			if _, err := w.js.PublishMsg(w.ctx, msg); err != nil {
 				t.Fatal(err)
@@ -79,9 +81,34 @@ func TestOneTrace(t *testing.T) {
 				if told != (s.Name == c.spans[0]) {
 					t.Errorf("span %s has a queue time: %t", s.Name, told)
 				}
+				for key, want := range conventions[s.Name] {
+					if got := valueOf(s, key); got != want {
+						t.Errorf("span %s: %s is %q, want %q", s.Name, key, got, want)
+					}
+				}
 			}
 		})
 	}
+}
+
+// conventions are attributes by OpenTelemetry's conventions, by the span. What proves a callback is not among them.
+var conventions = map[string]map[attribute.Key]string{
+	"process kling.request.{kind}": {
+		"messaging.consumer.group.name": "video-v1-normal", "messaging.message.id": "sent-once",
+		"messaging.destination.name": "kling.request.text2video",
+	},
+	"process kling-state.due.{kind}.{pool}.{id}": {"messaging.consumer.group.name": "polls"},
+	"send kling.completion.{kind}.{status}.{id}": {"messaging.message.id": "traced.completion"},
+	"POST /callbacks/{kind}/{token}/{signature}": {"url.scheme": "http", "url.path": "/callbacks/text2video/traced/REDACTED"},
+}
+
+func valueOf(s tracetest.SpanStub, key attribute.Key) string {
+	for _, a := range s.Attributes {
+		if a.Key == key {
+			return a.Value.AsString()
+		}
+	}
+	return ""
 }
 
 // connected reports whether all spans of these names are in the publisher's trace, each below another of it.

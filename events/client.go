@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 )
 
@@ -56,7 +57,7 @@ func NewClientFor(js jetstream.JetStream, s Subjects) (*Client, error) {
 }
 
 // Submit stores a request and returns its id: that of the options, or a new one. It tries until it has an answer or ctx ends. The trace context in ctx
-// travels with the request.
+// travels with the request: that of a span of OpenTelemetry's global provider, below the one in ctx.
 //
 // The error is [ErrNoBridge] where nobody takes requests, [ErrUnknownKind] where none of this kind, and [ErrFull] where too
 // many wait. The id is
@@ -68,8 +69,12 @@ func (c *Client) Submit(ctx context.Context, b Body, o Options) (id string, err 
 		return "", err
 	}
 	id = msg.Header.Get(HeaderRequestID)
+	ctx, span := c.sendSpan(ctx, b.Kind(), msg)
+	defer span.End()
 	c.trace.Inject(ctx, HeaderCarrier(msg.Header))
 	if err := c.publish(ctx, msg); err != nil {
+		span.RecordError(err)
+		span.SetStatus(codes.Error, "")
 		return id, fmt.Errorf("submit request %q: %w", id, err)
 	}
 	return id, nil

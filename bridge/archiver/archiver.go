@@ -120,7 +120,7 @@ func (a *Archiver) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 	a.Holder.Take(msg)
 	defer a.Holder.Drop(msg)
-	ctx, span := a.span(ctx, r.rec)
+	ctx, span := a.span(ctx, msg, r.rec)
 	r.copied = a.Unfinished.take(r.rec.Token())
 	if err = a.settle(ctx, r); err == nil {
 		err = a.ack(ctx, msg)
@@ -183,7 +183,7 @@ func (a *Archiver) settle(ctx context.Context, r *unarchived) error {
 	}
 	a.Metrics.archived(ctx, string(status))
 	a.Log.InfoContext(ctx, "archived", slog.String("request_id", r.rec.RequestID), slog.String("kind", r.rec.Kind),
-		slog.String("status", string(status)), slog.Int("files", len(body.Files)), slog.String("error", body.Error))
+		slog.String("status", string(status)), slog.Int("files", len(body.Files)), slog.String("err", body.Error))
 	return nil
 }
 

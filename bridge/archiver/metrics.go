@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"
 	"github.com/klingbridge/klingbridge/events"
@@ -42,10 +44,10 @@ func (m *Metrics) archived(ctx context.Context, came string) {
 }
 
 // span begins the span of one try to archive a result.
-func (a *Archiver) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
+func (a *Archiver) span(ctx context.Context, msg jetstream.Msg, rec *store.Record) (context.Context, trace.Span) {
 	template := a.Subjects.Completion("{kind}", events.StatusSucceed, "{id}")
 	attrs := func() []attribute.KeyValue {
-		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)
+		return append(telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID), telemetry.Delivered(msg)...)
 	}
 	return a.Telemetry.Start(a.Telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs)
 }

@@ -107,7 +107,7 @@ func (a adoption) isOurs(ctx context.Context, task kling.Task) (bool, error) {
 // adopt takes a task of somebody else's in, or what is new of it.
 func (a adoption) adopt(ctx context.Context, task kling.Task, account string, source events.Source, began time.Time) (outcome, error) {
 	id := cmp.Or(task.ExternalID, "task-"+task.ID)
-	cb := callback{kind: a.kind, token: events.Token(id), began: began}
+	cb := callback{kind: a.kind, token: events.Token(id), began: began, adopted: true}
 	rec, err := a.Store.Find(ctx, a.kind.Name, cb.token)
 	if err != nil {
 		return outcomeUnavailable, err

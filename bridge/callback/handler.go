@@ -56,6 +56,17 @@ type callback struct {
 	kind  kling.Kind
 	token string
 	began time.Time
+
+	adopted bool // it came on the URL without token and signature
+}
+
+// path is that of the URL on which it came, without what proves it.
+func (cb callback) path() string {
+	path := callbackPrefix + cb.kind.Name
+	if !cb.adopted {
+		path += "/" + cb.token + "/REDACTED"
+	}
+	return path
 }
 
 // handler receives the callbacks of one route. The routes differ in what proves a callback.

@@ -45,7 +45,7 @@ func (m *Metrics) answered(ctx context.Context, o outcome, began time.Time) {
 
 // span begins the server span of a callback. Its parent is the request's trace, known only once the body was read: what
 // the caller claims in its own headers counts for nothing.
-func (lr *Live) span(ctx context.Context, rec *store.Record, began time.Time) (context.Context, trace.Span) {
+func (lr *Live) span(ctx context.Context, rec *store.Record, cb callback) (context.Context, trace.Span) {
 	t := lr.Store.Telemetry
 	if ctx = t.Resume(ctx, &rec.Trace); t.Quiet(ctx) {
 		return ctx, trace.SpanFromContext(ctx)
@@ -54,11 +54,13 @@ func (lr *Live) span(ctx context.Context, rec *store.Record, began time.Time) (c
 		return []attribute.KeyValue{
 			semconv.HTTPRequestMethodKey.String(http.MethodPost),
 			semconv.HTTPRoute(callbackRoute),
+			semconv.URLScheme(lr.Signer.scheme()),
+			semconv.URLPath(cb.path()),
 			telemetry.KeyRequestID.String(rec.RequestID),
 			telemetry.KeyKind.String(rec.Kind),
 		}
 	}
-	return t.Start(ctx, http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(began))
+	return t.Start(ctx, http.MethodPost+" "+callbackRoute, trace.SpanKindServer, attrs, trace.WithTimestamp(cb.began))
 }
 
 func endCallback(span trace.Span, status int) {

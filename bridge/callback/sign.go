@@ -20,6 +20,15 @@ func NewSigner(publicURL, prefix, namespace string, secrets []string) Signer {
 	return s
 }
 
+// scheme is that of callback URLs.
+func (s Signer) scheme() string {
+	scheme, _, ok := strings.Cut(s.base, "://")
+	if !ok {
+		return "http"
+	}
+	return scheme
+}
+
 // URL returns where Kling calls back about a task, or nothing in poll-only mode.
 func (s Signer) URL(kind, token string) string {
 	if s.base == "" {

@@ -14,7 +14,7 @@ import (
 
 // apply publishes what a callback says about a known request, or has it polled.
 func (lr *Live) apply(ctx context.Context, cb callback, rec *store.Record, task kling.Task) (o outcome, err error) {
-	ctx, span := lr.span(ctx, rec, cb.began)
+	ctx, span := lr.span(ctx, rec, cb)
 	defer func() { endCallback(span, o.status()) }()
 	if lr.Trust == TrustQuery || incomplete(task) {
 		return lr.ask(ctx, rec, task)
@@ -62,7 +62,7 @@ func (lr *Live) askable(rec *store.Record, task kling.Task) {
 
 // publish is apply for what Kling itself has confirmed.
 func (lr *Live) publish(ctx context.Context, cb callback, rec *store.Record, task kling.Task, source events.Source) (o outcome, err error) {
-	ctx, span := lr.span(ctx, rec, cb.began)
+	ctx, span := lr.span(ctx, rec, cb)
 	defer func() { endCallback(span, o.status()) }()
 	return lr.observe(ctx, cb, rec, task, source)
 }

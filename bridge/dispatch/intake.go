@@ -74,7 +74,7 @@ func (in *Intake) newJob(ctx context.Context, msg jetstream.Msg) *Job {
 		Sequence: meta.Sequence.Stream,
 		StoredAt: meta.Timestamp,
 	}, in.Defaults)
-	ctx, span := in.span(ctx, msg.Headers(), req)
+	ctx, span := in.span(ctx, msg, req)
 	if meta.NumDelivered == 1 && req.Fence == "" {
 		in.received(ctx, req)
 	}

@@ -4,11 +4,12 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -97,12 +98,13 @@ func (in *Intake) received(ctx context.Context, r *request.Request) {
 }
 
 // span begins the span of one delivery of a request.
-func (in *Intake) span(ctx context.Context, h nats.Header, r *request.Request) (context.Context, trace.Span) {
+func (in *Intake) span(ctx context.Context, msg jetstream.Msg, r *request.Request) (context.Context, trace.Span) {
 	template := in.Subjects.Request("{kind}", events.PriorityNormal)
-	return in.Telemetry.Start(in.Telemetry.Extract(ctx, h), "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
-		return append(telemetry.Messaging(semconv.MessagingOperationTypeProcess, "process", template),
+	ctx = in.Telemetry.Extract(ctx, msg.Headers())
+	return in.Telemetry.Start(ctx, "process "+template, trace.SpanKindConsumer, func() []attribute.KeyValue {
+		attrs := append(telemetry.Messaging(semconv.MessagingOperationTypeProcess, "process", template), telemetry.Delivered(msg)...)
+		return append(attrs,
 			semconv.MessagingDestinationName(in.Subjects.Request(r.Kind.Name, r.Priority)),
-			semconv.MessagingConsumerGroupName(in.Subjects.RequestsStream()),
 			telemetry.KeyRequestID.String(r.ID),
 			telemetry.KeyKind.String(r.Kind.Name),
 		)

@@ -63,11 +63,12 @@ func (p *Poller) querySpan(ctx context.Context, of sort, tasks int) (context.Con
 }
 
 // span begins the span of one task's part in a poll, linked to the call that may have served many.
-func (p *Poller) span(ctx context.Context, rec *store.Record) (context.Context, trace.Span) {
+func (p *Poller) span(ctx context.Context, d *dueTask) (context.Context, trace.Span) {
+	rec := d.rec
 	link := trace.LinkFromContext(ctx)
 	template := p.Subjects.Due("{kind}", "{pool}", "{id}")
 	attrs := func() []attribute.KeyValue {
-		return telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID)
+		return append(telemetry.Processing(template, rec.RequestID, rec.Kind, rec.TaskID), telemetry.Delivered(d.msg)...)
 	}
 	return p.Telemetry.Start(p.Telemetry.Resume(ctx, &rec.Trace), "process "+template, trace.SpanKindConsumer, attrs, trace.WithLinks(link))
 }

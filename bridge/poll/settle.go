@@ -25,7 +25,7 @@ func (p *Poller) settle(hard context.Context, d *dueTask, task kling.Task, query
 	defer p.Holder.Drop(d)
 	ctx, cancel := context.WithTimeout(hard, pollTime)
 	defer cancel()
-	ctx, span := p.span(ctx, d.rec)
+	ctx, span := p.span(ctx, d)
 	err := p.step(ctx, d, task, queryErr)
 	telemetry.EndSpan(span, err)
 	if err == nil {

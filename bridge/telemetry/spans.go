@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -38,6 +39,18 @@ func Messaging(operation attribute.KeyValue, name, template string) []attribute.
 		semconv.MessagingSystemKey.String("nats"), operation, semconv.MessagingOperationName(name),
 		semconv.MessagingDestinationTemplate(template),
 	}
+}
+
+// Delivered are the attributes of a stored message as a consumer gave it: the consumer, and the message's id where it has one.
+func Delivered(msg jetstream.Msg) []attribute.KeyValue {
+	var attrs []attribute.KeyValue
+	if meta, err := msg.Metadata(); err == nil {
+		attrs = append(attrs, semconv.MessagingConsumerGroupName(meta.Consumer))
+	}
+	if id := msg.Headers().Get(jetstream.MsgIDHeader); id != "" {
+		attrs = append(attrs, semconv.MessagingMessageID(id))
+	}
+	return attrs
 }
 
 // EndSpan ends a span, with what went wrong in it.

@@ -37,7 +37,7 @@ func (p *program) submitLines(ctx context.Context, s submission) error {
 	if err := s.checkDownload(); err != nil {
 		return err
 	}
-	return p.onNATS(ctx, settings, toSubmit(settings), func(ctx context.Context, nc *link) error {
+	return p.submitting(ctx, settings, func(ctx context.Context, nc *link) error {
 		began := time.Now()
 		ids, err := p.publishAll(ctx, nc.client, requests, s, settings)
 		if err != nil {

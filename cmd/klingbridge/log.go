@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
@@ -88,6 +89,33 @@ func spellDuration(_ []string, attr slog.Attr) slog.Attr {
 		attr.Value = slog.StringValue(attr.Value.Duration().String())
 	}
 	return attr
+}
+
+// spelledHandler is for a handler that has no such option.
+type spelledHandler struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (h spelledHandler) Handle(ctx context.Context, r slog.Record) error {
+	spelled := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(attr slog.Attr) bool {
+		spelled.AddAttrs(spellDuration(nil, attr))
+		return true
+	})
+	return h.Handler.Handle(ctx, spelled)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h spelledHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	spelled := slices.Clone(attrs)
+	for i := range spelled {
+		spelled[i] = spellDuration(nil, spelled[i])
+	}
+	return spelledHandler{h.Handler.WithAttrs(spelled)}
+}
+
+// WithGroup implements [slog.Handler].
+func (h spelledHandler) WithGroup(name string) slog.Handler {
+	return spelledHandler{h.Handler.WithGroup(name)}
 }
 
 func logLevel(name string) slog.Level {

@@ -72,6 +72,24 @@ func setupTelemetry(ctx context.Context, environ map[string]string, log *slog.Lo
 	return t, nil
 }
 
+// traced runs f and exports its spans, where that is asked for: the trace of a request begins with who submits it.
+func (p *program) traced(ctx context.Context, s settings, f func(context.Context) error) error {
+	if !exports(p.environ, "TRACES") {
+		return f(ctx)
+	}
+	otel.SetErrorHandler(&throttledHandler{log: s.log, now: time.Now})
+	res, err := telemetryResource(ctx)
+	if err != nil {
+		return err
+	}
+	t := &telemetry{log: s.log}
+	if err := t.setupTraces(ctx, p.environ, res); err != nil {
+		return err
+	}
+	defer t.stop()
+	return f(ctx)
+}
+
 func (t *telemetry) setupTraces(ctx context.Context, environ map[string]string, res *resource.Resource) error {
 	if !exports(environ, "TRACES") {
 		otel.SetTracerProvider(unexported{})
@@ -141,7 +159,7 @@ func (t *telemetry) setupLogs(ctx context.Context, environ map[string]string, re
 	}
 	logs := sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(sdklog.NewBatchProcessor(exporter)))
 	t.stops = append(t.stops, logs.Shutdown)
-	t.log = alsoTo(t.log, otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(logs)))
+	t.log = alsoTo(t.log, spelledHandler{otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(logs))})
 	return nil
 }
 
@@ -150,6 +168,7 @@ func telemetryResource(ctx context.Context) (*resource.Resource, error) {
 	res, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
 		resource.WithHost(),
+		resource.WithService(), // with an id of this run
 		resource.WithAttributes(
 			attribute.String("service.name", "klingbridge"),
 			attribute.String("service.version", thisBuild().Version)),

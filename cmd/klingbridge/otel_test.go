@@ -3,17 +3,23 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/klingbridge/klingbridge/events"
 )
 
 // TestTelemetryWithoutEndpoint sets the process's globals, so it does not run beside others.
@@ -68,8 +74,14 @@ func TestTelemetryWithExporter(t *testing.T) {
 
 // TestTelemetryIsPushed gives it an endpoint for everything, from which /metrics takes nothing away.
 func TestTelemetryIsPushed(t *testing.T) {
-	pushed := make(chan string, 100)
-	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pushed <- r.URL.Path }))
+	pushed, logs := make(chan string, 100), make(chan string, 100)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // a test that gets half of it fails by that
+		pushed <- r.URL.Path
+		if r.URL.Path == "/v1/logs" {
+			logs <- string(body)
+		}
+	}))
 	t.Cleanup(collector.Close)
 	environ := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 	for name, value := range environ {
@@ -86,7 +98,7 @@ func TestTelemetryIsPushed(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, span := otel.Tracer("test").Start(t.Context(), "span")
-	telemetry.log.InfoContext(ctx, "done")
+	telemetry.log.With(slog.Duration("limit", time.Minute)).InfoContext(ctx, "done", slog.Duration("took", 1500*time.Millisecond))
 	telemetry.log.DebugContext(ctx, "not of interest")
 	span.End()
 	if !strings.Contains(logged.String(), `"trace_id":"`+span.SpanContext().TraceID().String()) {
@@ -100,6 +112,9 @@ func TestTelemetryIsPushed(t *testing.T) {
 	telemetry.stop()
 	collector.Close()
 	close(pushed)
+	if log := <-logs; !strings.Contains(log, "1.5s") || !strings.Contains(log, "1m0s") {
+		t.Errorf("the durations are not spelled: %q", log)
+	}
 	var paths []string
 	for path := range pushed {
 		paths = append(paths, path)
@@ -107,6 +122,47 @@ func TestTelemetryIsPushed(t *testing.T) {
 	slices.Sort(paths)
 	if want := []string{"/v1/logs", "/v1/metrics", "/v1/traces"}; !slices.Equal(slices.Compact(paths), want) {
 		t.Errorf("pushed to %q, want %q; logged %s", paths, want, &logged)
+	}
+}
+
+// TestSubmitBeginsTheTrace submits with an endpoint for traces: the request belongs to the trace of its span.
+func TestSubmitBeginsTheTrace(t *testing.T) {
+	var mu sync.Mutex
+	var pushed bytes.Buffer
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = io.Copy(&pushed, r.Body) // a test that gets half of it fails by that
+	}))
+	t.Cleanup(collector.Close)
+	b := startFakeBridge(t)
+	environ := b.environ()
+	for name, value := range map[string]string{
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.URL + "/v1/traces", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+		"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+	} {
+		t.Setenv(name, value)
+		environ[name] = value
+	}
+	tracers := otel.GetTracerProvider()
+	t.Cleanup(func() { otel.SetTracerProvider(tracers) })
+	got := execute(t.Context(), environ, "", "submit", "text2video", "--prompt", "x", "--set", "model_name=kling-v3", "--id", "order-1")
+	if got.code != 0 || got.stderr != "" {
+		t.Fatalf("%+v", got)
+	}
+	header := b.request().Header
+	carrier := propagation.TraceContext{}.Extract(t.Context(), events.HeaderCarrier(header))
+	sent := trace.SpanContextFromContext(carrier)
+	mu.Lock()
+	defer mu.Unlock()
+	id, span := sent.TraceID(), sent.SpanID()
+	for what, want := range map[string]string{
+		"name": "send kling.request.{kind}", "message": header.Get(jetstream.MsgIDHeader), "destination": "kling.request.text2video",
+		"service": "service.instance.id", "environment": "deployment.environment.name", "trace": string(id[:]), "span": string(span[:]),
+	} {
+		if want == "" || !sent.IsSampled() || !bytes.Contains(pushed.Bytes(), []byte(want)) {
+			t.Errorf("the %s %q is not in what was pushed: %q", what, want, pushed.String())
+		}
 	}
 }
 

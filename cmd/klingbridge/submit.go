@@ -156,7 +156,7 @@ func (p *program) submit(ctx context.Context, s submission) error {
 	if err := p.checkRequest(request, s, settings); err != nil {
 		return err
 	}
-	return p.onNATS(ctx, settings, toSubmit(settings), func(ctx context.Context, nc *link) error {
+	return p.submitting(ctx, settings, func(ctx context.Context, nc *link) error {
 		known, err := p.findKnown(ctx, nc, request, settings)
 		if err != nil {
 			return err
@@ -176,6 +176,11 @@ func (p *program) submit(ctx context.Context, s submission) error {
 		}
 		return p.await(ctx, nc.client, id, s)
 	})
+}
+
+// submitting runs f with what submitting needs of NATS, and has its spans exported.
+func (p *program) submitting(ctx context.Context, s settings, f func(context.Context, *link) error) error {
+	return p.traced(ctx, s, func(ctx context.Context) error { return p.onNATS(ctx, s, toSubmit(s), f) })
 }
 
 func (p *program) request(s submission, attachments []attachment) (request, error) {
