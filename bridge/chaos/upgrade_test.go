@@ -132,9 +132,9 @@ func asNewer(version int) []edit {
 		{"store/codec.go", fmt.Sprintf("const Version = %d\n", store.Version), fmt.Sprintf("const Version = %d\n", version)},
 		{"store/codec.go", "\t\treturn 1\n", fmt.Sprintf("\t\treturn %d\n", oldest)},
 		{"store/codec.go", `case "v",`, `case "` + newerNote + `", "v",`},
-		{"store/codec.go", "import (\n", "import (\n\t\"crypto/rand\"\n"},
-		{"store/codec.go", "\tdata, err := json.Marshal(r)\n", "\tr.Note = rand.Text()\n\tdata, err := json.Marshal(r)\n"},
-		{"store/record.go", "\tUnknown json.RawMessage", "\tNote string `json:\"" + newerNote + "\"`\n\n\tUnknown json.RawMessage"},
+		{"store/append.go", "import (\n", "import (\n\t\"crypto/rand\"\n"},
+		{"store/append.go", "\to.number(\"v\", int64(r.Version))\n", "\to.number(\"v\", int64(r.Version))\n\to.text(\"" + newerNote + "\", rand.Text())\n"},
+		{"store/append.go", "data, err = json.Marshal(r);", "data, err = json.Marshal(struct {\n\tNote string `json:\"" + newerNote + "\"`\n\t*Record\n}{rand.Text(), r});"},
 	}
 }
 
