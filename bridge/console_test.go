@@ -48,7 +48,7 @@ func TestConsole(t *testing.T) {
 		run  func(context.Context, *testing.T, *world)
 	}{
 		{"Live", seeLive}, {"Story", seeStory}, {"Search", search}, {"Replay", replay}, {"Cancel", cancelWaiting}, {"Pick", pickRequests},
-		{"Again", sendAgain}, {"Lists", liveList}, {"Away", stayReadable}, {"Wide", searchWidely}, {"Dead", handleDead},
+		{"Again", sendAgain}, {"Variants", seeVariants}, {"Lists", liveList}, {"Away", stayReadable}, {"Wide", searchWidely}, {"Dead", handleDead},
 		{"Pause", pauseAndMend}, {"Times", readTimes}, {"New", askAnew},
 		{"Keyboard", useKeyboard}, {"Script", showScriptAsText}, {"Phone", fitPhone}, {"Colors", readInBothSchemes}, {"Login", logIn},
 	} {

@@ -1,9 +1,13 @@
 package bridge_test
 
 import (
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -44,5 +48,48 @@ func (w *world) forgetMessageIDsAfter(d time.Duration) {
 	config.Duplicates = d
 	if _, err := w.js.UpdateStream(w.ctx, config); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// TestDismissOfWhatHasNotEnded asks for it where a replica has stored the letter and died before the completion: the letter may be
+// all that is known of why.
+func TestDismissOfWhatHasNotEnded(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
+	w.submit("flies", "a lighthouse")
+	w.untilStatus("flies", events.StatusSubmitted)
+	letter := w.message("flies", "a lighthouse")
+	letter.Subject = "kling.dead.text2video.rejected.flies"
+	letter.Header.Set(events.HeaderErrorClass, string(events.ErrorInvalid))
+	if _, err := w.js.PublishMsg(w.ctx, letter); err != nil {
+		t.Fatal(err)
+	}
+	dismiss := func(id string) (status int, answer string) {
+		resp, err := http.Post(w.replicas[0].adminURL+"/api/dead/dismiss", "application/json", strings.NewReader(`{"id":"`+id+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(raw)
+	}
+	if status, answer := dismiss("flies"); status != http.StatusConflict || !strings.Contains(answer, "has not ended, it is submitted") {
+		t.Errorf("in flight: %d %s", status, answer)
+	}
+	if status, _ := dismiss("nobody's"); status != http.StatusNotFound {
+		t.Errorf("of nobody's: %d, want 404", status)
+	}
+	if w.count("KLING_DEAD", "kling.dead.*.*.flies") != 1 {
+		t.Error("the letter is gone")
+	}
+	if err := w.sim.Finish(w.sim.Tasks()[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	w.await("flies")
+	if status, answer := dismiss("flies"); status != http.StatusOK || w.count("KLING_DEAD", "kling.dead.>") != 0 {
+		t.Errorf("once it has ended: %d %s", status, answer)
 	}
 }

@@ -163,6 +163,7 @@ type eventView struct {
 	Source    string        `json:"source"`
 	RequestID string        `json:"request_id"`
 	Tenant    string        `json:"tenant"`
+	Account   string        `json:"account,omitempty"`
 	Units     string        `json:"units,omitempty"` // of a completion
 }
 
@@ -174,6 +175,7 @@ func describe(m *bus.Message, p events.Parsed) eventView {
 	return eventView{
 		Seq: m.Seq, At: events.At(m.Time), Type: string(p.Type), Kind: p.Kind, Status: p.Status,
 		Source: m.Header.Get(events.HeaderSource), RequestID: id, Tenant: clip(m.Header.Get(tenantHeader)),
+		Account: m.Header.Get(events.HeaderAccount),
 	}
 }
 

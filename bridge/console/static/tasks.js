@@ -153,7 +153,7 @@ function changes(query, listed, tell) {
 function update(known, event) {
   if (known.task.completed_at || event.status === 'retrying') return;
   const end = event.type === 'completion';
-  known.task = { ...known.task, status: event.status, ...(end ? { completed_at: event.at, source: event.source, units: event.units } : {}) };
+  known.task = { ...known.task, status: event.status, account: event.account ?? known.task.account, ...(end ? { completed_at: event.at, source: event.source, units: event.units } : {}) };
   const line = row(known.task);
   line.querySelector('.prompt').replaceWith(known.line.querySelector('.prompt'));
   known.line.replaceChildren(...line.children);
