@@ -43,7 +43,7 @@ func newRig(tb testing.TB) *rig {
 		tb.Fatal(err)
 	}
 	meter := telemetry.NewMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))
-	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	log := slog.New(slog.NewJSONHandler(&answerWriter{}, nil))
 	signer := NewSigner("http://b.example", "kling", "ns", []string{"a-callback-secret-of-some-length"})
 	kinds := kling.DefaultKinds()
 	client, err := kling.NewClient(kling.Options{Credentials: kling.Credentials{APIKey: "key"}})

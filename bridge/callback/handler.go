@@ -145,10 +145,9 @@ func (rc *Receiver) note(ctx context.Context, h handler, o outcome, err error) {
 		return
 	}
 	attrs := append(h.attrs(), slog.String("outcome", string(o)), slog.Any("err", err))
-	switch {
-	case o == outcomeUnintelligible:
+	if o == outcomeUnintelligible {
 		rc.Log.LogAttrs(ctx, slog.LevelWarn, "callback not understood", attrs...)
-	default:
-		rc.Log.LogAttrs(ctx, slog.LevelWarn, "callback refused", attrs...)
+		return
 	}
+	rc.Log.LogAttrs(ctx, slog.LevelWarn, "callback refused", attrs...)
 }

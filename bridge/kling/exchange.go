@@ -214,7 +214,7 @@ type answerBody struct {
 // Read implements [io.Reader].
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	switch err { //nolint:errorlint // a reader's end is not wrapped
+	switch err {
 	case nil:
 	case io.EOF:
 		b.span.End()

@@ -169,13 +169,13 @@ func (o *object) truth(name string, value bool) {
 // instant writes a time as [time.Time] does. One that it refuses is odd.
 func (o *object) instant(name string, t time.Time) {
 	o.name(name)
-	o.dst = append(o.dst, '"')
-	out, err := t.AppendText(o.dst)
+	text, err := t.AppendText(append(o.dst, '"'))
 	if err != nil {
 		o.odd = true
 		return
 	}
-	o.dst = append(out, '"')
+	text = append(text, '"')
+	o.dst = text
 }
 
 func (o *object) unlessNever(name string, t time.Time) {

@@ -34,7 +34,7 @@ type stub struct{ serving sync.WaitGroup }
 func (s *stub) InProcessConn() (net.Conn, error) {
 	client, server := net.Pipe()
 	s.serving.Go(func() {
-		defer server.Close()
+		defer func() { _ = server.Close() }()
 		_ = answerAll(server) // until the client hangs up
 	})
 	return client, nil

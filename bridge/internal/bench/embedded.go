@@ -3,7 +3,8 @@ package main
 import "context"
 
 // measureEmbedded compares callbacks where the NATS server is in the process and syncs every write before it
-// acknowledges it, as it does in the program.
+// acknowledges it, as it does in the program. A completion is two such writes, its own and that of the timer which it
+// removes, where the plain handler has one: half its rate is the most there can be.
 func measureEmbedded(ctx context.Context, b *bench) ([]row, error) {
 	plainDir, err := b.subdir("plain")
 	if err != nil {
@@ -45,5 +46,5 @@ func measureEmbedded(ctx context.Context, b *bench) ([]row, error) {
 			rates = append(rates, pair{ours.rate, reference.rate})
 		}
 	}
-	return []row{b.judge("callback to completion, embedded, every write synced", perSecond, atLeast(1.0, ratio), rates)}, nil
+	return []row{b.judge("callback to completion, embedded, every write synced", perSecond, atLeast(0.47, ratio), rates)}, nil
 }

@@ -14,25 +14,24 @@ import (
 const every = 10 * time.Millisecond
 
 // measureLatency measures the time from a callback's last byte to its event at a plain subscriber. Both sides get their
-// callbacks in the same moments, one in the middle between two of the other.
-//
-// The plain handler's event reaches a plain subscriber before it is stored and the program's only after.
+// callbacks in the same moments, one in the middle between two of the other. The reference is the floor, as a plain handler's
+// event reaches a subscriber before it is stored.
 func measureLatency(ctx context.Context, b *bench) ([]row, error) {
 	srv, err := b.startNATS(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	defer srv.stop()
-	plain, err := b.startPlain(ctx, "-nats", srv.url)
-	if err != nil {
-		return nil, err
-	}
-	defer plain.stop()
 	l, err := b.startLine(ctx, setup{natsURL: srv.url})
 	if err != nil {
 		return nil, err
 	}
 	defer l.stop()
+	floor, err := b.startFloorLike(ctx, l, srv.url)
+	if err != nil {
+		return nil, err
+	}
+	defer floor.stop()
 	var p50, p99 []pair
 	for round := range b.rounds() + 1 {
 		b.note("  round %d of %d", round, b.rounds())
@@ -47,7 +46,10 @@ func measureLatency(ctx context.Context, b *bench) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		ours, reference, err := inStep(ctx, srv, l.subjects.AllCompletions(), shots, plain.shots(n))
+		if err := srv.armTimers(ctx, floor, n); err != nil {
+			return nil, err
+		}
+		ours, reference, err := inStep(ctx, srv, l.subjects.AllCompletions(), shots, floor.shots(n))
 		if err != nil {
 			return nil, err
 		}
@@ -57,18 +59,18 @@ func measureLatency(ctx context.Context, b *bench) ([]row, error) {
 		}
 	}
 	return []row{
-		b.judge("callback's last byte to its event, 100/s, p50", seconds, atMost(1.3, ratio), p50),
+		b.judge("callback's last byte to its event, 100/s, p50; the floor", seconds, atMost(1.3, ratio), p50),
 		b.judge("  p99", seconds, atMost(1.3, ratio), p99),
 	}, nil
 }
 
 // inStep sends both sides' callbacks at their pace and returns how long each took to become an event.
-func inStep(ctx context.Context, srv *natsServer, completions string, ours, plain []shot) (a, b []time.Duration, err error) {
+func inStep(ctx context.Context, srv *natsServer, completions string, ours, floor []shot) (a, b []time.Duration, err error) {
 	began := time.Now().Add(every)
 	var wg sync.WaitGroup
 	var errA, errB error
 	wg.Go(func() { a, errA = pace(ctx, srv, completions, ours, began) })
-	wg.Go(func() { b, errB = pace(ctx, srv, plainSubject+">", plain, began.Add(every/2)) })
+	wg.Go(func() { b, errB = pace(ctx, srv, floorPrefix+".completion.>", floor, began.Add(every/2)) })
 	wg.Wait()
 	return a, b, errors.Join(errA, errB)
 }

@@ -39,6 +39,8 @@ func run(ctx context.Context, args []string) error {
 			return serveNATS(ctx, args[1:])
 		case plainCommand:
 			return servePlain(ctx, args[1:])
+		case floorCommand:
+			return serveFloor(ctx, args[1:])
 		case loopCommand:
 			return serveLoop(ctx, args[1:])
 		}

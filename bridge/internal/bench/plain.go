@@ -21,7 +21,7 @@ const (
 	plainSubject = "plain."
 )
 
-// servePlain is the reference of everything that is about callbacks: a handler that publishes the body it gets, with a
+// servePlain is a reference of what is about callbacks: a handler that publishes the body it gets, with a
 // message id, and answers when JetStream has it. It checks nothing, keeps nothing, and repeats what is repeated after the
 // stream's duplicate window.
 func servePlain(ctx context.Context, args []string) error {
@@ -44,14 +44,17 @@ func servePlain(ctx context.Context, args []string) error {
 	if _, err := js.CreateStream(ctx, stream); err != nil {
 		return err
 	}
+	return serveCallbacks(ctx, func(w http.ResponseWriter, r *http.Request) { publishPlain(w, r, js) })
+}
+
+// serveCallbacks serves callbacks until ctx ends, and prints where.
+func serveCallbacks(ctx context.Context, handle http.HandlerFunc) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /callbacks/{kind}/{id}/{signature}", func(w http.ResponseWriter, r *http.Request) {
-		publishPlain(w, r, js)
-	})
+	mux.HandleFunc("POST /callbacks/{kind}/{id}/{signature}", handle)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
 	fmt.Println(l.Addr())
@@ -100,7 +103,7 @@ func plainConnection(url, dir string) (nc *nats.Conn, stop func(), err error) {
 	}, nil
 }
 
-// plain is such a process.
+// plain is such a process, or a floor.
 type plain struct {
 	*child
 	addr  string
@@ -120,7 +123,7 @@ func (p *plain) shots(n int) []shot {
 	shots := make([]shot, 0, n)
 	for range n {
 		p.posts++
-		id := fmt.Sprintf("order-%09d", p.posts)
+		id := postID(p.posts)
 		path := "/callbacks/" + kind + "/" + id + "/" + "0123456789012345678901234567890123456789012"
 		shots = append(shots, newShot(p.addr, path, id, finished(task{id: fmt.Sprintf("%018d", p.posts), externalID: id})))
 	}
