@@ -387,3 +387,34 @@ func TestLostStateIsLookedUpEverywhere(t *testing.T) {
 		t.Errorf("%d tasks, %d of them on the first account", n, len(main.Tasks()))
 	}
 }
+
+// TestPageBeforeOneAccount has a page refuse a create call in an account's place, which has made the task or not. Another account
+// gets the request only when the first one has denied the task.
+func TestPageBeforeOneAccount(t *testing.T) {
+	t.Parallel()
+	for name, stored := range map[string]bool{"it has made the task": true, "it has not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := silent()
+			o.Faults.Create = func(klingtest.CreateView) klingtest.Fault {
+				return klingtest.Page{HTTPStatus: http.StatusForbidden, Title: "Attention Required!", AfterStore: stored}
+			}
+			main, burst := openAccount(t, "main", 5, o), openAccount(t, "burst", 5, silent())
+			w := start(t, setup{bridge: on(t, main, burst)})
+			w.submitTo("", "order-1")
+			w.eventually("it was sent", func() bool { return main.Calls().Creates == 1 })
+			again := w.message("order-1", "b") // nothing is known of it but its record
+			again.Header.Set("Nats-Msg-Id", "another")
+			if _, err := w.js.PublishMsg(w.ctx, again); err != nil {
+				t.Fatal(err)
+			}
+			want := map[bool]string{true: "main", false: "burst"}[stored]
+			if task := w.untilStatus("order-1", events.StatusSubmitted); task.Account != want {
+				t.Errorf("it is on %q, want %q", task.Account, want)
+			}
+			if n := onceEach(t, main, burst); n != 1 {
+				t.Errorf("%d tasks", n)
+			}
+		})
+	}
+}

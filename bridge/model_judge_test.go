@@ -72,19 +72,27 @@ func (s *system) telling() telling {
 // create decides what a create call meets, and demands that for each earlier one that may have made the task Kling has
 // answered a query about it. That the answer comes between the two calls is too much to ask: a replica that is stalled
 // right before it calls is overtaken by its successor, and then only the external id keeps the task from being made twice.
-func (s *system) create(v klingtest.CreateView) klingtest.Fault {
+//
+// One that may have made the task on another account is looked at there.
+func (s *system) create(account int, v klingtest.CreateView) klingtest.Fault {
 	meets := s.messageOf(v.TaskView).wish.creates
-	if v.Seen >= meets.times {
+	s.mu.Lock()
+	if tryOf(v.TaskView) > 1 || s.calls[v.ExternalID] >= meets.times {
 		meets = trouble{}
 	}
-	s.mu.Lock()
-	unasked := s.sent[v.ExternalID] > s.answered[v.ExternalID]
-	unknown, disguised := meets.outcome()
-	if unknown {
-		s.sent[v.ExternalID]++
+	s.calls[v.ExternalID]++
+	unasked := false
+	for i := range s.accounts {
+		is := taskKey{i, v.ExternalID}
+		unasked = unasked || s.sent[is] > s.answered[is]
 	}
-	s.excused[v.ExternalID] = disguised
-	s.blind[v.ExternalID] += meets.blind
+	unknown, disguised := meets.outcome()
+	is := taskKey{account, v.ExternalID}
+	if unknown {
+		s.sent[is]++
+	}
+	s.excused[is] = disguised
+	s.blind[is] += meets.blind
 	s.mu.Unlock()
 	if unasked && !s.forgotten(tokenOf(v.TaskView)) {
 		s.violate(paysOnce, "the create call of %s is made again without a look whether the task exists", tokenOf(v.TaskView))
@@ -94,30 +102,31 @@ func (s *system) create(v klingtest.CreateView) klingtest.Fault {
 
 // stored notes that a create call has made a task. One that is disguised as a refusal can't be known to have: then the
 // external id alone keeps the task from being made twice.
-func (s *system) stored(externalID string) {
+func (s *system) stored(is taskKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.excused[externalID] {
-		s.sent[externalID]++
+	if !s.excused[is] {
+		s.sent[is]++
 	}
 }
 
 // query lets a query fail or notes that it is answered.
-func (s *system) query(v klingtest.QueryView) klingtest.Fault {
+func (s *system) query(account int, v klingtest.QueryView) klingtest.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range v.IDs {
-		if s.blind[id] > 0 {
-			s.blind[id]--
+		is := taskKey{account, id}
+		if s.blind[is] > 0 {
+			s.blind[is]--
 			return klingtest.Error500NoTask
 		}
-		s.answered[id]++
+		s.answered[is]++
 	}
 	return nil
 }
 
 // observe retells what happens at Kling and judges the answers to its callbacks.
-func (s *system) observe(e klingtest.Event) {
+func (s *system) observe(account int, e klingtest.Event) {
 	switch e.Type {
 	case klingtest.CallbackAnswered, klingtest.CallbackFailed, klingtest.CallbackLost:
 		s.mu.Lock()
@@ -128,12 +137,12 @@ func (s *system) observe(e klingtest.Event) {
 	}
 	switch e.Type {
 	case klingtest.Created:
-		s.stored(e.Task.ExternalID)
-		s.tell("  Kling has a task for %s", tokenOf(e.Task))
+		s.stored(taskKey{account, e.Task.ExternalID})
+		s.tell("  account %d has a task for %s", account+1, tokenOf(e.Task))
 	case klingtest.Refused:
-		s.tell("  Kling refuses a %s call with %d %s", e.Route, e.Code, e.Detail)
+		s.tell("  account %d refuses a %s call with %d %s", account+1, e.Route, e.Code, e.Detail)
 	case klingtest.Faulted:
-		s.tell("  Kling answers a %s call with: %s", e.Route, e.Detail)
+		s.tell("  account %d answers a %s call with: %s", account+1, e.Route, e.Detail)
 	case klingtest.CallbackFailed, klingtest.CallbackLost:
 		s.tell("  callback %s of %s is lost", e.Status, tokenOf(e.Task))
 	case klingtest.CallbackAnswered:
@@ -175,9 +184,9 @@ func (s *system) isStored(token, status string) bool {
 	case klingtest.StatusSubmitted:
 		return s.has(su.EventsOf(token))
 	case klingtest.StatusProcessing:
-		return s.has(su.Progress("*", events.StatusProcessing, token), su.CompletionOf(token))
-	default: // its end: the completion, or late where the deadline was faster
-		return s.has(su.Completion("*", events.StatusSucceed, token), su.Completion("*", events.StatusFailed, token), su.LateOf(token))
+		return s.has(su.Progress("*", events.StatusProcessing, token), su.Progress("*", events.StatusRetrying, token), su.CompletionOf(token))
+	default: // its end: the completion, or late where the deadline was faster, or that it is made again
+		return s.has(su.Progress("*", events.StatusRetrying, token), su.Completion("*", events.StatusSucceed, token), su.Completion("*", events.StatusFailed, token), su.LateOf(token))
 	}
 }
 
@@ -201,7 +210,7 @@ func (s *system) settle() {
 		if len(s.running()) == 0 {
 			s.startReplica(0)
 		}
-		for _, task := range s.sim.Tasks() {
+		for _, task := range s.tasks() {
 			inTime := !s.messageOf(task).wish.hurried || s.recordLost(tokenOf(task)) // the others are to expire first
 			if !task.Ended() && (inTime || s.has(s.subjects.CompletionOf(tokenOf(task)))) {
 				s.finish(task)
@@ -213,14 +222,14 @@ func (s *system) settle() {
 	if !settled {
 		s.violate(anEnd, "%s is left", strings.Join(left, ", "))
 	}
-	s.sim.Close() // there is no further callback
+	s.closeAccounts() // there is no further callback
 }
 
 // left lists what is still to be done. The callbacks come first: what one has led to is stored once it is answered.
 func (s *system) left() []string {
 	var left []string
 	todo := func(subject string) { left = append(left, subject) }
-	for _, task := range s.sim.Tasks() {
+	for _, task := range s.tasks() {
 		times := 1 + s.messageOf(task).wish.callback(true).Repeat
 		s.mu.Lock()
 		if s.endings[task.ID] < times {
@@ -296,8 +305,10 @@ func (s *system) read(stream string, by map[string][]storedMsg) error {
 // judgeRequest holds one request to the promises.
 func (s *system) judgeRequest(token string, asked *asked, stored []storedMsg) {
 	tasks := s.tasksOf(token)
-	if len(tasks) > 1 {
-		s.violate(paysOnce, "%s has %d tasks", token, len(tasks))
+	for i, task := range tasks {
+		if tryOf(task) != i+1 {
+			s.violate(paysOnce, "%s has %d tasks, of which number %d is of try %d", token, len(tasks), i+1, tryOf(task))
+		}
 	}
 	of := map[events.Type][]storedMsg{}
 	for _, m := range stored {
@@ -318,17 +329,43 @@ func (s *system) judgeRequest(token string, asked *asked, stored []storedMsg) {
 		return
 	}
 	s.judgeDead(token, asked, of["dead"], ev)
-	s.judgeLate(token, of[events.TypeLate], ev, tasks)
-	s.judgeCompletion(token, asked, ev, tasks)
+	s.judgeTries(token, asked, ev, tasks)
+	last := tasks[max(len(tasks)-1, 0):]
+	s.judgeLate(token, of[events.TypeLate], ev, last)
+	s.judgeCompletion(token, asked, ev, last)
 }
 
-// judgeProgress wants submitted, then processing, each at most once, and nothing after the end.
+// judgeTries wants all tasks before the last in the completion, and no more of them than the request allows.
+func (s *system) judgeTries(token string, asked *asked, ev events.Event, tasks []klingtest.TaskView) {
+	if n := asked.number(ev.Metadata[metaMessage]); n > 0 && len(tasks) > 1+asked.messages[n-1].wish.retries {
+		s.violate(paysOnce, "%s has %d tasks, and may be tried again %d times", token, len(tasks), asked.messages[n-1].wish.retries)
+	}
+	var told, made []string
+	for _, try := range ev.Tries {
+		told = append(told, try.TaskID)
+	}
+	for _, task := range tasks[:max(len(tasks)-1, 0)] {
+		made = append(made, task.ID)
+	}
+	if !slices.Equal(told, made) && s.purgedOf(token) == "" && ev.Status != events.StatusExpired {
+		s.violate(truth, "the completion of %s tells of the tries %v, and there are %v", token, told, made)
+	}
+}
+
+// judgeProgress wants submitted, then processing, each at most once for each try, retrying between tries, and nothing after the
+// end.
 func (s *system) judgeProgress(token string, progress []storedMsg, end uint64) {
-	want := []events.Status{events.StatusSubmitted, events.StatusProcessing}
-	for i, m := range progress {
-		if i >= len(want) || m.Status != want[i] || m.Seq > end {
+	last := events.StatusRetrying
+	for _, m := range progress {
+		inOrder := map[events.Status]bool{
+			events.StatusSubmitted:  last == events.StatusRetrying,
+			events.StatusProcessing: last == events.StatusSubmitted,
+			events.StatusRetrying:   true,
+		}[m.Status]
+		if !inOrder || m.Seq > end {
 			s.violate(order, "%s is number %d of %s, whose end is number %d of the stream", m.Subject, m.Seq, token, end)
 		}
+		last = m.Status
 	}
 }
 
@@ -344,6 +381,7 @@ func (s *system) judgeCompletion(token string, asked *asked, ev events.Event, ta
 	}
 	w := asked.messages[n-1].wish
 	allowed := slices.Contains(w.ends(), ev.Status) || ev.Status == events.StatusRejected && s.mayReject(w, ev)
+	allowed = allowed || ev.Status == events.StatusFailed && w.end == failsFirst && (s.mayReject(w, ev) || s.purgedOf(token) != "")
 	if !allowed || ev.Kind != w.kind {
 		s.violate(truth, "message %d of %s, a %s, was completed as %s %s", n, token, w, ev.Kind, ev.Status)
 	}
@@ -385,10 +423,13 @@ func (a *asked) number(text string) int {
 // ends are the completions that a wish allows.
 func (w wish) ends() []events.Status {
 	ends := []events.Status{map[string]events.Status{
-		goesWell: events.StatusSucceed, fails: events.StatusFailed, refused: events.StatusRejected,
+		goesWell: events.StatusSucceed, fails: events.StatusFailed, failsFirst: events.StatusSucceed, refused: events.StatusRejected,
 	}[w.end]}
 	if w.hurried {
 		ends = append(ends, events.StatusExpired)
+	}
+	if w.end == failsFirst && (w.hurried || w.retries == 0) { // there is no time for another, or none is asked for
+		ends = append(ends, events.StatusFailed)
 	}
 	return ends
 }

@@ -64,6 +64,9 @@ func (s *system) mayPurge(token, what string) bool {
 		return false
 	}
 	w := asked.messages[0].wish
+	if w.retries > 0 || what == everything && len(s.accounts) > 1 { // which tries there were, or where, is told by nothing else
+		return false
+	}
 	readable := asked.id == token && (what != everything || w.kind == kindV1 || w.kind == kindV1Beside)
 	called := !w.creates.silent && !w.callback(true).Lose
 	return what == theProgress || len(asked.messages) == 1 && (readable || called)

@@ -16,7 +16,8 @@ import (
 
 // story is what happens, in the order in which it begins: nothing waits for anything unless a step says so.
 type story struct {
-	slots    int           // of Kling's video pool
+	accounts int           // at Kling
+	slots    int           // of Kling's video pool, of each
 	byModel  bool          // each model has so many
 	queryLag time.Duration // how long Kling denies a new task
 	oddity   float64       // how likely a task object has a field of a type that it never has at Kling
@@ -32,7 +33,7 @@ type step struct {
 
 func (st story) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Kling takes %d tasks at a time", st.slots)
+	fmt.Fprintf(&b, "Kling has %d accounts and takes %d tasks at a time", st.accounts, st.slots)
 	if st.byModel {
 		b.WriteString(" of each model")
 	}
@@ -51,6 +52,7 @@ func (st story) GoString() string { return st.String() }
 func stories() *rapid.Generator[story] {
 	return rapid.Custom(func(t *rapid.T) story {
 		return story{
+			accounts: pick(t, "accounts", 1, 2),
 			slots:    pick(t, "slots", 20, 2, 1),
 			byModel:  pick(t, "by model", false, false, true),
 			queryLag: pick(t, "query lag", 0, 0, 400*time.Millisecond),
@@ -96,6 +98,7 @@ type wish struct {
 	model     string // empty where the kind has none
 	priority  events.Priority
 	end       string // of its task
+	retries   int    // how often a failed one may be made again
 	creates   trouble
 	callbacks gossip
 	hurried   bool // its deadline is hurry
@@ -104,9 +107,10 @@ type wish struct {
 
 // The ends of a task.
 const (
-	goesWell = "goes well"
-	fails    = "fails"
-	refused  = "is refused" // there is no task
+	goesWell   = "goes well"
+	fails      = "fails"
+	failsFirst = "fails, and goes well when it is made again"
+	refused    = "is refused" // there is no task
 )
 
 // The kinds that are asked for: of each API generation, and two of one that share a lane.
@@ -142,6 +146,9 @@ func (w wish) duration() time.Duration {
 func (w wish) String() string {
 	what := strings.TrimSuffix(w.kind+"."+string(w.priority), ".")
 	text := []string{strings.TrimSpace(what + " " + w.model), "that " + w.end}
+	if w.retries > 0 {
+		text = append(text, fmt.Sprintf("tried again %d times", w.retries))
+	}
 	if w.hurried {
 		text = append(text, "within "+hurry.String())
 	}
@@ -162,7 +169,8 @@ func aWish(t *rapid.T) wish {
 		kind:      kind,
 		model:     aModel(t, kind),
 		priority:  pick(t, "priority", events.PriorityNormal, events.PriorityNormal, events.PriorityHigh, events.PriorityLow),
-		end:       pick(t, "end", goesWell, goesWell, goesWell, fails, refused),
+		end:       pick(t, "end", goesWell, goesWell, goesWell, fails, failsFirst, refused),
+		retries:   pick(t, "retries", 0, 0, 1, 2),
 		creates:   pick(t, "create", troubles()...),
 		callbacks: pick(t, "callbacks", gossips()...),
 		hurried:   pick(t, "hurried", false, false, false, true),
@@ -257,16 +265,23 @@ func contradiction(t *rapid.T) step {
 	return withTask(id, "a callback at the URL of "+id+" speaks of another task", func(s *system, task klingtest.TaskView) {
 		other := task
 		other.ExternalID = "somebody-elses"
+		if s.messageOf(task).wish.retries > 0 { // what is said of an earlier try says nothing, whatever else it says
+			other.ID = "871000000000000999"
+		}
 		s.checkRefusal("a contradicting callback", s.callBack(task.CallbackURL, success(other)), http.StatusConflict)
 	})
 }
 
 func outage(t *rapid.T) step {
+	n := rapid.IntRange(0, 1).Draw(t, "account")
+	on := func(what string, play func(*klingtest.Server)) step {
+		return step{fmt.Sprintf("account %d %s", n+1, what), func(s *system) { play(s.accounts[n%len(s.accounts)].sim) }}
+	}
 	return pick(t, "outage",
 		step{"Kling and NATS are well", (*system).mend},
-		step{"Kling refuses the key", func(s *system) { s.sim.SetAuthOutage(1002) }},
-		step{"the resource pack is used up", func(s *system) { s.sim.SetAuthOutage(1102) }},
-		step{"Kling is under maintenance", func(s *system) { s.sim.SetMaintenance(true) }},
+		on("refuses the key", func(sim *klingtest.Server) { sim.SetAuthOutage(1002) }),
+		on("has used its resource pack up", func(sim *klingtest.Server) { sim.SetAuthOutage(1102) }),
+		on("is under maintenance", func(sim *klingtest.Server) { sim.SetMaintenance(true) }),
 	)
 }
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +20,6 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
-	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
@@ -53,9 +52,7 @@ type system struct {
 	*harness
 	ctx      context.Context
 	subjects subjects.Subjects
-	sim      *klingtest.Server
-	api      *httptest.Server
-	client   *kling.Client
+	accounts []*modelAccount
 	began    time.Time
 	edges    int         // that were put before Kling
 	bounded  atomic.Bool // by an operator: a replica that starts meanwhile ends
@@ -64,10 +61,11 @@ type system struct {
 	replicas []*replica // all that were ever started
 	alive    []*replica
 	requests map[string]*asked
-	sent     map[string]int    // create calls that may have made a task, by external id
-	answered map[string]int    // queries with an answer, likewise
-	blind    map[string]int    // queries that are still to fail, likewise
-	excused  map[string]bool   // what the create call under way makes is disguised as a refusal, likewise
+	calls    map[string]int    // create calls, by external id
+	sent     map[taskKey]int   // those that may have made a task
+	answered map[taskKey]int   // queries with an answer
+	blind    map[taskKey]int   // queries that are still to fail
+	excused  map[taskKey]bool  // what the create call under way makes is disguised as a refusal
 	purged   map[string]string // what an operator has deleted of requests
 	endings  map[string]int    // callbacks of the end that were made or lost, by task id
 	told     []string          // the story as it happened
@@ -106,45 +104,26 @@ func (th *harness) newSystem(st story) (*system, error) {
 	th.mu.Unlock()
 	s := &system{
 		harness: th, ctx: th.t.Context(), subjects: subjects, began: time.Now(),
-		requests: map[string]*asked{}, sent: map[string]int{}, answered: map[string]int{}, blind: map[string]int{},
-		excused: map[string]bool{}, purged: map[string]string{}, endings: map[string]int{},
+		requests: map[string]*asked{}, calls: map[string]int{}, sent: map[taskKey]int{}, answered: map[taskKey]int{},
+		blind: map[taskKey]int{}, excused: map[taskKey]bool{}, purged: map[string]string{}, endings: map[string]int{},
 	}
-	var simErr, clientErr error
-	s.sim, simErr = klingtest.New(klingtest.Options{
-		APIKeys:         []string{apiKey},
-		Slots:           map[kling.Pool]int{kling.PoolVideo: st.slots},
-		CapacityByModel: st.byModel,
-		SubmittedFor:    10 * time.Millisecond,
-		DurationOf:      func(v klingtest.TaskView) time.Duration { return s.messageOf(v).wish.duration() },
-		QueryLag:        st.queryLag,
-		CallbackHTTP:    &http.Client{Transport: s, Timeout: 5 * time.Second},
-		Observe:         s.observe,
-		Faults: klingtest.Faults{
-			Create: s.create,
-			Query:  s.query,
-			Callback: func(v klingtest.CallbackView) klingtest.CallbackFault {
-				return s.messageOf(v.TaskView).wish.callback(v.Ended())
-			},
-			OddShape: st.oddity,
-		},
-	})
-	s.api = httptest.NewServer(s.sim)
-	s.client, clientErr = kling.NewClient(kling.Options{
-		BaseURL: s.api.URL, Credentials: kling.Credentials{APIKey: apiKey}, Timeout: 5 * time.Second,
-		TracerProvider: noop.NewTracerProvider(),
-	})
-	return s, errors.Join(err, simErr, clientErr)
+	for i := range st.accounts {
+		err = errors.Join(err, s.openAccount(i, st))
+	}
+	return s, err
 }
 
 // close ends what a story has left.
 func (s *system) close() {
-	s.sim.Close() // first, as it lets go of the calls that hang
+	s.closeAccounts() // first, as they let go of the calls that hang
 	for _, r := range s.replicas {
 		s.kill(r)
 		<-r.done
 	}
-	s.api.Close()
-	s.client.Close()
+	for _, a := range s.accounts {
+		a.api.Close()
+		a.client.Close()
+	}
 	for _, stream := range []string{
 		s.subjects.RequestsStream(), s.subjects.EventsStream(), s.subjects.DeadStream(), s.subjects.SettingsStream(),
 	} {
@@ -173,7 +152,7 @@ func (s *system) startReplica(ahead time.Duration) {
 	callbacks, admin := listenLocal(s.t), listenLocal(s.t)
 	r.callbacks, r.readyURL = callbacks.Addr().String(), "http://"+admin.Addr().String()+"/readyz"
 	b, err := bridge.New(bridge.Options{
-		Bus: bus.Options{URL: r.link.url(), Now: func() time.Time { return time.Now().Add(ahead) }}, Kling: s.client, Subjects: s.subjects,
+		Bus: bus.Options{URL: r.link.url(), Now: func() time.Time { return time.Now().Add(ahead) }}, Accounts: s.configured(), Subjects: s.subjects,
 		CallbackListener: callbacks, AdminListener: admin, PublicURL: callbackHost,
 		LookupWindow: 700 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
 		PollAfter: 200 * time.Millisecond, PollMinInterval: 100 * time.Millisecond, PollMaxInterval: 400 * time.Millisecond,
@@ -299,6 +278,9 @@ func (s *system) submit(id string, w wish) {
 
 	msg.Header.Set(events.HeaderRequestID, id)
 	msg.Header.Set(events.HeaderMetaPrefix+metaMessage, fmt.Sprint(n))
+	if w.retries > 0 {
+		msg.Header.Set(events.HeaderRetries, strconv.Itoa(w.retries))
+	}
 	if w.hurried {
 		msg.Header.Set(events.HeaderTimeout, hurry.String())
 	}
@@ -316,6 +298,8 @@ func promptOf(token string, n int, end string) string {
 	switch end {
 	case fails:
 		prompt += " fail: no luck"
+	case failsFirst:
+		prompt += failsFirstMark
 	case refused:
 		prompt += " [policy]"
 	}
@@ -357,30 +341,20 @@ func (s *system) messageOf(v klingtest.TaskView) message {
 	return s.requests[token].messages[n-1]
 }
 
-// tasksOf returns the tasks Kling has for a request.
-func (s *system) tasksOf(token string) []klingtest.TaskView {
-	return slices.DeleteFunc(s.sim.Tasks(), func(v klingtest.TaskView) bool { return tokenOf(v) != token })
-}
-
 // tokenOf reads the request from the callback URL of a task.
 func tokenOf(v klingtest.TaskView) string {
 	parts := strings.Split(v.CallbackURL, "/")
 	return parts[len(parts)-2]
 }
 
-// finish ends a task.
-func (s *system) finish(task klingtest.TaskView) {
-	if err := s.sim.Finish(task.ID); err != nil {
-		s.violate(aSoundTest, "%v", err)
-	}
-}
-
 // mend ends every outage.
 func (s *system) mend() {
-	s.sim.SetAuthOutage(0)
-	s.sim.SetMaintenance(false)
-	s.sim.SetEdge(nil)
-	s.sim.SetRetired(kindV1, nil)
+	for _, a := range s.accounts {
+		a.sim.SetAuthOutage(0)
+		a.sim.SetMaintenance(false)
+		a.sim.SetEdge(nil)
+		a.sim.SetRetired(kindV1, nil)
+	}
 	for _, r := range s.running() {
 		r.link.setDown(false)
 	}

@@ -93,6 +93,9 @@ func (c *Creator) absent(ctx context.Context, j *attempt) (dispatch.Result, erro
 
 // resend makes the create call again after claiming the record anew.
 func (c *Creator) resend(ctx context.Context, j *attempt) (dispatch.Result, error) {
+	if c.freed(j) {
+		return c.unsay(ctx, j, 0)
+	}
 	if !j.MaySend(time.Now()) {
 		return dispatch.TryAgain(c.waitPaused(j, time.Now())), nil
 	}

@@ -20,6 +20,9 @@ func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 			}
 		}
 	}
+	if c.mayHide(failure) {
+		return c.behind(ctx, j)
+	}
 	pauses := c.pauses(j)
 	if err := c.unclaim(ctx, j); err != nil {
 		return dispatch.Result{}, err

@@ -88,12 +88,20 @@ func (p *Pool) nextProbe(now time.Time) *Job {
 	return nil
 }
 
+// mayProbe reports whether a request may try an account that is paused. One that has done so goes to others where it can.
+func (p *Pool) mayProbe(j *Job, share *Share) bool {
+	candidates := p.candidates(j)
+	elsewhere := slices.ContainsFunc(candidates, func(s *Share) bool { return s.open(j.Req.Kind) })
+	return slices.Contains(candidates, share) && (j.probes == 0 || !elsewhere)
+}
+
 func (p *Pool) nextProbeOf(share *Share, now time.Time) *Job {
 	var best *Job
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
 			at, _, paused := share.Pauses.Probe(j.Req.Kind)
-			if paused && !now.Before(at) && slices.Contains(p.candidates(j), share) && (best == nil || probesBefore(share.Pauses, j, best)) {
+			due := paused && !now.Before(at) && p.mayProbe(j, share)
+			if due && (best == nil || probesBefore(share.Pauses, j, best)) {
 				best = j
 			}
 		}
