@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -45,6 +47,17 @@ func (d *Draft) Set(name, value string) {
 	n := len(d.values)
 	d.Header[name] = d.values[n-1 : n : n]
 }
+
+// Get returns a header, or nothing. It and Keys make a draft what a trace is written into.
+func (d *Draft) Get(name string) string {
+	if values := d.Header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Keys lists the names of the headers.
+func (d *Draft) Keys() []string { return slices.Collect(maps.Keys(d.Header)) }
 
 // GuardSequence is [GuardSequence].
 func (d *Draft) GuardSequence(subjects string, seq uint64) {

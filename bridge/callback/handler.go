@@ -129,8 +129,8 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	if h.proves(outcomeTaken) {
 		caller.Prove()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTime)
-	defer cancel()
+	ctx := last(r.Context(), callbackTime)
+	defer ctx.stop()
 	o, err := h.receive(ctx, r.Header, body, began)
 	rc.note(ctx, h, o, err)
 	if h.proves(o) {

@@ -11,10 +11,11 @@ import (
 
 // readTask reads a task object. Most are as Kling documents them and are read in one go. Of any other all that can be
 // read is, and odd names the rest.
-func readTask(raw json.RawMessage) (w wireTask, odd []string, err error) {
+func readTask(raw json.RawMessage) (_ wireTask, odd []string, err error) {
 	if w, ok := readFast(raw); ok {
 		return w, nil, nil
 	}
+	var w wireTask // not the result, which would need memory in any case
 	if err = json.Unmarshal(raw, &w); err == nil || !json.Valid(raw) {
 		return w, nil, err
 	}

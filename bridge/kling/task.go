@@ -151,11 +151,12 @@ func (d *data) UnmarshalJSON(b []byte) error {
 
 // unwrap returns what is in data and beside it, if there is such a field. Most callbacks have none and are read once
 // only.
-func unwrap(body []byte) (w wrapper, err error) {
+func unwrap(body []byte) (wrapper, error) {
 	if !bytes.Contains(body, []byte(`"data"`)) {
-		return w, nil
+		return wrapper{}, nil
 	}
-	err = json.Unmarshal(body, &w)
+	var w wrapper // not the result, which would need memory in any case
+	err := json.Unmarshal(body, &w)
 	return w, err
 }
 

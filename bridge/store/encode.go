@@ -22,12 +22,34 @@ const (
 func setCloudEvent(d *bus.Draft, s subjects.Subjects, ev *events.Event, id string) {
 	d.Set(events.HeaderCESpecVersion, "1.0")
 	d.Set(events.HeaderCEID, id)
-	d.Set(events.HeaderCESource, "/klingbridge/"+s.Prefix())
-	d.Set(events.HeaderCEType, ceTypeTask+string(ev.Status))
+	d.Set(events.HeaderCESource, ceSource(s.Prefix()))
+	d.Set(events.HeaderCEType, ceType(ev.Status))
 	d.Set(events.HeaderCESubject, percentEncode(ev.RequestID))
 	d.Set(events.HeaderCETime, ev.PublishedAt.String())
 	d.Set(events.HeaderCEDataContentType, events.ContentTypeJSON)
 	d.Set(events.HeaderCEDataSchema, events.EventSchemaURL)
+}
+
+// ceSource and ceType have at hand what most events say.
+func ceSource(prefix string) string {
+	const source = "/klingbridge/"
+	if prefix == events.DefaultPrefix {
+		return source + events.DefaultPrefix
+	}
+	return source + prefix
+}
+
+func ceType(s events.Status) string {
+	switch s {
+	case events.StatusSubmitted:
+		return ceTypeTask + string(events.StatusSubmitted)
+	case events.StatusProcessing:
+		return ceTypeTask + string(events.StatusProcessing)
+	case events.StatusSucceed:
+		return ceTypeTask + string(events.StatusSucceed)
+	default:
+		return ceTypeTask + string(s)
+	}
 }
 
 // percentEncode follows the CloudEvents bindings: space, ", % and all that is not printable ASCII are encoded.

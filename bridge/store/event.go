@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -16,6 +17,7 @@ type story struct {
 	events.Event
 	submittedAt, completedAt events.Time
 	result                   events.Result
+	video                    [1]events.Video // of most results
 }
 
 // event fills in what every event says.
@@ -68,19 +70,19 @@ func (st *story) add(t *kling.Task, now time.Time) {
 	ev.Units = t.Units
 	ev.Kling = t.Raw
 	if ev.Status == events.StatusSucceed {
-		st.result = resultOf(t, now)
+		st.result = resultOf(t, now, st.video[:0])
 		ev.Result = &st.result
 	}
 }
 
 // resultOf translates what Kling made; the URLs stay as they are.
-func resultOf(t *kling.Task, now time.Time) events.Result {
+func resultOf(t *kling.Task, now time.Time, videos []events.Video) events.Result {
 	updated := t.UpdatedAt
 	if updated.IsZero() {
 		updated = now
 	}
 	r := events.Result{
-		Videos:    make([]events.Video, 0, len(t.Videos)),
+		Videos:    slices.Grow(videos, len(t.Videos)),
 		Images:    make([]events.Image, 0, len(t.Images)),
 		Audios:    make([]events.Audio, 0, len(t.Audios)),
 		Files:     make([]events.File, 0, len(t.Files)),

@@ -91,7 +91,7 @@ func (s *Store) headDraft(ctx context.Context, ev *events.Event, subject, msgID 
 		d.Set(events.HeaderMetaPrefix+name, request.HeaderSafe(value))
 	}
 	setCloudEvent(d, s.Subjects, ev, msgID)
-	s.Telemetry.Inject(ctx, d.Header)
+	s.Telemetry.Inject(ctx, d)
 	return d
 }
 

@@ -117,7 +117,7 @@ func (s *Store) enqueue(ctx context.Context, rec *Record) (seq uint64, err error
 	}
 	msg := nats.NewMsg(s.Subjects.Request(rec.Kind, o.Priority))
 	msg.Data = o.Body
-	s.Telemetry.Inject(s.Telemetry.Resume(ctx, &rec.Trace), msg.Header)
+	s.Telemetry.Inject(s.Telemetry.Resume(ctx, &rec.Trace), events.HeaderCarrier(msg.Header))
 	msg.Header.Set(events.HeaderRequestID, rec.RequestID)
 	msg.Header.Set(request.HeaderFence, rec.Fence)
 	msg.Header.Set(jetstream.MsgIDHeader, rec.Token()+"."+rec.Fence)

@@ -56,8 +56,8 @@ func New(provider trace.TracerProvider, headers propagation.TextMapPropagator) *
 }
 
 // Inject puts ctx's trace context into a message's headers.
-func (t *Tracer) Inject(ctx context.Context, h nats.Header) {
-	t.headers.Inject(ctx, events.HeaderCarrier(h))
+func (t *Tracer) Inject(ctx context.Context, into propagation.TextMapCarrier) {
+	t.headers.Inject(ctx, into)
 }
 
 // Extract returns ctx in the trace that a message's headers tell.
