@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // wrongUsage are command lines that can't be meant, one a line, by what stderr says of each.
@@ -198,7 +200,9 @@ func TestWrongUsageEverywhere(t *testing.T) {
 		if len(args) > 1 {
 			covered[args[0]+" "+args[1]] = true
 		}
-		got := execute(t.Context(), environ, "{", args...)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // what is taken for right usage may go on for ever
+		got := execute(ctx, environ, "{", args...)
+		cancel()
 		if got.code != 2 || got.stdout != "" || !strings.Contains(got.stderr, strings.ReplaceAll(says, "LONG", long)) {
 			t.Errorf("%s: want exit 2 that says %q, got %+v", command, says, got)
 		}
