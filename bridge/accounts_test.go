@@ -418,3 +418,16 @@ func TestPageBeforeOneAccount(t *testing.T) {
 		})
 	}
 }
+
+// TestBoundOfAllAccounts is shown beside those of each account: its series names none.
+func TestBoundOfAllAccounts(t *testing.T) {
+	t.Parallel()
+	o := on(t, openAccount(t, "main", 4, silent()), openAccount(t, "burst", 2, silent()))
+	o.Concurrency = map[kling.Pool]int{kling.PoolVideo: 5}
+	o.Accounts[1].Concurrency = map[kling.Pool]int{kling.PoolVideo: 2}
+	w := start(t, setup{bridge: metered(t, o)})
+	w.counted(map[string]float64{
+		`kling_slots_cap{pool="video"}`:                 5,
+		`kling_slots_cap{account="burst",pool="video"}`: 2,
+	})
+}

@@ -329,31 +329,30 @@ func (w *world) fillDownloads(path string, n int) {
 	}
 }
 
-// TestFileTakesItsTime has a download last longer than a callback may, and one that stands still end.
-func TestFileTakesItsTime(t *testing.T) {
+// TestTooManyDownloads has as many as there may be, none of which is read, and one more. When the bridge is told to stop, they have
+// the time of the shutdown and no more.
+func TestTooManyDownloads(t *testing.T) {
 	t.Parallel()
-	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}})
-	clip := video(24 << 20)
-	w.store("in", "a.mp4", "", bytes.NewReader(clip))
+	w := start(t, setup{sim: klingtest.Options{Duration: time.Hour}, bridge: bridge.Options{ShutdownTimeout: 100 * time.Millisecond}})
+	w.store("in", "a.mp4", "", bytes.NewReader(video(24<<20)))
 	w.lipSync("slow", "nats-object://in/a.mp4", time.Hour)
 	u, err := url.Parse(w.sentVideo("slow"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := w.stranger()
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n", u.EscapedPath()); err != nil {
-		t.Fatal(err)
-	}
-	timer := time.NewTimer(12 * time.Second) // a callback has 2 s to come and 10 s to be answered
-	defer timer.Stop()
-	w.fillDownloads(u.EscapedPath(), files.MaxDownloads-1)
+	w.fillDownloads(u.EscapedPath(), files.MaxDownloads)
 	if res, _ := w.fetch(http.MethodGet, w.sentVideo("slow")); res.status != 503 || res.header.Get("Retry-After") == "" {
 		t.Errorf("one more than there may be: %d", res.status)
 	}
-	<-timer.C
-	reply := w.untilClosed(conn)
-	_, got, _ := strings.Cut(reply, "\r\n\r\n")
-	if !strings.HasPrefix(reply, "HTTP/1.1 200 ") || got != string(clip) {
-		t.Errorf("%d bytes of %d: %.200q", len(got), len(clip), reply)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		w.replicas[0].stop()
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(patience / 2): // they would end by themselves after more than a minute
+		t.Error("downloads hold up the shutdown")
+		<-stopped
 	}
 }

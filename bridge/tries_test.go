@@ -65,7 +65,7 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s.sim.Fail = failFirst(2)
+			s.sim.Fail, s.bridge = failFirst(2), metered(t, s.bridge)
 			w := start(t, s)
 			w.retried("order-1", 2, nil)
 			w.retried("own", 3, map[string]any{"external_task_id": "mine"})
@@ -87,6 +87,7 @@ func TestRetries(t *testing.T) {
 				t.Errorf("the console's timeline is %s", got)
 			}
 			w.noViolations()
+			w.counted(map[string]float64{`kling_retries_total{class="kling",kind="text2video"}`: 2 + 2 + 1})
 			if n := len(w.sim.Tasks()); n != 3+3+2 {
 				t.Errorf("%d tasks, want 8", n)
 			}

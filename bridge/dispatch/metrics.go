@@ -4,12 +4,11 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
@@ -47,7 +46,7 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 		}),
 		used:    m.Gauge("kling.slots.used", "{slot}", "Slots taken by tasks in flight and create calls under way, of all replicas."),
 		limit:   m.Gauge("kling.slots.limit", "{slot}", "Slots there are, as learned from Kling's refusals; absent until the first."),
-		bound:   m.Gauge("kling.slots.cap", "{slot}", "Upper bound set by BRIDGE_CONCURRENCY; absent where there is none."),
+		bound:   m.Gauge("kling.slots.cap", "{slot}", "Upper bound set by BRIDGE_CONCURRENCY, or of an account by its own variable; absent where there is none."),
 		waiting: m.Gauge("kling.waiting.requests", "{request}", "Requests stored that are no task yet, of all replicas."),
 		age: m.SecondsGauge("kling.waiting.age",
 			"Age of the oldest request that is no task yet, of all replicas; 0 when there is none."),
@@ -60,6 +59,9 @@ func (m *Metrics) Show(pools map[kling.Pool]*Pool, waiting *BacklogReader) (metr
 		for name, pool := range pools {
 			for _, share := range pool.all {
 				m.showSlots(o, pool.plain(), name, share)
+			}
+			if pool.bound > 0 { // of all accounts together: it names none
+				o.ObserveInt64(m.bound, int64(pool.bound), metric.WithAttributes(attribute.String(telemetry.AttrPool, string(name))))
 			}
 		}
 		if b, ok := waiting.get(ctx); ok {

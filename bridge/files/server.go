@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -41,6 +42,9 @@ type Server struct {
 	Live    atomic.Pointer[Live] // nil until JetStream is there
 	// Refuse answers with a status and nothing else.
 	Refuse func(http.ResponseWriter, *http.Request, int)
+
+	grace time.Duration // beside what a download takes at the lowest rate; zero: writeGrace
+	rate  int64         // the lowest, in bytes a second; zero: lowestRate
 }
 
 // Live is what a server needs of the running bridge.
@@ -169,7 +173,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a asked, o *object
 	_ = rc.SetReadDeadline(time.Time{})
 	began := time.Now()
 	o.ctx, o.pace = r.Context(), func(read int64) {
-		_ = rc.SetWriteDeadline(began.Add(writeGrace + time.Duration(read)*time.Second/lowestRate))
+		_ = rc.SetWriteDeadline(began.Add(cmp.Or(s.grace, writeGrace) + time.Duration(read)*time.Second/time.Duration(cmp.Or(s.rate, lowestRate))))
 	}
 	o.pace(0)
 	contentType, err := o.contentType()

@@ -23,6 +23,7 @@ type Metrics struct {
 	lateResults metric.Int64Counter
 	oddFields   metric.Int64Counter
 	deadLetters metric.Int64Counter
+	retries     metric.Int64Counter
 	units       metric.Float64Counter
 	duration    metric.Float64Histogram
 
@@ -30,6 +31,7 @@ type Metrics struct {
 	byEnd        *telemetry.Series[endKey]
 	byKindStatus *telemetry.Series[kindStatus]
 	byClass      *telemetry.Series[events.ErrorClass]
+	byKindClass  *telemetry.Series[kindClass]
 }
 
 type (
@@ -37,6 +39,10 @@ type (
 		kind   string
 		status events.Status
 		source events.Source
+	}
+	kindClass struct {
+		kind  string
+		class events.ErrorClass
 	}
 	kindStatus struct {
 		kind   string
@@ -52,6 +58,7 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 		lateResults: m.Count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
 		oddFields:   m.Count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
 		deadLetters: m.Count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
+		retries:     m.Count("kling.retries", "{try}", "Failed tasks that are made again, by the class of their error."),
 		units:       m.Sum("kling.units", "{unit}", "Units deducted by Kling."),
 		duration:    m.Seconds("kling.task.duration", "From a task being created to its end being published.", buckets),
 
@@ -62,6 +69,9 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 				attribute.String(telemetry.AttrKind, e.kind), attribute.String(telemetry.AttrStatus, string(e.status)),
 				attribute.String(telemetry.AttrSource, string(e.source)),
 			}
+		}),
+		byKindClass: telemetry.NewSeries(func(k kindClass) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind), attribute.String(telemetry.AttrClass, string(k.class))}
 		}),
 		byKindStatus: telemetry.NewSeries(func(k kindStatus) []attribute.KeyValue {
 			return []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind), attribute.String(telemetry.AttrStatus, string(k.status))}
@@ -82,6 +92,7 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 // begun shows what may be counted of a task later.
 func (m *Metrics) begun(ctx context.Context, kind string) {
 	m.oddFields.Add(ctx, 0, m.byKind.Adds(kind)...)
+	m.retries.Add(ctx, 0, m.byKindClass.Of(kindClass{kind, events.ErrorKling}))
 }
 
 func (m *Metrics) completed(ctx context.Context, ev *events.Event) {
