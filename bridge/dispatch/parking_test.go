@@ -106,3 +106,21 @@ func TestProbesThatAreNeverSentAlternate(t *testing.T) {
 		t.Errorf("tried %s", tried)
 	}
 }
+
+// TestPinnedRequestsTakeNoRoom has requests wait for an account that is full: others of their lane come through.
+func TestPinnedRequestsTakeNoRoom(t *testing.T) {
+	p := testPool(accept)
+	p.all = append(p.all, &Share{Account: "burst", Slots: NewSlots(0), Pauses: NewPauses(time.Minute, p.log)})
+	full := p.all[1].Slots
+	full.limit = 0
+	const pinned = 80
+	for i := range pinned {
+		j := testJob(t, fmt.Sprint(i), "text2video", events.PriorityNormal)
+		j.Req.Account = "burst"
+		p.add(j)
+	}
+	key := p.key(testJob(t, "", "text2video", events.PriorityNormal))
+	if n := p.aside(key); n != pinned {
+		t.Errorf("%d of %d requests take no room", n, pinned)
+	}
+}

@@ -220,3 +220,30 @@ func TestLostOriginal(t *testing.T) {
 		t.Errorf("%+v, %v", ev, err)
 	}
 }
+
+// TestTimerOfATryThatRuns fires for a record that another replica has gone on with: the request is not put into the stream again.
+func TestTimerOfATryThatRuns(t *testing.T) {
+	l := newRetryLedger(t)
+	ctx := t.Context()
+	rec := l.retriable(t, "order", 1)
+	e, err := l.Load(ctx, "order")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, at := l.nextTry(e.Rec, failedTask(rec), events.SourcePoll)
+	if stored, err := l.Rearm(ctx, next, at, e.Seq); !stored || err != nil {
+		t.Fatal(stored, err)
+	}
+	fired := l.fire(t)
+	taken := fired.Rec.Taken(77, fired.Rec.Account, "another-id", Send{Claim: "claim", At: l.Now()})
+	if _, stored, err := l.Replace(ctx, taken, at, fired.Seq); !stored || err != nil {
+		t.Fatal(stored, err)
+	}
+	before := l.counts(t, l.Subjects.RequestsStream(), l.Subjects.AllRequests())
+	if err := l.NextTry(ctx, fired.Rec, fired.Seq); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.counts(t, l.Subjects.RequestsStream(), l.Subjects.AllRequests()); n != before {
+		t.Errorf("%d requests in the stream, want %d", n, before)
+	}
+}
