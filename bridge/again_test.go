@@ -217,7 +217,7 @@ func TestAgainIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("one request is left", func() bool { return w.count("KLING_REQUESTS", "kling.request.>") == 1 })
-	w.forget("kling-state.original.*.old") // as of a request that an older version ended
+	w.forget("kling-state.original.*.request.request.old") // as of a request that an older version ended
 	w.asked("old", events.StatusCancelled, "")
 	_, err = w.client.Again(w.ctx, "old", nil)
 	wantRefusal(t, err, 409)

@@ -62,13 +62,20 @@ func (s Subjects) Setting(name string) string { return s.state("setting", name) 
 // External is the note that a request brought an external task id of its own, by the token of that.
 func (s Subjects) External(token string) string { return s.state(TypeExternal, token) }
 
-// Original is a request as it came, kept from when it leaves the stream of requests.
+// Original is a request as it came, kept from when it leaves the stream of requests. Its token stands after the last one that
+// [Subjects.AnythingOf] looks at: where a wildcard of that meets the tokens of requests, the server goes through all of them
+// for each guard, which takes 2 ms with 60,000 of them (nats-server 2.15.2).
 func (s Subjects) Original(p events.Priority, token string) string {
-	return s.state(TypeOriginal, priorityToken(p), token)
+	return s.state(TypeOriginal, priorityToken(p), keptAs, keptAs, token)
 }
 
 // OriginalOf matches the original of a request.
-func (s Subjects) OriginalOf(token string) string { return s.state(TypeOriginal, "*", token) }
+func (s Subjects) OriginalOf(token string) string {
+	return s.state(TypeOriginal, "*", keptAs, keptAs, token)
+}
+
+// keptAs fills the places of an original's subject that say nothing.
+const keptAs = "request"
 
 // priorityToken names a priority; in the subject of a request normal has no token.
 func priorityToken(p events.Priority) string { return cmp.Or(string(p), normalToken) }
@@ -151,13 +158,13 @@ func parseState(t []string) (Parsed, bool) {
 		p.Kind, p.Pool, p.Token = t[1], t[2], t[3]
 		return p, true
 	case TypeOriginal:
-		if len(t) != 3 {
+		if len(t) != 5 || t[2] != keptAs || t[3] != keptAs {
 			return Parsed{}, false
 		}
 		if t[1] != normalToken {
 			p.Priority = events.Priority(t[1])
 		}
-		p.Token = t[2]
+		p.Token = t[4]
 		return p, slices.Contains(events.Priorities(), p.Priority)
 	case TypeSlots, TypeExternal, TypeLogout:
 		if len(t) != 2 {

@@ -28,9 +28,9 @@ func TestSubjects(t *testing.T) {
 		s.Probe("a"):                                      "kling-state.probe.a",
 		s.Setting("namespace"):                            "kling-state.setting.namespace",
 		s.External("order-42"):                            "kling-state.external.order-42",
-		s.Original(events.PriorityNormal, "order-42"):     "kling-state.original.normal.order-42",
-		s.Original(events.PriorityLow, "order-42"):        "kling-state.original.low.order-42",
-		s.OriginalOf("order-42"):                          "kling-state.original.*.order-42",
+		s.Original(events.PriorityNormal, "order-42"):     "kling-state.original.normal.request.request.order-42",
+		s.Original(events.PriorityLow, "order-42"):        "kling-state.original.low.request.request.order-42",
+		s.OriginalOf("order-42"):                          "kling-state.original.*.request.request.order-42",
 		s.Logout("1800000000-ABC"):                        "kling-state.logout.1800000000-ABC",
 		s.AnythingOf("order-42"):                          "*.*.*.*.order-42",
 		s.Put("kling.completion.effects.succeed.x"):       "kling-put.kling.completion.effects.succeed.x",
@@ -59,10 +59,10 @@ func TestParse(t *testing.T) {
 		"kling-state.due.effects.video.order-42": {
 			Parsed: events.Parsed{Type: subjects.TypeDue, Kind: "effects", Token: "order-42"}, Pool: "video",
 		},
-		"kling-state.slots.video":              {Parsed: events.Parsed{Type: subjects.TypeSlots}, Pool: "video"},
-		"kling-state.external.order-42":        {Parsed: events.Parsed{Type: subjects.TypeExternal, Token: "order-42"}},
-		"kling-state.original.normal.order-42": {Parsed: events.Parsed{Type: subjects.TypeOriginal, Token: "order-42"}},
-		"kling-state.original.high.order-42": {Parsed: events.Parsed{
+		"kling-state.slots.video":                              {Parsed: events.Parsed{Type: subjects.TypeSlots}, Pool: "video"},
+		"kling-state.external.order-42":                        {Parsed: events.Parsed{Type: subjects.TypeExternal, Token: "order-42"}},
+		"kling-state.original.normal.request.request.order-42": {Parsed: events.Parsed{Type: subjects.TypeOriginal, Token: "order-42"}},
+		"kling-state.original.high.request.request.order-42": {Parsed: events.Parsed{
 			Type: subjects.TypeOriginal, Priority: events.PriorityHigh, Token: "order-42",
 		}},
 		"kling-state.logout.1800000000-ABC": {Parsed: events.Parsed{Type: subjects.TypeLogout, Token: "1800000000-ABC"}},
@@ -77,7 +77,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, subject := range []string{
 		"", "kling-state.", "kling-state.pending.effects.video", "kling-state.external.a.b", "kling-state.slots.*",
-		"kling-state.original.order-42", "kling-state.original.urgent.order-42",
+		"kling-state.original.order-42", "kling-state.original.urgent.request.request.order-42", "kling-state.original.low.order-42",
 		"kling-state.gone.effects.video.x", "kling-put.kling.completion.effects.succeed.x", "other-state.due.effects.video.x",
 	} {
 		if got, ok := subjects.Default().Parse(subject); ok {
