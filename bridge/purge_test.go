@@ -15,12 +15,13 @@ import (
 
 // TestRepeatOfWhatWasDeleted has an operator delete all that is known of a task under way, and its requester ask for it
 // again. Recorded, the repeat was sent, and only Kling's refusal of a known external id kept it from being paid twice. The
-// replica that has made the task looks it up first.
+// replica that has made the task looks it up first, however often it was polled since.
 func TestRepeatOfWhatWasDeleted(t *testing.T) {
 	t.Parallel()
 	w := start(t, setup{sim: silent(), pollOnly: true, bridge: bridge.Options{PollMinInterval: 200 * time.Millisecond}})
 	task := w.task("text2video", "order-1")
 	w.eventually("the request is acked", func() bool { return w.count("KLING_REQUESTS", "kling.request.>") == 0 })
+	w.eventually("the task is polled", func() bool { return w.sim.Calls().Queries > 1 })
 	w.forget("kling.progress.>", "kling-state.>")
 	w.repeatIsAdopted(task)
 }

@@ -53,10 +53,10 @@ func (p *Poller) step(ctx context.Context, d *dueTask, task kling.Task, queryErr
 		queryErr = store.Mismatch(d.rec, task)
 	}
 	if queryErr == nil {
-		p.Cache.Remove(d.rec.Token())
 		n, err := p.found(ctx, d, task)
 		p.Metrics.asked(ctx, n, err)
 		if n.Ended() && err == nil {
+			p.Cache.Remove(d.rec.Token())
 			return nil
 		}
 		if err != nil && (errors.Is(err, bus.ErrUnavailable) || p.Store.Now().Before(d.rec.Deadline)) {
