@@ -27,7 +27,7 @@ func TestSubjects(t *testing.T) {
 		s.SlotNews("video"):                               "kling-state.slots.video",
 		s.Probe("a"):                                      "kling-state.probe.a",
 		s.Setting("namespace"):                            "kling-state.setting.namespace",
-		s.External("order-42"):                            "kling-state.external.order-42",
+		s.External("order-42"):                            "kling-state.external.request.request.request.order-42",
 		s.Original(events.PriorityNormal, "order-42"):     "kling-state.original.normal.request.request.order-42",
 		s.Original(events.PriorityLow, "order-42"):        "kling-state.original.low.request.request.order-42",
 		s.OriginalOf("order-42"):                          "kling-state.original.*.request.request.order-42",
@@ -59,9 +59,9 @@ func TestParse(t *testing.T) {
 		"kling-state.due.effects.video.order-42": {
 			Parsed: events.Parsed{Type: subjects.TypeDue, Kind: "effects", Token: "order-42"}, Pool: "video",
 		},
-		"kling-state.slots.video":                              {Parsed: events.Parsed{Type: subjects.TypeSlots}, Pool: "video"},
-		"kling-state.external.order-42":                        {Parsed: events.Parsed{Type: subjects.TypeExternal, Token: "order-42"}},
-		"kling-state.original.normal.request.request.order-42": {Parsed: events.Parsed{Type: subjects.TypeOriginal, Token: "order-42"}},
+		"kling-state.slots.video":                               {Parsed: events.Parsed{Type: subjects.TypeSlots}, Pool: "video"},
+		"kling-state.external.request.request.request.order-42": {Parsed: events.Parsed{Type: subjects.TypeExternal, Token: "order-42"}},
+		"kling-state.original.normal.request.request.order-42":  {Parsed: events.Parsed{Type: subjects.TypeOriginal, Token: "order-42"}},
 		"kling-state.original.high.request.request.order-42": {Parsed: events.Parsed{
 			Type: subjects.TypeOriginal, Priority: events.PriorityHigh, Token: "order-42",
 		}},
@@ -76,7 +76,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for _, subject := range []string{
-		"", "kling-state.", "kling-state.pending.effects.video", "kling-state.external.a.b", "kling-state.slots.*",
+		"", "kling-state.", "kling-state.pending.effects.video", "kling-state.external.a.b", "kling-state.external.a", "kling-state.slots.*",
 		"kling-state.original.order-42", "kling-state.original.urgent.request.request.order-42", "kling-state.original.low.order-42",
 		"kling-state.gone.effects.video.x", "kling-put.kling.completion.effects.succeed.x", "other-state.due.effects.video.x",
 	} {
@@ -89,7 +89,8 @@ func TestParse(t *testing.T) {
 func FuzzParseState(f *testing.F) {
 	for _, subject := range []string{
 		"kling-state.pending.effects.video.x", "kling-state.due.effects.video.x", "kling-state.slots.video",
-		"kling-state.external.x", "kling-state.logout.x", "kling-state....",
+		"kling-state.external.request.request.request.x", "kling-state.logout.x", "kling-state....",
+		"kling-state.original.low.request.request.x", "kling-state.original.normal.request.request.x",
 	} {
 		f.Add(subject)
 	}
@@ -115,6 +116,8 @@ func build(s subjects.Subjects, p subjects.Parsed) string {
 		return s.SlotNews(p.Pool)
 	case subjects.TypeExternal:
 		return s.External(p.Token)
+	case subjects.TypeOriginal:
+		return s.Original(p.Priority, p.Token)
 	case subjects.TypeLogout:
 		return s.Logout(p.Token)
 	default:
