@@ -32,6 +32,7 @@ type simulation struct {
 	callbacks string
 	wrapped   bool
 	retired   []string
+	accounts  []string
 	options   klingtest.Options
 
 	anyPort        bool // will do where addr is taken
@@ -49,7 +50,8 @@ one with "[credit]" meets an account without credit once. Faults are probabiliti
 
 Prints the variables with which a bridge uses it.`,
 		Example: `  klingbridge sim --speed 10
-  klingbridge sim --lose-callback 0.3 --lose-reply 0.05 --slots video=3`,
+  klingbridge sim --lose-callback 0.3 --lose-reply 0.05 --slots video=3
+  klingbridge sim --account main:video=8 --account burst:video=2,credits=50`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.submittedGiven = cmd.Flags().Changed("submitted-time")
@@ -66,6 +68,7 @@ func (s *simulation) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.APIKeys, "api-key", nil, "accepted static `key`; may be repeated (default "+simAPIKey+")")
 	f.StringVar(&o.AccessKey, "access-key", "", "accepted access `key` of a pair (older API only)")
 	f.StringVar(&o.SecretKey, "secret-key", "", "secret `key` of that pair")
+	f.StringArrayVar(&s.accounts, "account", nil, "`name[:list]` of an account with a key, slots and credits (in tasks) of its own; may be repeated")
 	f.StringVar(&s.slots, "slots", "video=20,image=9,try-on=5", "tasks at a time by pool, as a `list`")
 	f.BoolVar(&o.CapacityByModel, "capacity-by-model", false, "give each model of a pool those slots")
 	f.StringToIntVar(&o.SlotsByModel, "slots-by-model", nil, "tasks at a time of some models, as a `list` such as kling-v3=2; implies the former")
@@ -115,21 +118,27 @@ func (p *program) simulate(ctx context.Context, s simulation) error {
 	if err != nil {
 		return err
 	}
-	sim, err := klingtest.New(options)
+	accounts, err := s.perAccount(options)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	defer sim.Close()
-	s.retire(sim)
+	sims := klingtest.Accounts{}
+	for _, a := range accounts {
+		sim, err := klingtest.New(a.options)
+		if err != nil {
+			return usageError{err}
+		}
+		defer sim.Close()
+		s.retire(sim)
+		sims = append(sims, sim)
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
 	if err != nil {
 		return fmt.Errorf("listen for the simulated Kling: %w", err)
 	}
 	fmt.Fprintf(p.stdout, "export KLING_BASE_URL=http://%s\n", listener.Addr())
-	if len(options.APIKeys) > 0 {
-		fmt.Fprintf(p.stdout, "export KLING_API_KEY=%s\n", options.APIKeys[0])
-	}
-	return serveUntilDone(ctx, listener, sim)
+	p.printKeys(accounts)
+	return serveUntilDone(ctx, listener, sims)
 }
 
 // retire takes the routes away that were named.

@@ -44,6 +44,44 @@ func TestSim(t *testing.T) {
 	}
 }
 
+// TestSimOfAccounts has accounts of their own keys, slots and credits.
+func TestSimOfAccounts(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	stdout := newSignalBuffer("KLING_ACCOUNTS=main,burst-2\n")
+	done := make(chan int)
+	go func() {
+		args := []string{"sim", "--addr", "127.0.0.1:0", "--account", "main:video=1", "--account", "burst-2:credits=1", "--slots", "video=3"}
+		done <- run(ctx, args, nil, strings.NewReader(""), stdout, io.Discard)
+	}()
+	<-stdout.seen
+	line, keys, _ := strings.Cut(stdout.String(), "\n")
+	url := strings.TrimPrefix(line, "export KLING_BASE_URL=") + "/v1/videos/text2video"
+	const want = "export KLING_ACCOUNT_MAIN_API_KEY=simulated-key-main\nexport KLING_ACCOUNT_BURST_2_API_KEY=simulated-key-burst-2\n"
+	if !strings.HasPrefix(keys, want) {
+		t.Errorf("printed %q, want %q first", keys, want)
+	}
+	for _, tt := range []struct {
+		key    string
+		status int
+	}{
+		{"simulated-key-main", http.StatusOK},
+		{"simulated-key-main", http.StatusTooManyRequests}, // for want of a slot
+		{"simulated-key-burst-2", http.StatusOK},
+		{"simulated-key-burst-2", http.StatusTooManyRequests}, // for want of credit
+		{"simulated-key", http.StatusUnauthorized},
+	} {
+		if got := create(t, url, tt.key, `{"prompt":"a boat"}`); got != tt.status {
+			t.Errorf("%s: %d, want %d", tt.key, got, tt.status)
+		}
+	}
+	interrupt()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d, want 0", code)
+	}
+}
+
 // create asks for a video and returns the status of the answer.
 func create(t *testing.T, url, key, body string) int {
 	t.Helper()
