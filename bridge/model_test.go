@@ -48,7 +48,7 @@ func TestModel(t *testing.T) {
 
 const (
 	// systems is how many stories are played at a time: most of the time of each is waiting.
-	systems = 24
+	systems = 8
 	// tellings is how often a story is played while a failure is being shrunk.
 	tellings = 4
 )
