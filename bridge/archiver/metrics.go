@@ -3,11 +3,10 @@ package archiver
 import (
 	"context"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/telemetry"

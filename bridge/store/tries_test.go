@@ -26,8 +26,9 @@ func newRetryLedger(t *testing.T) *Store {
 }
 
 // retriable stores a request and the record of its task, which may be made again so often.
-func (s *Store) retriable(t *testing.T, id string, retries int) *Record {
+func (s *Store) retriable(t *testing.T, retries int) *Record {
 	t.Helper()
+	const id = "order"
 	msg := nats.NewMsg(s.Subjects.Request("text2video", events.PriorityHigh))
 	msg.Data = []byte(`{"prompt":"a boat"}`)
 	msg.Header.Set(events.HeaderRequestID, id)
@@ -86,7 +87,7 @@ func (s *Store) fire(t *testing.T) Entry {
 func TestCrashesBetweenTries(t *testing.T) {
 	l := newRetryLedger(t)
 	ctx := t.Context()
-	rec := l.retriable(t, "order", 1)
+	rec := l.retriable(t, 1)
 	retrying := l.Subjects.Progress("*", events.StatusRetrying, "order")
 	toldAndQueued := func(after string, told, queued int) {
 		t.Helper()
@@ -155,7 +156,7 @@ func TestCrashesBetweenTries(t *testing.T) {
 func TestOldNewsOfATry(t *testing.T) {
 	l := newRetryLedger(t)
 	ctx, later := t.Context(), time.Now().Add(time.Hour)
-	rec := l.retriable(t, "order", 2)
+	rec := l.retriable(t, 2)
 	first, err := l.Load(ctx, "order")
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +205,7 @@ func TestOldNewsOfATry(t *testing.T) {
 func TestLostOriginal(t *testing.T) {
 	l := newRetryLedger(t)
 	ctx := t.Context()
-	rec := l.retriable(t, "order", 2)
+	rec := l.retriable(t, 2)
 	if err := l.Bus.Delete(ctx, l.Subjects.RequestsStream(), rec.Owner); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func TestLostOriginal(t *testing.T) {
 func TestTimerOfATryThatRuns(t *testing.T) {
 	l := newRetryLedger(t)
 	ctx := t.Context()
-	rec := l.retriable(t, "order", 1)
+	rec := l.retriable(t, 1)
 	e, err := l.Load(ctx, "order")
 	if err != nil {
 		t.Fatal(err)

@@ -152,39 +152,38 @@ func parseState(t []string) (Parsed, bool) {
 		return Parsed{}, false
 	}
 	p := Parsed{Parsed: events.Parsed{Type: events.Type(t[0])}}
-	switch p.Type {
-	case TypePending, TypeDue:
-		if len(t) != 4 {
-			return Parsed{}, false
-		}
-		p.Kind, p.Pool, p.Token = t[1], t[2], t[3]
-		return p, true
-	case TypeOriginal:
-		if len(t) != 5 || t[2] != filler || t[3] != filler {
-			return Parsed{}, false
-		}
-		if t[1] != normalToken {
-			p.Priority = events.Priority(t[1])
-		}
-		p.Token = t[4]
-		return p, slices.Contains(events.Priorities(), p.Priority)
-	case TypeExternal:
-		if len(t) != 5 || t[1] != filler || t[2] != filler || t[3] != filler {
-			return Parsed{}, false
-		}
-		p.Token = t[4]
-		return p, true
-	case TypeSlots, TypeLogout:
-		if len(t) != 2 {
-			return Parsed{}, false
-		}
-		if p.Type == TypeSlots {
-			p.Pool = t[1]
-		} else {
-			p.Token = t[1]
-		}
-		return p, true
+	t = t[1:]
+	type shape struct {
+		of     events.Type
+		tokens int
+	}
+	switch (shape{p.Type, len(t)}) {
+	case shape{TypePending, 3}, shape{TypeDue, 3}:
+		p.Kind, p.Pool, p.Token = t[0], t[1], t[2]
+	case shape{TypeOriginal, 4}:
+		return parseOriginal(p, t)
+	case shape{TypeExternal, 4}:
+		p.Token = t[3]
+		return p, filled(t[:3])
+	case shape{TypeSlots, 1}:
+		p.Pool = t[0]
+	case shape{TypeLogout, 1}:
+		p.Token = t[0]
 	default:
 		return Parsed{}, false
 	}
+	return p, true
+}
+
+func parseOriginal(p Parsed, t []string) (Parsed, bool) {
+	if t[0] != normalToken {
+		p.Priority = events.Priority(t[0])
+	}
+	p.Token = t[3]
+	return p, filled(t[1:3]) && slices.Contains(events.Priorities(), p.Priority)
+}
+
+// filled reports whether all tokens are fillers.
+func filled(t []string) bool {
+	return !slices.ContainsFunc(t, func(token string) bool { return token != filler })
 }
