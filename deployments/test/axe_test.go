@@ -32,7 +32,7 @@ func TestAxeFindsNothing(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "node", args...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
-		if want := fmt.Sprintf("%d looks", 6*len(pages)); err != nil || !strings.Contains(string(out), want) {
+		if want := fmt.Sprintf("%d looks", 4*len(pages)); err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%v, want %s: %s", err, want, out)
 		}
 	}
