@@ -72,7 +72,7 @@ check: tools vet lint build race figures deployments ## Everything that must hol
 tools:
 	@.ci/setup
 
-# A module of its own, because Helm and Docker Compose as libraries are large.
+# A module of its own, because Helm, Kubernetes and Docker Compose as libraries are large.
 .PHONY: deployments
 deployments: ## Test the chart and the compose files with the libraries of Helm, Kubernetes and Docker Compose
 	cd deployments/test && go vet ./... && go test ./...

@@ -40,10 +40,12 @@ type objects struct {
 	monitor    *monitoring.ServiceMonitor
 }
 
-// render renders the chart with these values, given as YAML.
-func render(t *testing.T, values string) (objects, error) {
+// manifest is one object as the chart writes it.
+type manifest struct{ file, text string }
+
+// manifests renders the chart with these values, given as YAML.
+func manifests(t *testing.T, values string) ([]manifest, error) {
 	t.Helper()
-	var o objects
 	chart, err := loader.LoadDir(chartDir)
 	if err != nil {
 		t.Fatal(err)
@@ -55,23 +57,35 @@ func render(t *testing.T, values string) (objects, error) {
 	release := chartutil.ReleaseOptions{Name: "prod", Namespace: "video", Revision: 1, IsInstall: true}
 	all, err := chartutil.ToRenderValues(chart, given, release, nil)
 	if err != nil {
-		return o, err
+		return nil, err
 	}
 	files, err := engine.Render(chart, all)
 	if err != nil {
-		return o, err
+		return nil, err
 	}
+	var out []manifest
 	for name, text := range files {
 		if filepath.Ext(name) != ".yaml" {
 			continue
 		}
 		for document := range strings.SplitSeq(text, "\n---\n") {
 			if strings.TrimSpace(document) != "" {
-				o.add(t, name, []byte(document))
+				out = append(out, manifest{name, document})
 			}
 		}
 	}
-	return o, nil
+	return out, nil
+}
+
+// render renders the chart and decodes what it makes.
+func render(t *testing.T, values string) (objects, error) {
+	t.Helper()
+	var o objects
+	made, err := manifests(t, values)
+	for _, m := range made {
+		o.add(t, m.file, []byte(m.text))
+	}
+	return o, err
 }
 
 func mustRender(t *testing.T, values string) objects {
