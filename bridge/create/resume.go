@@ -72,7 +72,6 @@ func (c *Creator) resumeKnown(ctx context.Context, j *attempt) (dispatch.Result,
 		return result, err
 	}
 	j.rec, j.recSeq = e.Rec, e.Seq // from before a crash: its end removes it
-	j.MoveTo(e.Rec.Account)
 	return dispatch.TryAgain(0), nil
 }
 
