@@ -82,6 +82,20 @@ func (s *Store) fire(t *testing.T) Entry {
 	return e
 }
 
+// storeNext stores what follows when Kling has failed the task of a record, which nobody has told yet.
+func (s *Store) storeNext(t *testing.T, rec *Record) (next *Record) {
+	t.Helper()
+	e, err := s.Load(t.Context(), rec.Token())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, at := s.nextTry(e.Rec, failedTask(rec), events.SourcePoll)
+	if stored, err := s.Rearm(t.Context(), next, at, e.Seq); !stored || err != nil {
+		t.Fatal(stored, err)
+	}
+	return next
+}
+
 // TestCrashesBetweenTries stops at every point between the end of a task and the next one: whoever goes on makes neither a
 // further try nor a further event, and loses none.
 func TestCrashesBetweenTries(t *testing.T) {
@@ -98,14 +112,7 @@ func TestCrashesBetweenTries(t *testing.T) {
 			t.Errorf("after %s: %d requests for the next try, want %d", after, got, queued)
 		}
 	}
-	e, err := l.Load(ctx, "order")
-	if err != nil {
-		t.Fatal(err)
-	}
-	next, at := l.nextTry(e.Rec, failedTask(rec), events.SourcePoll)
-	if stored, err := l.Rearm(ctx, next, at, e.Seq); !stored || err != nil {
-		t.Fatal(stored, err)
-	}
+	next := l.storeNext(t, rec)
 	toldAndQueued("the record was written", 0, 0)
 	for range 2 {
 		if n, err := l.Observe(ctx, rec, failedTask(rec), events.SourceCallback); n != EffectRepeated || err != nil {
@@ -227,17 +234,10 @@ func TestTimerOfATryThatRuns(t *testing.T) {
 	l := newRetryLedger(t)
 	ctx := t.Context()
 	rec := l.retriable(t, 1)
-	e, err := l.Load(ctx, "order")
-	if err != nil {
-		t.Fatal(err)
-	}
-	next, at := l.nextTry(e.Rec, failedTask(rec), events.SourcePoll)
-	if stored, err := l.Rearm(ctx, next, at, e.Seq); !stored || err != nil {
-		t.Fatal(stored, err)
-	}
+	l.storeNext(t, rec)
 	fired := l.fire(t)
 	taken := fired.Rec.Taken(77, fired.Rec.Account, "another-id", Send{Claim: "claim", At: l.Now()})
-	if _, stored, err := l.Replace(ctx, taken, at, fired.Seq); !stored || err != nil {
+	if _, stored, err := l.Replace(ctx, taken, time.Now().Add(time.Hour), fired.Seq); !stored || err != nil {
 		t.Fatal(stored, err)
 	}
 	before := l.counts(t, l.Subjects.RequestsStream(), l.Subjects.AllRequests())
