@@ -44,18 +44,6 @@ func (c *Creator) gone(ctx context.Context, j *attempt, why error) dispatch.Resu
 	return dispatch.TryAgain(maxLookupWait)
 }
 
-// mayHide reports whether a refusal may hide a task that no other account would know of.
-func (c *Creator) mayHide(failure *kling.Error) bool {
-	return failure.Foreign && failure.Action == kling.ActionPause && len(c.Accounts.All()) > 1
-}
-
-// behind goes on with a request that something before Kling has refused in its place: its account may have made the task all the
-// same, and no other one would know. So the request stays there until the account itself has denied the task.
-func (c *Creator) behind(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	j.answeredClaim = j.rec.Claim
-	return c.unknown(ctx, j)
-}
-
 // freed reports whether a request whose account has denied the task may go on to another one: all that was sent there was answered
 // by something before Kling, which is still in the way.
 func (c *Creator) freed(j *attempt) bool {

@@ -11,7 +11,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
 
-// putOff lets a request wait that Kling certainly made no task of.
+// putOff lets a request wait whose create call was refused for now. Kling made no task of it, unless the refusal is somebody else's.
 func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) (dispatch.Result, error) {
 	if failure.Foreign && failure.Action == kling.ActionPause {
 		if why := c.foreign(j, failure); why != nil {
@@ -19,9 +19,11 @@ func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 				return v, err
 			}
 		}
-	}
-	if c.mayHide(failure) {
-		return c.behind(ctx, j)
+		if len(c.Accounts.All()) > 1 {
+			// The account may have made the task all the same, and no other would know: it has to deny it first, see freed.
+			j.answeredClaim = j.rec.Claim
+			return c.unknown(ctx, j)
+		}
 	}
 	pauses := c.pauses(j)
 	if err := c.unclaim(ctx, j); err != nil {
