@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -41,6 +42,14 @@ func failFirst(n int) func(klingtest.TaskView) (string, bool) {
 	}
 }
 
+// charge has Kling take something for what it fails, too.
+func charge(_ klingtest.Rendering, t klingtest.TaskView, object json.RawMessage) json.RawMessage {
+	if t.Status != klingtest.StatusFailed {
+		return nil
+	}
+	return bytes.Replace(object, []byte(`"final_unit_deduction":"0"`), []byte(`"final_unit_deduction":"0.35"`), 1)
+}
+
 // retried publishes a request that may be tried n times more.
 func (w *world) retried(id string, n int, fields map[string]any) {
 	w.t.Helper()
@@ -65,7 +74,7 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s.sim.Fail, s.bridge = failFirst(2), metered(t, s.bridge)
+			s.sim.Fail, s.sim.Faults.Reshape, s.bridge = failFirst(2), charge, metered(t, s.bridge)
 			w := start(t, s)
 			w.retried("order-1", 2, nil)
 			w.retried("own", 3, map[string]any{"external_task_id": "mine"})
