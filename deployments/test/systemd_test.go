@@ -36,6 +36,18 @@ func TestUnit(t *testing.T) {
 	}
 }
 
+// TestUnitCanNotify holds two lines together: without that family systemd waits in vain for READY=1, and kills what works.
+func TestUnitCanNotify(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../systemd/klingbridge.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^Type=notify$`).Match(raw) || !regexp.MustCompile(`(?m)^RestrictAddressFamilies=.*\bAF_UNIX\b`).Match(raw) {
+		t.Error("the unit is not of Type=notify, or may not use the socket on which it has to notify")
+	}
+}
+
 func TestUnitVariables(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../systemd/klingbridge.env")
