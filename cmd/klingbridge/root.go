@@ -176,11 +176,11 @@ func (p *program) exitCode(cmd *cobra.Command, err error) int {
 	switch {
 	case errors.Is(err, errSilent):
 	case misconfigured:
-		fmt.Fprintf(p.stderr, "%v\ntry: klingbridge help environment\n", faults)
+		p.giveUp("%v\ntry: klingbridge help environment\n", faults)
 	case usage || !p.started:
-		fmt.Fprintf(p.stderr, "klingbridge: %v\ntry: %s --help\n", err, helpfulCommand(cmd).CommandPath())
+		p.giveUp("klingbridge: %v\ntry: %s --help\n", err, helpfulCommand(cmd).CommandPath())
 	default:
-		fmt.Fprintf(p.stderr, "klingbridge: %v\n", err)
+		p.giveUp("klingbridge: %v\n", err)
 	}
 	if usage || misconfigured || !p.started {
 		return exitUsage

@@ -72,6 +72,15 @@ func withPriorities(w io.Writer, lines func(io.Writer) slog.Handler) slog.Handle
 	return priorityHandler{info: at(6), warn: at(4), failed: at(3), debug: at(7)}
 }
 
+// giveUp says why the program ends; to the journal as errors, line by line.
+func (p *program) giveUp(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if p.log.journal {
+		text = "<3>" + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n<3>") + "\n"
+	}
+	fmt.Fprint(p.stderr, text)
+}
+
 // prefixed writes something before whatever is written to it at once.
 type prefixed struct {
 	w      io.Writer

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/klingbridge/klingbridge/config"
 )
 
 func TestSupervisorIsNotified(t *testing.T) {
@@ -72,6 +74,19 @@ func TestJournalIsToldPriorities(t *testing.T) {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], want) || !strings.Contains(lines[i], `"a":1`) {
 			t.Errorf("line %d of %q, want it to begin with %s", i, lines, want)
 		}
+	}
+}
+
+func TestJournalIsToldWhyTheProgramEnds(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	p := newProgram(nil, strings.NewReader(""), io.Discard, &out)
+	p.log.journal = true
+	_, err := config.Load(map[string]string{"BRIDGE_CONCURRENCY": "many"})
+	code := p.exitCode(nil, err)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if code != exitUsage || !strings.HasPrefix(lines[0], "<3>BRIDGE_CONCURRENCY: ") || lines[1] != "<3>try: klingbridge help environment" {
+		t.Errorf("exit %d, %q", code, lines)
 	}
 }
 
