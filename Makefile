@@ -77,6 +77,15 @@ tools:
 deployments: ## Test the chart and the compose files with the libraries of Helm, Kubernetes and Docker Compose
 	cd deployments/test && go vet ./... && go test ./...
 
+# Not part of check: they take minutes, and some need root. See deployments/README.md.
+.PHONY: try-cluster
+try-cluster: ## Kill bridges and NATS servers of a cluster under load, and count tasks and completions
+	deployments/try/cluster
+
+.PHONY: try-systemd
+try-systemd: ## Run the unit under a systemd of its own, in a container; as root
+	deployments/try/systemd
+
 # Not part of check: GoReleaser takes minutes to compile the first time. 2.16 is the newest that Go 1.26 gets whole.
 .PHONY: release-check
 release-check: ## Check .goreleaser.yaml
