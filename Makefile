@@ -86,6 +86,10 @@ try-cluster: ## Kill bridges and NATS servers of a cluster under load, and count
 try-systemd: ## Run the unit under a systemd of its own, in a container; as root
 	deployments/try/systemd
 
+.PHONY: try-image
+try-image: ## Build the image, run it locked down, kill it and go on from its volume; with Docker
+	deployments/try/image
+
 # Not part of check: GoReleaser takes minutes to compile the first time. 2.16 is the newest that Go 1.26 gets whole.
 .PHONY: release-check
 release-check: ## Check .goreleaser.yaml

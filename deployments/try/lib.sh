@@ -22,7 +22,7 @@ start() {
 
 # stop <signal> <name> returns when the program has ended.
 stop() {
-  kill "-$1" "${pid[$2]}"
+  kill "-$1" "${pid[$2]}" 2>/dev/null || true # it may have ended by itself
   wait "${pid[$2]}" 2>/dev/null || true
   unset "pid[$2]"
 }
