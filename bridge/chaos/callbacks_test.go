@@ -29,6 +29,7 @@ type phone struct {
 	turn    int
 	spared  *replica // gets no callbacks; nil: all do
 	answers []answer
+	sent    map[string]int32 // how often the store had been set back when a callback was last sent to a path
 }
 
 // answer is what came of one callback.
@@ -39,7 +40,7 @@ type answer struct {
 }
 
 func newPhone(w *world) *phone {
-	p := &phone{w: w, transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	p := &phone{w: w, transport: &http.Transport{MaxIdleConnsPerHost: 64}, sent: map[string]int32{}}
 	w.t.Cleanup(p.transport.CloseIdleConnections)
 	return p
 }
@@ -53,6 +54,7 @@ func (p *phone) RoundTrip(r *http.Request) (*http.Response, error) {
 	})
 	r = r.Clone(ctx)
 	r.URL.Host, r.Host = p.next(), ""
+	p.dial(r.URL.Path)
 	began := time.Now()
 	resp, err := p.transport.RoundTrip(r)
 	a := answer{at: time.Now(), took: time.Since(began)}
@@ -63,6 +65,24 @@ func (p *phone) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer p.mu.Unlock()
 	p.answers = append(p.answers, a)
 	return resp, err
+}
+
+func (p *phone) dial(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent[path] = p.w.setBacks.Load()
+}
+
+// setBacks returns how often the store had been set back when a callback was last sent to a URL.
+func (p *phone) setBacks(callbackURL string) int32 {
+	u, err := url.Parse(callbackURL)
+	if err != nil {
+		p.w.t.Errorf("callback URL: %v", err)
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent[u.Path]
 }
 
 func (p *phone) next() string {
@@ -122,7 +142,7 @@ func (w *world) demandReceipt(e klingtest.Event) {
 	case e.Task.Ended():
 		filter = w.subjects.CompletionOf(tokenOf(e.Task))
 	}
-	for before := w.setBacks.Load(); w.ctx.Err() == nil; {
+	for before := w.phone.setBacks(e.Task.CallbackURL); w.ctx.Err() == nil; {
 		m, err := w.bus.Last(w.ctx, w.subjects.EventsStream(), filter)
 		if err != nil && !errors.Is(err, bus.ErrNoMessage) {
 			w.wait(tick) // NATS is away
