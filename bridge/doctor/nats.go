@@ -23,8 +23,9 @@ import (
 const (
 	connectTimeout = 5 * time.Second // per server
 	askTimeout     = 3 * time.Second // for the first answer to a question
-	// quiet ends the gathering of answers from nobody knows how many.
-	quiet = 300 * time.Millisecond
+	// quiet ends the gathering of answers from nobody knows how many. Where the first one took longer than a moment, so may
+	// the others: it is then this many times that, if that is more.
+	quiet, quietTimes = 300 * time.Millisecond, 4
 
 	nearlyUsed     = 0.8      // of a limit
 	fewPending     = 20_000   // unacked messages of a consumer, which is what the bridge asks for at most
@@ -263,15 +264,22 @@ func (e *examination) gather(ctx context.Context, subject string, each func(*nat
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only with the connection
+	asked := time.Now()
 	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
 		return err
 	}
-	for wait := askTimeout; ; wait = quiet {
+	first, err := next(ctx, sub, askTimeout)
+	if err != nil {
+		return err
+	}
+	each(first)
+	wait := max(quiet, quietTimes*time.Since(asked))
+	for {
 		reply, err := next(ctx, sub, wait)
 		switch {
 		case err == nil:
 			each(reply)
-		case wait == quiet && errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, context.DeadlineExceeded):
 			return nil
 		default:
 			return err

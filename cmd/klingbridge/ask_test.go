@@ -89,7 +89,7 @@ func TestAsking(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if got := execute(t.Context(), environ, "", "task", "list", "--since", "1h", "--source", "bridge"); strings.Count(got.stdout, "\n") != 1 ||
-		got.stderr != "1 request: 1 rejected; 0 units\n" {
+		got.complaints() != "1 request: 1 rejected; 0 units\n" {
 		t.Errorf("got %+v", got)
 	}
 	changeThings(t, environ)
@@ -123,6 +123,7 @@ func TestTaskListSumsUp(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	b.flush()
 	got := execute(t.Context(), b.environ(), "", "task", "list", "--source", "poll", "--status", "failed, succeed", "--since", "2026-11-01T12:00:00Z")
 	want := outcome{
 		stdout: "2033-05-18T03:33:20.000Z  succeed     text2video  a  4.3s  by callback  0.1 units\n" +
@@ -181,6 +182,7 @@ func TestTaskGetShowsTheResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.flush()
 	for status, want := range map[events.Status]string{
 		events.StatusSucceed: "units 3 result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z asked for not known",
 		events.StatusExpired: "units 3 late result https://cdn.example/a.mp4?k=1&x expires 2026-12-23T09:00:00.000Z asked for not known",
@@ -238,7 +240,7 @@ func TestNobodyAnswers(t *testing.T) {
 	b := startFakeBridge(t)
 	for _, args := range []string{"task get a", "task list", "task cancel a b", "dead list", "dead replay a b", "status"} {
 		got := execute(t.Context(), b.environ(), "", strings.Fields(args)...)
-		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "no bridge answers on kling.api.") ||
+		if got.code != 1 || strings.Count(got.complaints(), "\n") != 1 || !strings.Contains(got.stderr, "no bridge answers on kling.api.") ||
 			!strings.Contains(got.stderr, "BRIDGE_SUBJECT_PREFIX") {
 			t.Errorf("%s: exit %d: %s", args, got.code, got.stderr)
 		}

@@ -14,7 +14,7 @@ func TestDoctorBesideDev(t *testing.T) {
 		t.Fatalf("exit %d: %s", got.code, got.stderr)
 	}
 	got := execute(t.Context(), environ, "", "doctor")
-	if got.code != 0 || got.stderr != "" || !strings.HasSuffix(got.stdout, "\nfaults: 0, warnings: 0\n") {
+	if got.code != 0 || got.complaints() != "" || !strings.HasSuffix(got.stdout, "\nfaults: 0, warnings: 0\n") {
 		t.Errorf("exit %d:\n%s%s", got.code, got.stdout, got.stderr)
 	}
 	for _, want := range []string{

@@ -316,7 +316,7 @@ func TestDoctorIsContent(t *testing.T) {
 			}
 			open(t, w.environ, "serve")
 			got := execute(t.Context(), w.environ, "", "doctor")
-			if got.code != 0 || got.stderr != "" || !strings.HasSuffix(got.stdout, "\nfaults: 0, warnings: 0\n") {
+			if got.code != 0 || got.complaints() != "" || !strings.HasSuffix(got.stdout, "\nfaults: 0, warnings: 0\n") {
 				t.Errorf("exit %d:\n%s%s", got.code, got.stdout, got.stderr)
 			}
 			for _, want := range []string{
@@ -363,6 +363,9 @@ func TestDoctorAsksTheBridge(t *testing.T) {
 		if err := service.AddEndpoint("status", answer, micro.WithEndpointSubject(subject)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := nc.Flush(); err != nil { // the server knows the services
+		t.Fatal(err)
 	}
 	d, got := w.ask()
 	for _, want := range []struct {

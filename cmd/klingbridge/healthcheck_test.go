@@ -14,7 +14,7 @@ func TestHealthcheck(t *testing.T) {
 	_, port, _ := strings.Cut(environ["BRIDGE_ADMIN_ADDR"], ":")
 	environ["BRIDGE_ADMIN_ADDR"] = "0.0.0.0:" + port // as in a container
 	open(t, environ, "dev")
-	if got := execute(t.Context(), environ, "", "healthcheck"); got.code != 0 || got.stdout+got.stderr != "" {
+	if got := execute(t.Context(), environ, "", "healthcheck"); got.code != 0 || got.stdout+got.complaints() != "" {
 		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 }

@@ -17,7 +17,7 @@ func TestNoNATS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := execute(t.Context(), test.environ, "", "submit", "text2video", "--set", "model_name=kling-v3", "--prompt", "x")
-			if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, test.says) {
+			if got.code != 1 || strings.Count(got.complaints(), "\n") != 1 || !strings.Contains(got.stderr, test.says) {
 				t.Errorf("exit %d, stderr %q", got.code, got.stderr)
 			}
 			if !strings.Contains(got.stderr, "connection refused") {

@@ -28,6 +28,7 @@ func TestSubmitSaysWhyNotReady(t *testing.T) {
 	if err := service.AddEndpoint("status", answer, micro.WithEndpointSubject(b.subjects.API(events.EndpointStatus))); err != nil {
 		t.Fatal(err)
 	}
+	b.flush()
 	const reason = "the bridge is not ready: nats: the disk is full; kling: code 1002\n"
 
 	if got := execute(t.Context(), b.environ(), "", "submit", "text2video", "--prompt", "x"); got.code != 0 || len(asked) > 0 {

@@ -147,7 +147,7 @@ func TestSubmitBeginsTheTrace(t *testing.T) {
 	tracers := otel.GetTracerProvider()
 	t.Cleanup(func() { otel.SetTracerProvider(tracers) })
 	got := execute(t.Context(), environ, "", "submit", "text2video", "--prompt", "x", "--set", "model_name=kling-v3", "--id", "order-1")
-	if got.code != 0 || got.stderr != "" {
+	if got.code != 0 || got.complaints() != "" {
 		t.Fatalf("%+v", got)
 	}
 	header := b.request().Header

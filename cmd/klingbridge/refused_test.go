@@ -22,13 +22,13 @@ func TestCredentialsRefused(t *testing.T) {
 	environ := map[string]string{"NATS_URL": srv.ClientURL(), "NATS_USER": "a", "NATS_PASSWORD": "a secret"}
 	for args := range clientCommands {
 		got := execute(t.Context(), environ, aBody, strings.Fields(args)...)
-		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "refuses the credentials") ||
+		if got.code != 1 || strings.Count(got.complaints(), "\n") != 1 || !strings.Contains(got.stderr, "refuses the credentials") ||
 			strings.Contains(got.stderr, "a secret") {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}
 	got := execute(t.Context(), environ, "", "doctor")
-	if got.code != 1 || got.stderr != "" || !strings.Contains(got.stdout, "refuses the credentials") {
+	if got.code != 1 || got.complaints() != "" || !strings.Contains(got.stdout, "refuses the credentials") {
 		t.Errorf("doctor: %+v", got)
 	}
 }
@@ -40,7 +40,7 @@ func TestNothingThere(t *testing.T) {
 	for args, says := range map[string]string{
 		"task list": "nothing there\n", "dead list": "nothing there\n", "task list --json": "", "task list --meta Tenant=acme": "nothing there\n",
 	} {
-		if got := execute(t.Context(), environ, "", strings.Fields(args)...); got.code != 0 || got.stderr != says || got.stdout != "" {
+		if got := execute(t.Context(), environ, "", strings.Fields(args)...); got.code != 0 || got.complaints() != says || got.stdout != "" {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}

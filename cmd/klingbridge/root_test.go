@@ -31,6 +31,17 @@ func execute(ctx context.Context, environ map[string]string, stdin string, args 
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
+// complaints is stderr without the words of patience that a command has for whoever waits.
+func (o outcome) complaints() string {
+	var said strings.Builder
+	for line := range strings.Lines(o.stderr) {
+		if !strings.HasPrefix(line, "waiting for ") && !strings.HasPrefix(line, "still checking: ") {
+			said.WriteString(line)
+		}
+	}
+	return said.String()
+}
+
 // lastLine is where wrong usage names a line to try.
 func (o outcome) lastLine() string {
 	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")

@@ -74,7 +74,7 @@ func TestWatchEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := execute(t.Context(), b.environ(), "", append([]string{"watch"}, strings.Fields(c.args)...)...)
-			if lines := strings.Count(got.stdout, "\n"); got.code != c.code || lines != c.lines || got.stderr != c.stderr {
+			if lines := strings.Count(got.stdout, "\n"); got.code != c.code || lines != c.lines || got.complaints() != c.stderr {
 				t.Errorf("exit %d, want %d; %d lines, want %d; stderr %q, want %q:\n%s",
 					got.code, c.code, lines, c.lines, got.stderr, c.stderr, got.stdout)
 			}
