@@ -277,13 +277,15 @@ func TestCancelWhileCreating(t *testing.T) {
 	}}}})
 	w.submit("held", "a")
 	task := w.untilStatus("held", events.StatusCreating)
-	if task.ExternalTaskID == "" || task.TaskID != "" || !strings.HasPrefix(task.WaitsFor, "an answer to its create call of ") {
+	if task.ExternalTaskID == "" || task.TaskID != "" || !strings.HasPrefix(task.WaitsFor, "an answer to its create call of ") ||
+		task.Wait.For != events.WaitForAnswer {
 		t.Errorf("got %+v", task)
 	}
 	wantRefusal(t, w.client.Cancel(w.ctx, "held"), 409)
 	for _, status := range []events.Status{"", events.StatusCreating} {
 		list, err := w.client.Tasks(w.ctx, events.TaskQuery{Statuses: events.Statuses{status}})
-		if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusCreating || list.Tasks[0].WaitsFor != "" {
+		if err != nil || len(list.Tasks) != 1 || list.Tasks[0].Status != events.StatusCreating || list.Tasks[0].WaitsFor != "" ||
+			list.Tasks[0].Wait != nil {
 			t.Errorf("status %q: %+v, %v; want the request once", status, list, err)
 		}
 	}

@@ -129,10 +129,11 @@ func TestGetTellsWhatIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := full(t)
 	w.submit("waits", "a")
-	if task := w.untilStatus("waits", events.StatusWaiting); task.WaitsFor != "a slot of pool video (1 of 1 taken)" {
-		t.Errorf("waits for %q", task.WaitsFor)
+	if task := w.untilStatus("waits", events.StatusWaiting); task.WaitsFor != "a slot of pool video (1 of 1 taken)" ||
+		task.Wait == nil || task.Wait.For != events.WaitForSlot || task.Wait.Until != nil {
+		t.Errorf("waits for %q, %+v", task.WaitsFor, task.Wait)
 	}
-	if task := w.untilStatus("long", events.StatusProcessing); task.WaitsFor != "" {
+	if task := w.untilStatus("long", events.StatusProcessing); task.WaitsFor != "" || task.Wait != nil {
 		t.Errorf("in flight, and waits for %q", task.WaitsFor)
 	}
 
@@ -147,7 +148,7 @@ func TestGetTellsWhatIsWaitedFor(t *testing.T) {
 	w.submit("waits", "a")
 	task := w.untilStatus("waits", events.StatusWaiting)
 	status, err := w.client.Status(w.ctx)
-	if err != nil || task.WaitsFor != "the end of a pause: "+status.Pools[0].Paused[0] {
+	if err != nil || task.WaitsFor != "the end of a pause: "+status.Pools[0].Paused[0] || task.Wait.For != events.WaitForPause {
 		t.Errorf("%v, waits for %q, want %v", err, task.WaitsFor, status.Pools[0].Paused)
 	}
 	if !slices.Contains([]string{"the end of a pause: " + status.Pools[0].Paused[0], ""}, w.untilStatus("paused", events.StatusWaiting).WaitsFor) {

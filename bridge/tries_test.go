@@ -265,7 +265,8 @@ func TestWhileATryWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"cancelled", "goes-on"} {
-		if task := w.untilStatus(id, events.StatusRetrying); len(task.Tries) != 1 || task.TaskID != "" {
+		if task := w.untilStatus(id, events.StatusRetrying); len(task.Tries) != 1 || task.TaskID != "" ||
+			task.Wait == nil || task.Wait.For != events.WaitForTry || task.Wait.Until == nil {
 			t.Errorf("%s waits with task %q after %+v", id, task.TaskID, task.Tries)
 		}
 	}

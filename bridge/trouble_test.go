@@ -43,8 +43,8 @@ func TestWaitsForATry(t *testing.T) {
 	w.submit("a", "a")
 	w.untilWaitsFor("a", `Kling: connection refused, [1-9]\d* (try|tries), next in \d+ s`)
 	task := w.untilWaitsFor("a", `Kling: connection refused, [2-9] tries, next in \d+ s`)
-	if task.Status != events.StatusWaiting {
-		t.Errorf("it is %s", task.Status)
+	if task.Status != events.StatusWaiting || task.Wait.For != events.WaitForAgain || task.Wait.Until == nil {
+		t.Errorf("it is %s and waits for %+v", task.Status, task.Wait)
 	}
 	status, err := w.client.Status(w.ctx)
 	if err != nil || status.Kling == nil || status.Kling.AnsweredAt != nil || status.Kling.FailedAt == nil ||

@@ -55,6 +55,8 @@ type Task struct {
 	// WaitsFor says to people, after the words "waits for", what keeps a request from being a task: only in the answer to
 	// [EndpointTaskGet], about one that waits or is being created.
 	WaitsFor string `json:"waits_for,omitempty"`
+	// Wait says the same to programs.
+	Wait *Wait `json:"wait,omitempty"`
 	// Result is what Kling made, also what came after the deadline: only in the answer to [EndpointTaskGet].
 	Result *Result `json:"result,omitempty"`
 	// Body is what was asked for, as it came, its first 4 KiB; invalid UTF-8 is replaced. It is only in the answer to
@@ -64,6 +66,25 @@ type Task struct {
 	BodyBytes int    `json:"body_bytes,omitempty"` // of the whole body
 	TraceID   string `json:"trace_id,omitempty"`   // of the trace that the request's life is, 32 hex digits
 }
+
+// Wait is what keeps a request from being a task, as far as the replica knows that answers.
+type Wait struct {
+	For   WaitReason `json:"for"`
+	Until *Time      `json:"until,omitempty"` // null: that depends on other requests, on Kling, or on people
+}
+
+// WaitReason is why a request is no task, or no further one, yet.
+type WaitReason string
+
+// The reasons to wait.
+const (
+	WaitForSlot   WaitReason = "slot"   // all of its slots at Kling are taken
+	WaitForTurn   WaitReason = "turn"   // others are before it
+	WaitForPause  WaitReason = "pause"  // its pool or its kind is paused
+	WaitForAgain  WaitReason = "again"  // a call to Kling has failed, and is made again
+	WaitForAnswer WaitReason = "answer" // its create call is under way, or what became of it is looked up
+	WaitForTry    WaitReason = "try"    // Kling has failed its task, and the next one is to be made
+)
 
 // TaskAnswer answers [EndpointTaskGet].
 type TaskAnswer struct {

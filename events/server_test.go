@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
 }
 
-const startTimeout = 20 * time.Second
+const startTimeout = 2 * time.Minute
 
 // natsServer is a NATS server in this process that listens nowhere. It may be stopped and started again.
 type natsServer struct {

@@ -97,7 +97,8 @@ func (a *API) find(ctx context.Context, id string) (events.Task, *request.Waitin
 		return events.Task{}, nil, refusef(http.StatusNotFound, "nothing is known of a request %q", id)
 	default:
 		task := a.waitingTask(held)
-		task.Before, task.WaitsFor = &held.Before, a.waitsFor(held.Req)
+		task.Before = &held.Before
+		setWait(&task, a.waitsFor(held.Req))
 		return task, held, nil
 	}
 }

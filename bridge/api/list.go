@@ -73,7 +73,7 @@ func (a *API) listSection(ctx context.Context, f taskFilter, p *page[events.Task
 func (a *API) finishListed(ctx context.Context, tasks []events.Task) error {
 	return parallel(len(tasks), func(i int) error {
 		err := a.addLate(ctx, events.Token(tasks[i].RequestID), &tasks[i])
-		tasks[i].Result, tasks[i].WaitsFor = nil, ""
+		tasks[i].Result, tasks[i].WaitsFor, tasks[i].Wait = nil, "", nil
 		return err
 	})
 }

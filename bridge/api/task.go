@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/dispatch"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
@@ -33,12 +34,12 @@ func (a *API) traceOf(h nats.Header) string {
 }
 
 // waitsFor says what keeps a request from being sent, as far as this replica knows.
-func (a *API) waitsFor(r *request.Request) string {
-	if again := a.Pools[r.Kind.Pool].TriedAgain(r.Token); again != "" {
+func (a *API) waitsFor(r *request.Request) dispatch.Wait {
+	if again, ok := a.Pools[r.Kind.Pool].TriedAgain(r.Token); ok {
 		return again
 	}
 	if reasons := a.Pauses.Held(r.Kind, r.Account); len(reasons) > 0 {
-		return "the end of a pause: " + strings.Join(reasons, "; ")
+		return dispatch.Wait{For: events.WaitForPause, Text: "the end of a pause: " + strings.Join(reasons, "; ")}
 	}
 	return a.Pools[r.Kind.Pool].WaitsFor(r)
 }
@@ -56,10 +57,11 @@ func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 	}
 	switch {
 	case rec.State == store.StateRetrying:
+		next := dispatch.Wait{For: events.WaitForTry, Until: rec.NextPollAt, Text: fmt.Sprintf("try %d of %d", rec.Try(), rec.Retries+1)}
 		task.Status, task.NextPollAt = events.StatusRetrying, nil
-		task.WaitsFor = fmt.Sprintf("try %d of %d", rec.Try(), rec.Retries+1)
+		setWait(&task, next)
 	case rec.State != store.StateSubmitted:
-		task.WaitsFor = a.creatingWaitsFor(rec)
+		setWait(&task, a.creatingWaitsFor(rec))
 	case processing:
 		task.Status = events.StatusProcessing
 	default:
@@ -69,14 +71,20 @@ func (a *API) recordTask(rec *store.Record, processing bool) events.Task {
 }
 
 // creatingWaitsFor says what keeps a request from being a task whose create call may have made one.
-func (a *API) creatingWaitsFor(rec *store.Record) string {
+func (a *API) creatingWaitsFor(rec *store.Record) dispatch.Wait {
 	if pool, ok := a.Pools[kling.Pool(a.pool(rec.Kind))]; ok {
-		if again := pool.TriedAgain(rec.Token()); again != "" {
+		if again, ok := pool.TriedAgain(rec.Token()); ok {
 			return again
 		}
 	}
-	return fmt.Sprintf("an answer to its create call of %s; without one Kling is asked whether there is a task",
+	text := fmt.Sprintf("an answer to its create call of %s; without one Kling is asked whether there is a task",
 		rec.ClaimedAt.UTC().Format(time.TimeOnly))
+	return dispatch.Wait{For: events.WaitForAnswer, Text: text}
+}
+
+func setWait(t *events.Task, w dispatch.Wait) {
+	t.WaitsFor = w.Text
+	t.Wait = &events.Wait{For: w.For, Until: instant(w.Until)}
 }
 
 // endedTask describes a request by its completion, or by its late event: their keys are those of a task.

@@ -100,21 +100,29 @@ func (s *Slots) Status() (status slotStatus, tasks int) {
 	return status, tasks
 }
 
-// TriedAgain tells people why a request is tried again and when, as "Kling: connection refused, 7 tries, next in 42 s"; empty: it
-// is not, or another replica has it.
-func (p *Pool) TriedAgain(token string) string {
+// Wait is what keeps a request from being a task.
+type Wait struct {
+	For   events.WaitReason
+	Until time.Time // zero: not known
+	Text  string    // for people, after the words "waits for"
+}
+
+// TriedAgain tells why a request is tried again and when, as "Kling: connection refused, 7 tries, next in 42 s". It is not ok if
+// the request is not, or another replica has it.
+func (p *Pool) TriedAgain(token string) (w Wait, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, d := range p.delayed {
 		if d.job.Req.Token == token && d.why != "" {
-			return fmt.Sprintf("%s, next in %.0f s", d.why, max(time.Until(d.at), 0).Seconds())
+			text := fmt.Sprintf("%s, next in %.0f s", d.why, max(time.Until(d.at), 0).Seconds())
+			return Wait{For: events.WaitForAgain, Until: d.at, Text: text}, true
 		}
 	}
-	return ""
+	return Wait{}, false
 }
 
-// WaitsFor tells people what keeps a request from being sent where nothing is paused, as far as this replica knows.
-func (p *Pool) WaitsFor(r *request.Request) string {
+// WaitsFor tells what keeps a request from being sent where nothing is paused, as far as this replica knows.
+func (p *Pool) WaitsFor(r *request.Request) Wait {
 	var full []string
 	for _, share := range p.candidates(&Job{Req: r}) {
 		if !share.open(r.Kind) {
@@ -133,11 +141,11 @@ func (p *Pool) WaitsFor(r *request.Request) string {
 	used := p.used()
 	switch {
 	case p.bound > 0 && used >= p.bound:
-		return fmt.Sprintf("a slot of pool %s (%d of %d taken)", p.pool, used, p.bound)
+		return Wait{For: events.WaitForSlot, Text: fmt.Sprintf("a slot of pool %s (%d of %d taken)", p.pool, used, p.bound)}
 	case len(full) == 0:
-		return "its turn"
+		return Wait{For: events.WaitForTurn, Text: "its turn"}
 	default:
-		return "a slot of " + strings.Join(full, ", or of ")
+		return Wait{For: events.WaitForSlot, Text: "a slot of " + strings.Join(full, ", or of ")}
 	}
 }
 

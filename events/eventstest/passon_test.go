@@ -35,7 +35,7 @@ func TestPassOn(t *testing.T) {
 	}); err != nil || ev.Err() != nil {
 		t.Fatalf("%+v, %v", ev, err)
 	}
-	republished, err := plain.NextMsg(10 * time.Second)
+	republished, err := plain.NextMsg(2 * time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
