@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 const apiKey = "test-key"
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // world is a bridge between a real NATS server and a simulated Kling, and a client that talks to it.
 type world struct {

@@ -356,6 +356,9 @@ func (w *world) cancelAtOnce(id string, racers int) bool {
 	for range racers {
 		racing.Go(func() {
 			err := w.client.Cancel(w.ctx, id)
+			for errors.Is(err, events.ErrUnavailable) { // JetStream is too slow
+				err = w.client.Cancel(w.ctx, id)
+			}
 			if err == nil {
 				yes.Store(true)
 			} else {

@@ -365,7 +365,7 @@ func storedIn(t *testing.T, js jetstream.JetStream, stream string) uint64 {
 // eventually polls a condition that has no signal of its own. It may be called from any goroutine.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {

@@ -62,7 +62,7 @@ func TestAnswersFindTheirWaiters(t *testing.T) {
 		all.Go(func() {
 			for k := range each {
 				want := fmt.Sprintf("%d/%d", i, k)
-				got, err := a.request(t.Context(), &nats.Msg{Subject: "echo", Data: []byte(want)}, 30*time.Second)
+				got, err := a.request(t.Context(), &nats.Msg{Subject: "echo", Data: []byte(want)}, 120*time.Second)
 				if err != nil || string(got) != want {
 					t.Errorf("answer %q, %v; want %q", got, err, want)
 				}

@@ -234,7 +234,7 @@ func TestPublishWithoutServer(t *testing.T) {
 	}
 
 	srv.Restart()
-	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), 120*time.Second)
 	defer cancel()
 	ack, err := b.Publish(ctx, msg)
 	if err != nil || !ack.Stored {

@@ -98,7 +98,7 @@ func TestDeniedAck(t *testing.T) {
 	}
 	var held [2]jetstream.Msg
 	for i := range held {
-		if held[i], err = c.Next(jetstream.FetchMaxWait(10 * time.Second)); err != nil {
+		if held[i], err = c.Next(jetstream.FetchMaxWait(2 * time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		short, stop := context.WithTimeout(ctx, 100*time.Millisecond)

@@ -46,7 +46,7 @@ func TestFetchTakesNoMessageForAStatus(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := fetch(t, b, 7, 30*time.Second)
+	got, err := fetch(t, b, 7, 120*time.Second)
 	if err != nil || len(got) != 7 {
 		t.Fatalf("%d messages, want 7; %v", len(got), err)
 	}

@@ -46,7 +46,7 @@ func fill(t *testing.T, b *bus.Bus, sys system, n int) {
 // ensureStream tries again while a server is taken for offline: on a busy machine they miss each other's signs of life.
 func ensureStream(t *testing.T, b *bus.Bus, config jetstream.StreamConfig) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 120*time.Second)
 	defer cancel()
 	for {
 		err := b.EnsureStream(ctx, config, "")

@@ -221,7 +221,7 @@ func watchCompletions(t *testing.T, nc *nats.Conn) *seenEvents {
 // want waits until every id was seen and fails if one was seen twice.
 func (s *seenEvents) want(t *testing.T, ids int) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		s.mu.Lock()
 		seen, total := len(s.byID), s.total

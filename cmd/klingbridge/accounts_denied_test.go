@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -170,7 +169,7 @@ func TestCopyFollows(t *testing.T) {
 	}
 	defer messages.Stop()
 	for range n {
-		if _, err := messages.Next(jetstream.NextMaxWait(30 * time.Second)); err != nil {
+		if _, err := messages.Next(jetstream.NextMaxWait(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -143,7 +143,7 @@ func (r *realm) addCopy(user, file string, replicas int) {
 // eventually polls a condition that has no signal of its own.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
@@ -219,7 +219,7 @@ func TestAccountsLetEachDoItsJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := consumer.Next(jetstream.FetchMaxWait(10 * time.Second))
+	msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

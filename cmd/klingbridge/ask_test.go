@@ -16,6 +16,7 @@ import (
 func busyBridge(t *testing.T) map[string]string {
 	t.Helper()
 	environ := freePorts(t)
+	environ["BRIDGE_CONCURRENCY"] = "video=1" // else it is tried now and then whether there is another slot
 	open(t, environ, "dev", "--task-time", "1h", "--submitted-time", "10ms", "--slots", "video=1")
 	submit := func(args ...string) {
 		got := execute(t.Context(), environ, "", append([]string{"submit"}, args...)...)
@@ -35,7 +36,7 @@ func busyBridge(t *testing.T) map[string]string {
 // until runs the program until it prints the text.
 func until(t *testing.T, environ map[string]string, text string, args ...string) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

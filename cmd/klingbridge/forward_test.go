@@ -62,7 +62,7 @@ func (h *hook) next(t *testing.T) hooked {
 	select {
 	case d := <-h.got:
 		return d
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing is delivered")
 		return hooked{}
 	}

@@ -76,7 +76,7 @@ type metricFamily struct {
 // scrapeUntil scrapes until every wanted metric is there.
 func scrapeUntil(t *testing.T, url string, dev *terminal, wanted []string) map[string]metricFamily {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {

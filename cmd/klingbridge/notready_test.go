@@ -40,7 +40,7 @@ func TestSubmitSaysWhyNotReady(t *testing.T) {
 	}()
 	select {
 	case <-asked:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Error("the bridge is not asked")
 	}
 	b.complete(success("waits", "https://cdn.example.com/a.mp4"))

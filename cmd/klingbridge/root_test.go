@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -23,6 +24,9 @@ type outcome struct {
 	code           int
 	stdout, stderr string
 }
+
+// patience is how long a test waits for what must happen. A busy machine may take as long.
+const patience = 2 * time.Minute
 
 // execute runs the program to its end.
 func execute(ctx context.Context, environ map[string]string, stdin string, args ...string) outcome {

@@ -44,7 +44,7 @@ func (t *terminal) String() string {
 // until waits for a text.
 func (t *terminal) until(tb testing.TB, text string) {
 	tb.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !strings.Contains(t.String(), text) {
@@ -84,7 +84,7 @@ func open(t *testing.T, environ map[string]string, args ...string) *terminal {
 
 func untilReady(t *testing.T, admin string, term *terminal) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

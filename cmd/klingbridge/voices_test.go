@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -23,34 +24,50 @@ type consolePage struct {
 	news string // the newest
 }
 
+// openConsole opens a page, which connects again and again: the console is not there yet, or the bridge is away.
 func openConsole(t *testing.T, admin string) *consolePage {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+admin+"/api/live", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/api/live", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := &consolePage{}
 	var reading sync.WaitGroup
 	reading.Go(func() {
-		lines := bufio.NewScanner(resp.Body)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && data != "{}" { // which says only that it is alive
-				page.mu.Lock()
-				page.news = data
-				page.mu.Unlock()
+		again := time.NewTicker(100 * time.Millisecond)
+		defer again.Stop()
+		for ctx.Err() == nil {
+			page.read(req)
+			select {
+			case <-ctx.Done():
+			case <-again.C:
 			}
 		}
 	})
 	t.Cleanup(func() {
-		_ = resp.Body.Close()
+		leave()
 		reading.Wait()
 	})
 	return page
+}
+
+// read takes in the news until they end.
+func (c *consolePage) read(req *http.Request) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && data != "{}" { // which says only that it is alive
+			c.mu.Lock()
+			c.news = data
+			c.mu.Unlock()
+		}
+	}
 }
 
 func (c *consolePage) String() string {

@@ -78,7 +78,7 @@ func (p *process) stop(t *testing.T) {
 // answering waits until a page is there.
 func (p *process) answering(t *testing.T, url string) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
