@@ -300,6 +300,7 @@ func TestOverdueTasksArePolledInBulk(t *testing.T) { // by itself: it takes what
 	// Pages have up to 500 tasks, other queries take 20 ids (recorded 2026-09).
 	for kind, most := range map[string]int{"text2video": 8, "text-to-video": 20} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			const tasks = 200
 			s := setup{
 				sim: klingtest.Options{

@@ -20,6 +20,7 @@ import (
 // in the stream again, as after a store was set back. Recorded, such a request was completed without its metadata and, where
 // its id is no token, under the token in place of its id; one with an external id of its own was refused.
 func TestCallbackBeforeTheRequestIsLookedUp(t *testing.T) {
+	t.Parallel()
 	bodies := map[string]func(klingtest.TaskView) string{
 		"order/1 ü": func(task klingtest.TaskView) string { return v1Body(task, "succeed") },
 		"order/2 ü": func(task klingtest.TaskView) string { return v1Body(task, "succeed") }, // with an external id of its own
