@@ -20,9 +20,12 @@ start() {
   pid[$name]=$!
 }
 
-# stop <signal> <name> returns when the program has ended.
+# stop <signal> <name> returns when the program has ended, and what it has started itself. It may have ended before.
 stop() {
-  kill "-$1" "${pid[$2]}" 2>/dev/null || true # it may have ended by itself
+  local children
+  children=$(pgrep -P "${pid[$2]}") || true
+  # shellcheck disable=SC2086 # several
+  kill "-$1" "${pid[$2]}" $children 2>/dev/null || true
   wait "${pid[$2]}" 2>/dev/null || true
   unset "pid[$2]"
 }
