@@ -96,6 +96,10 @@ try-systemd: ## Run the unit under a systemd of its own, in a container; as root
 try-image: ## Build the image, run it locked down, kill it and go on from its volume; with Docker
 	deployments/try/image
 
+.PHONY: try-compose
+try-compose: ## Bring compose.yaml up, kill each of its processes, take it down and up; as root, with Docker
+	deployments/try/compose
+
 # Not part of check: GoReleaser takes minutes to compile the first time. 2.16 is the newest that Go 1.26 gets whole.
 .PHONY: release-check
 release-check: ## Check .goreleaser.yaml
