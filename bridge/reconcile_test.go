@@ -71,6 +71,32 @@ func TestLostStateOfTheNewerAPI(t *testing.T) {
 	}
 }
 
+// TestSearchKnowsWhatWaits has something before Kling refuses create calls that have made tasks, whose callbacks do not come.
+// Recorded: the search found the tasks first, and they were completed without metadata and as of likely kinds.
+func TestSearchKnowsWhatWaits(t *testing.T) {
+	t.Parallel()
+	o := quickSweeps
+	o.LookupWindow = 100 * time.Millisecond // the search comes before the probes of the kinds
+	refused := klingtest.Page{HTTPStatus: http.StatusForbidden, Title: "Attention Required!"}
+	refused.AfterStore = true
+	w := start(t, setup{bridge: o, sim: klingtest.Options{
+		Callbacks: klingtest.None, Faults: klingtest.Faults{Create: func(klingtest.CreateView) klingtest.Fault { return refused }},
+	}})
+	kinds := map[string]string{"order-1": "text2video", "order-2": "image-to-video"} // lists do not tell the latter
+	for id, kind := range kinds {
+		w.request(testRequest{Kind: kind, ID: id, Body: body(coreBodies[kind]), Metadata: map[string]string{"Tenant": id}})
+	}
+	for id, kind := range kinds {
+		ev := w.await(id)
+		if ev.Status != events.StatusSucceed || ev.RequestID != id || ev.Kind != kind || ev.Metadata["Tenant"] != id || ev.TaskID == "" {
+			t.Errorf("%s: %+v", id, ev)
+		}
+	}
+	if n := len(w.sim.Tasks()); n != len(kinds) {
+		t.Errorf("%d tasks", n)
+	}
+}
+
 // TestLostTaskThatCallsBack has its callback tell the kind of a task of which nothing else is known: a search that finds it
 // before leaves it alone.
 func TestLostTaskThatCallsBack(t *testing.T) {

@@ -129,7 +129,7 @@ func (w *wiring) poller() *poll.Poller {
 
 func (w *wiring) reconciler() *maintenance.Reconciler {
 	return &maintenance.Reconciler{
-		Bus: w.conn, Accounts: w.accounts, Store: w.store, Namer: w.namer, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Log: w.log,
+		Bus: w.conn, Accounts: w.accounts, Store: w.store, Waiting: w.waiting, Namer: w.namer, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Log: w.log,
 		Interval: w.o.ReconcileInterval, Settled: w.o.LookupWindow, Lookback: min(24*time.Hour, w.o.EventRetention/2),
 		TaskTimeout: w.o.TaskTimeout,
 	}

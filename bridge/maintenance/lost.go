@@ -10,6 +10,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 const (
@@ -134,18 +135,37 @@ func (s *search) adopt(ctx context.Context, t kling.Task, kindOf func(token stri
 	if lost, err := s.isLost(ctx, token); !lost || err != nil {
 		return err
 	}
+	rec, err := s.record(ctx, token, t, kindOf)
+	if rec == nil || err != nil {
+		return err
+	}
+	s.Log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", rec.RequestID),
+		slog.String("kind", rec.Kind), slog.String("task_id", t.ID))
+	return s.Store.DueNow(ctx, rec)
+}
+
+// record is made of the task's request, where that waits still: something before Kling has refused its create call, or the store
+// was set back. Else it is made of what its progress tells; nil: nothing tells its kind yet.
+func (s *search) record(
+	ctx context.Context, token string, t kling.Task, kindOf func(token string) (kling.Kind, error),
+) (*store.Record, error) {
+	deadline := s.Bus.Now().Add(s.TaskTimeout)
+	waiting, err := s.Waiting.ByToken(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if waiting != nil && waiting.Invalid == nil {
+		rec := s.Store.WaitingRecord(waiting, t.ExternalID)
+		rec.On(s.account.Name)
+		rec.SubmittedAt = t.CreatedAt
+		rec.Rebuilt(t.ID, t.ExternalID, deadline)
+		return rec, nil
+	}
 	k, err := kindOf(token)
 	if k.Name == "" || err != nil {
-		return err
+		return nil, err
 	}
-	s.Log.WarnContext(ctx, "nothing was known of a task of ours", slog.String("request_id", token),
-		slog.String("kind", k.Name), slog.String("task_id", t.ID))
-	deadline := s.Bus.Now().Add(s.TaskTimeout)
-	rec, err := s.Store.LostRecord(ctx, s.account.Name, k.Name, token, t, deadline)
-	if err != nil {
-		return err
-	}
-	return s.Store.DueNow(ctx, rec)
+	return s.Store.LostRecord(ctx, s.account.Name, k.Name, token, t, deadline)
 }
 
 // isLost reports whether there is neither a record nor a completion, readable or not.

@@ -26,6 +26,7 @@ type Reconciler struct {
 	Bus      *bus.Bus
 	Accounts kling.Accounts
 	Store    *store.Store
+	Waiting  *request.Stream
 	Namer    request.Namer
 	Subjects subjects.Subjects
 	Kinds    kling.Kinds
