@@ -92,6 +92,10 @@ try-cluster: ## Kill bridges and NATS servers of a cluster under load, and count
 try-systemd: ## Run the unit under a systemd of its own, in a container; as root
 	deployments/try/systemd
 
+.PHONY: try-observability
+try-observability: ## Have Prometheus load the rules, alerts fire, and every query of the dashboard answered
+	deployments/try/observability
+
 .PHONY: try-image
 try-image: ## Build the image, run it locked down, kill it and go on from its volume; with Docker
 	deployments/try/image
