@@ -36,13 +36,13 @@ test: ## Run all tests
 	go test $(SIDE_BY_SIDE) ./...
 
 # "make vet" looks at the tests as well. The packages that take longest begin first. Those of bridge/chaos start the program
-# that users get, which has no race detector in it: see "stories".
+# as a process of its own, most of them with the race detector in it: see "stories".
 .PHONY: race
 race: ## Run the tests under the race detector
 	CGO_ENABLED=1 go test -race $(LEAN) $(SIDE_BY_SIDE) ./bridge ./cmd/klingbridge $$(go list ./... | grep -v /bridge/chaos$$)
 
 .PHONY: stories
-stories: ## Kill and besiege the program that users get; "make chaos" does it for longer
+stories: ## Kill and besiege the program; "make chaos" does it for longer
 	go test $(LEAN) $(SIDE_BY_SIDE) ./bridge/chaos
 
 # The race detector changes what they count, or takes fifty times as long.

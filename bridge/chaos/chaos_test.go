@@ -49,7 +49,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestPromises holds the program to what it promises first: exactly one completion and at most one task per request,
 // no 2xx for news that is not stored, and each file of a result in the archive, once and whole.
 func TestPromises(t *testing.T) {
-	binary := build(t)
+	binary, guarded := build(t), buildGuarded(t)
 	t.Run("siege", func(t *testing.T) { // by itself, for it takes all that the machine has
 		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true})
 		w.besiege(*idle, *slow, *attack)
@@ -58,7 +58,7 @@ func TestPromises(t *testing.T) {
 	})
 	t.Run("kills", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, setup{binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, recorded: true})
+		w := newWorld(t, setup{binary: guarded, natsURL: bustest.Start(t).URL(), replicas: 1, recorded: true})
 		w.killAtEveryPoint(*requests, *kills)
 		w.settle()
 		w.echo()
@@ -68,7 +68,7 @@ func TestPromises(t *testing.T) {
 		t.Parallel()
 		cluster := bustest.StartCluster(t)
 		w := newWorld(t, setup{
-			binary: binary, natsURL: cluster.URL(), replicas: *replicas, streamReplicas: 3, recorded: true, byModel: true,
+			binary: guarded, natsURL: cluster.URL(), replicas: *replicas, streamReplicas: 3, recorded: true, byModel: true,
 		})
 		w.killLeadersToo(cluster, *requests/3, *kills/3)
 		w.settle()
@@ -78,7 +78,7 @@ func TestPromises(t *testing.T) {
 	t.Run("accounts", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, setup{
-			binary: binary, natsURL: bustest.Start(t).URL(), replicas: 2, accounts: []string{"main", "burst", "last"},
+			binary: guarded, natsURL: bustest.Start(t).URL(), replicas: 2, accounts: []string{"main", "burst", "last"},
 		})
 		w.killOnAccounts(*requests/5, *kills/4)
 		w.settle()
@@ -88,7 +88,7 @@ func TestPromises(t *testing.T) {
 	t.Run("outage", func(t *testing.T) {
 		t.Parallel()
 		server := bustest.Start(t)
-		w := newWorld(t, setup{binary: binary, natsURL: server.URL(), replicas: 1, byHand: true})
+		w := newWorld(t, setup{binary: guarded, natsURL: server.URL(), replicas: 1, byHand: true})
 		w.takeNATSAway(server, *outage)
 		w.settle()
 		w.audit()
@@ -96,7 +96,7 @@ func TestPromises(t *testing.T) {
 	t.Run("stops", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, setup{
-			binary: binary, natsURL: bustest.Start(t).URL(), replicas: 2, byHand: true, reuses: true,
+			binary: guarded, natsURL: bustest.Start(t).URL(), replicas: 2, byHand: true, reuses: true,
 		})
 		w.stopInUploads(*burst/4, *stops, *still)
 		w.settle()
@@ -104,14 +104,14 @@ func TestPromises(t *testing.T) {
 	})
 	t.Run("store set back", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true, slots: max(*burst/20, 1), reuses: true})
+		w := newWorld(t, setup{binary: guarded, replicas: 1, byHand: true, slots: max(*burst/20, 1), reuses: true})
 		w.setBack(max(*burst/20, 1))
 		w.settle()
 		w.audit()
 	})
 	t.Run("bursts", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, setup{binary: binary, replicas: 1, byHand: true})
+		w := newWorld(t, setup{binary: guarded, replicas: 1, byHand: true})
 		w.killInBursts(*burst, *burstKills)
 		w.settle()
 		w.echo()
@@ -139,7 +139,7 @@ func TestPromises(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "results")
 		files := newFiles(t)
 		w := newWorld(t, setup{
-			binary: binary, natsURL: bustest.Start(t).URL(), replicas: 1, byHand: true,
+			binary: guarded, natsURL: bustest.Start(t).URL(), replicas: 1, byHand: true,
 			archive: "file://" + filepath.ToSlash(dir), files: files.URL,
 		})
 		files.serve(w.sim)
@@ -153,11 +153,23 @@ func TestPromises(t *testing.T) {
 // build makes the program as "make build" does, with further flags.
 func build(t *testing.T, flags ...string) string {
 	t.Helper()
+	return goBuild(t, "0", append([]string{"-trimpath"}, flags...)...)
+}
+
+// buildGuarded makes the program with the race detector in it, which ends it at the first race. It is not for stories that
+// look at memory.
+func buildGuarded(t *testing.T) string {
+	t.Helper()
+	return goBuild(t, "1", "-race")
+}
+
+func goBuild(t *testing.T, cgo string, flags ...string) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "klingbridge")
-	args := append(append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", binary}, flags...), "./cmd/klingbridge")
+	args := append(append([]string{"build", "-ldflags=-s -w", "-o", binary}, flags...), "./cmd/klingbridge")
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = filepath.Join("..", "..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the program: %v\n%s", err, out)
 	}

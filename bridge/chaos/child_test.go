@@ -69,7 +69,7 @@ func (r *replica) start() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if !r.ended {
-			r.w.t.Errorf("the program ended by itself: %v", err)
+			r.w.t.Errorf("the program ended by itself: %v\n%s", err, r.logged(100))
 		}
 	}()
 }
