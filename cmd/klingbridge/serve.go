@@ -98,12 +98,12 @@ func (p *program) serve(ctx context.Context, s settings, l listeners) error {
 	if err != nil {
 		return err
 	}
-	p.notifySupervisor("READY=1") // its listeners are open: what it waits for is told by readiness
+	p.notifySupervisor(t.log, "READY=1") // its listeners are open: what it waits for is told by readiness
 	ended, end := context.WithCancel(ctx)
 	var stopping sync.WaitGroup
 	stopping.Go(func() {
 		<-ended.Done()
-		p.notifySupervisor("STOPPING=1")
+		p.notifySupervisor(t.log, "STOPPING=1")
 	})
 	err = b.Run(ctx)
 	end()

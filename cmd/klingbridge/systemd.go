@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,19 +21,25 @@ const (
 	journalStream        = "JOURNAL_STREAM"
 )
 
-// notifySupervisor tells systemd how the service stands, such as READY=1, where it asks to be told. Nobody else hears of it,
-// and where it fails there is nobody to tell.
-func (p *program) notifySupervisor(state string) {
+// notifySupervisor tells systemd how the service stands, such as READY=1, where it asks to be told. What is in
+// the way is logged: a unit that forbids unix sockets has a service killed that it never hears of.
+func (p *program) notifySupervisor(log *slog.Logger, state string) {
 	path := p.environ[notifySocket]
 	if path == "" {
 		return
 	}
+	if err := notify(path, state); err != nil {
+		log.Warn("systemd is not told", slog.String("state", state), slog.String("socket", path), slog.Any("err", err))
+	}
+}
+
+func notify(path, state string) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
-		return
+		return err
 	}
-	defer func() { _ = conn.Close() }()
-	_, _ = conn.Write([]byte(state))
+	_, err = conn.Write([]byte(state))
+	return errors.Join(err, conn.Close())
 }
 
 var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -37,6 +38,19 @@ func TestSupervisorIsNotified(t *testing.T) {
 	n, err = socket.Read(heard)
 	if err != nil || string(heard[:n]) != "STOPPING=1" {
 		t.Errorf("at the end heard %q, %v", heard[:n], err)
+	}
+}
+
+// TestSupervisorCannotBeNotified names a socket that is not there. Recorded: a unit forbade unix sockets, and the service said
+// nothing until it was killed.
+func TestSupervisorCannotBeNotified(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "nowhere")
+	var log bytes.Buffer
+	p := &program{environ: map[string]string{"NOTIFY_SOCKET": path}}
+	p.notifySupervisor(slog.New(slog.NewTextHandler(&log, nil)), "READY=1")
+	if !strings.Contains(log.String(), "systemd is not told") || !strings.Contains(log.String(), path) {
+		t.Errorf("logged %q", log.String())
 	}
 }
 
