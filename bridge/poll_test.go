@@ -144,3 +144,37 @@ func TestPollOfSolutions(t *testing.T) {
 	}
 	w.noViolations()
 }
+
+// TestPollConsumerInOtherHands changes the consumer of polls to one of completions, as whoever may make consumers can.
+// Recorded: the completions were deleted as records whose timer has fired, and nothing was polled any more.
+func TestPollConsumerInOtherHands(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{sim: klingtest.Options{Callbacks: klingtest.None}, pollOnly: true, bridge: quickPolls})
+	const before = 5
+	for i := range before {
+		w.submit(fmt.Sprintf("order-%d", i), "a")
+	}
+	for i := range before {
+		w.await(fmt.Sprintf("order-%d", i))
+	}
+	stream, err := w.js.Stream(w.ctx, "KLING_EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	polls, err := stream.Consumer(w.ctx, "polls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := polls.CachedInfo().Config
+	config.FilterSubject = "kling.completion.>"
+	if _, err := stream.UpdateConsumer(w.ctx, config); err != nil {
+		t.Fatal(err)
+	}
+	w.submit("after", "a")
+	if ev := w.await("after"); ev.Status != events.StatusSucceed || ev.Source != events.SourcePoll {
+		t.Errorf("got %+v", ev)
+	}
+	if n := w.count("KLING_EVENTS", "kling.completion.>"); n != before+1 {
+		t.Errorf("%d completions are stored, want %d", n, before+1)
+	}
+}

@@ -98,7 +98,12 @@ func (p *Poller) gather(ctx context.Context) (map[sort][]*dueTask, error) {
 }
 
 func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[sort][]*dueTask) error {
-	return p.Bus.Fetch(ctx, p.Subjects.EventsStream(), store.PollConsumer, n, wait, func(msg jetstream.Msg) {
+	strange := ""
+	err := p.Bus.Fetch(ctx, p.Subjects.EventsStream(), store.PollConsumer, n, wait, func(msg jetstream.Msg) {
+		if parsed, _ := p.Subjects.Parse(msg.Subject()); parsed.Type != subjects.TypeDue {
+			strange = msg.Subject()
+			return
+		}
 		d, err := p.read(msg)
 		switch {
 		case err != nil:
@@ -110,7 +115,15 @@ func (p *Poller) fetch(ctx context.Context, n int, wait time.Duration, due map[s
 			due[d.sort()] = append(due[d.sort()], d)
 		}
 	})
+	if strange != "" {
+		p.Log.ErrorContext(ctx, "somebody has changed the consumer of polls: it is made anew", slog.String("subject", strange))
+		return errors.Join(err, fmt.Errorf("%w: %s", errNotDue, strange))
+	}
+	return err
 }
+
+// errNotDue says that the consumer delivers what it is not for. Whatever that is, it is left alone: what is polled is deleted.
+var errNotDue = errors.New("not the subject of a due record")
 
 // leave gives a fired record back that only a newer version of the bridge knows how to go on with.
 func (p *Poller) leave(ctx context.Context, d *dueTask) {
