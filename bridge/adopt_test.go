@@ -65,6 +65,35 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
+// TestWaitingRequestIsNotAdopted has somebody who can sign for one account tell of a task under the id of a request that waits
+// for another. Recorded: it was completed with what the stranger said, and never sent.
+func TestWaitingRequestIsNotAdopted(t *testing.T) {
+	t.Parallel()
+	a := silent()
+	a.WebhookSecret = "whsec_YWFhYWFhYWFhYWFh"
+	one, two := openAccount(t, "one", 5, a), openAccount(t, "two", 1, silent())
+	o := on(t, one, two)
+	o.Adopt = true
+	w := start(t, setup{bridge: o})
+	w.submitTo("two", "first")
+	w.untilStatus("first", events.StatusSubmitted)
+	w.submitTo("two", "waits")
+	w.untilStatus("waits", events.StatusWaiting)
+	forged := `{"task_id":"1","task_status":"succeed","task_info":{"external_task_id":"waits"},` +
+		`"task_result":{"videos":[{"id":"1","url":"https://elsewhere.example/a.mp4","duration":"5"}]}}`
+	got := w.do(http.MethodPost, bare(two.Tasks()[0].CallbackURL), forged, signed(t, one.secret, forged)).status
+	if got != http.StatusConflict {
+		t.Errorf("got %d, want 409", got)
+	}
+	if err := two.Finish(two.Tasks()[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	w.untilStatus("waits", events.StatusSubmitted)
+	if n := len(two.Tasks()); n != 2 {
+		t.Errorf("%d tasks, want that of the request that waited, too", n)
+	}
+}
+
 // TestAdoptionLeavesOwnTasksAlone has a stranger name tasks of the bridge whose requests brought external ids of their own.
 func TestAdoptionLeavesOwnTasksAlone(t *testing.T) {
 	t.Parallel()

@@ -113,6 +113,13 @@ func (a adoption) adopt(ctx context.Context, task kling.Task, account string, so
 		return outcomeUnavailable, err
 	}
 	if rec.State == store.StateUnheard { // this is the first we hear of this task
+		waiting, err := a.Waiting.ByToken(ctx, cb.token)
+		switch {
+		case err != nil:
+			return outcomeUnavailable, err
+		case waiting != nil:
+			return outcomeContradicting, errOfRequest
+		}
 		rec = a.Adopter.record(account, id, a.kind.Name, task, a.Store.Now())
 		if _, err := a.Store.Arm(ctx, rec, rec.NextPollAt); err != nil {
 			return outcomeUnavailable, err
@@ -126,6 +133,9 @@ func (a adoption) adopt(ctx context.Context, task kling.Task, account string, so
 	}
 	return a.publish(ctx, cb, rec, task, source)
 }
+
+// errOfRequest refuses news of a task under the id of a request that waits for its own: whoever can sign for an account could end it.
+var errOfRequest = errors.New("a request of this id waits for a task of the bridge's own")
 
 // consoleTest receives what Kling's console sends to try a webhook out, where adoption is off. Only what is signed learns
 // that there is such a route.
