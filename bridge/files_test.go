@@ -239,6 +239,9 @@ func TestFileRanges(t *testing.T) {
 		if res, _ := w.fetch(http.MethodGet, sent, "Range", "bytes=1000000-"); res.status != 416 {
 			t.Errorf("%s: behind the end: %d", name, res.status)
 		}
+		if res, got := w.fetch(http.MethodGet, sent, "Range", "bytes=0-0,9-9"); res.status != 200 || !bytes.Equal(got, clip) {
+			t.Errorf("%s: several parts: %d, %d bytes, want the whole", name, res.status, len(got))
+		}
 		if res, _ := w.fetch(http.MethodGet, sent, "If-None-Match", tag); res.status != 304 {
 			t.Errorf("%s: not changed: %d", name, res.status)
 		}

@@ -186,6 +186,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, a asked, o *object
 	header.Set("ETag", strconv.Quote(o.info.NUID))
 	header.Set("Cache-Control", "private, no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		r.Header.Del("Range") // the object is searched for each part of it: who wants several gets the whole
+	}
 	http.ServeContent(w, r, "", o.info.ModTime, o)
 	if o.err != nil {
 		s.Log.WarnContext(r.Context(), "download broken off", slog.String("bucket", a.bucket), slog.String("object", a.name), slog.Any("err", o.err))
