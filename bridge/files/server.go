@@ -148,7 +148,8 @@ func (lv *Live) expired(a asked) bool {
 	return err != nil || lv.Bus.Now().Unix() >= expires
 }
 
-// find looks the object up. Of a link to another object nothing is served: it may lead to a bucket that is not allowed.
+// find looks the object up. Nothing is served of a link to another object, nor where the description names another bucket,
+// in which the content would be sought: that bucket may be one that is not allowed.
 func (lv *Live) find(ctx context.Context, a asked) (*object, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -160,7 +161,7 @@ func (lv *Live) find(ctx context.Context, a asked) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Opts != nil && info.Opts.Link != nil {
+	if info.Opts != nil && info.Opts.Link != nil || info.Bucket != a.bucket {
 		return nil, jetstream.ErrObjectNotFound
 	}
 	return &object{bus: lv.Bus, info: info}, nil

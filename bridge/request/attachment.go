@@ -206,30 +206,57 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 	if err != nil {
 		return err
 	}
+	info, err := describe(ctx, store, bucket, name, fault)
+	if err != nil {
+		return err
+	}
 	if byURL {
-		written, err := in.writeURL(ctx, out, store, object{bucket, name, until}, fault)
+		written, err := in.writeURL(ctx, out, object{info, until}, fault)
 		if written || err != nil {
 			return err
 		}
 	}
-	return in.writeBase64(ctx, out, store, object{bucket, name, until}, fault)
+	return in.writeBase64(ctx, out, store, info, fault)
+}
+
+// describe reads what the uploader says of an object. Of a link nothing is read: it may lead to a bucket that is not
+// allowed, or to itself. Nor is anything where the description names another bucket, for its content is sought there.
+func describe(
+	ctx context.Context, store jetstream.ObjectStore, bucket, name string, fault func(format string, args ...any) error,
+) (*jetstream.ObjectInfo, error) {
+	info, err := store.GetInfo(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrObjectNotFound):
+		return nil, fault("no such object")
+	case errors.Is(err, jetstream.ErrBadObjectMeta):
+		return nil, fault("its description can't be read")
+	case err != nil:
+		return nil, err
+	case info.Opts != nil && info.Opts.Link != nil:
+		return nil, fault("it is a link to another object, and no link is followed")
+	case info.NUID == "":
+		return nil, fault("its description does not say where its content is")
+	case info.Bucket != bucket:
+		return nil, fault("its description is of bucket %s", Clip(info.Bucket))
+	case info.Name != name:
+		return nil, fault("its description is of object %s", Clip(info.Name))
+	}
+	return info, nil
 }
 
 // writeBase64 writes what an object has.
 func (in *Attachments) writeBase64(
-	ctx context.Context, out *bytes.Buffer, store jetstream.ObjectStore, o object, fault func(format string, args ...any) error,
+	ctx context.Context, out *bytes.Buffer, store jetstream.ObjectStore, info *jetstream.ObjectInfo,
+	fault func(format string, args ...any) error,
 ) error {
-	obj, err := store.Get(ctx, o.name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return fault("no such object")
-	}
+	obj, err := store.Get(ctx, info.Name)
 	if err != nil {
-		return err
+		return fmt.Errorf("object %s of bucket %s: %w", info.Name, info.Bucket, err)
 	}
 	defer func() { _ = obj.Close() }()
-	info, err := obj.Info()
-	if err != nil {
-		return err
+	// Get follows links. One may have taken the object's place since it was looked at.
+	if got, err := obj.Info(); err != nil || got.Bucket != info.Bucket || got.NUID != info.NUID {
+		return errors.Join(fmt.Errorf("object %s of bucket %s is another one by now", info.Name, info.Bucket), err)
 	}
 	// Room for all of it at once: a buffer that grows by and by would be copied, and take several times the memory.
 	out.Grow(base64.StdEncoding.EncodedLen(int(min(info.Size, uint64(in.maxBytes)+1))) + bytes.MinRead)
@@ -239,7 +266,7 @@ func (in *Attachments) writeBase64(
 	case errors.Is(err, jetstream.ErrDigestMismatch):
 		return fault("its content does not match its digest")
 	case err != nil:
-		return fmt.Errorf("object %s of bucket %s: %w", o.name, o.bucket, err)
+		return fmt.Errorf("object %s of bucket %s: %w", info.Name, info.Bucket, err)
 	case n > in.maxBytes:
 		return fault("more than the limit of %d bytes", in.maxBytes)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -44,31 +43,21 @@ func (n namer) name(quoted, rest []byte) (name string, err error) {
 
 // object is one that a request refers to, and until when it is of use.
 type object struct {
-	bucket, name string
-	until        time.Time
+	*jetstream.ObjectInfo
+	until time.Time
 }
 
 // writeURL writes where Kling gets an object from, and reports whether it has: an image is sent instead.
 func (in *Attachments) writeURL(
-	ctx context.Context, out *bytes.Buffer, store jetstream.ObjectStore, o object, fault func(format string, args ...any) error,
+	ctx context.Context, out *bytes.Buffer, o object, fault func(format string, args ...any) error,
 ) (written bool, err error) {
-	info, err := store.GetInfo(ctx, o.name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return false, fault("no such object")
-	}
-	if err != nil {
-		return false, err
-	}
-	if info.Opts != nil && info.Opts.Link != nil {
-		return false, fault("it is a link to another object, which no URL is made for")
-	}
-	image, err := in.isImage(ctx, info)
+	image, err := in.isImage(ctx, o.ObjectInfo)
 	if image || err != nil {
 		return false, err
 	}
 	url := ""
 	if in.URL != nil {
-		url = in.URL(o.bucket, o.name, o.until)
+		url = in.URL(o.Bucket, o.Name, o.until)
 	}
 	if url == "" {
 		return false, fault("Kling takes what is no image by URL only, and there is none without BRIDGE_PUBLIC_URL")
