@@ -62,8 +62,11 @@ The flags are the simulation's: faults are probabilities from 0 to 1.`,
 }
 
 func (p *program) dev(ctx context.Context, sim simulation) error {
+	if len(sim.accounts) > 0 {
+		return usageError{errors.New(`dev simulates one account; start "klingbridge sim --account …", and dev with the variables that it prints`)}
+	}
 	environ := maps.Clone(p.environ)
-	if strings.TrimSpace(environ["KLING_API_KEY"]) == "" {
+	if strings.TrimSpace(environ["KLING_API_KEY"]) == "" && strings.TrimSpace(environ["KLING_ACCOUNTS"]) == "" {
 		environ["KLING_API_KEY"] = simAPIKey
 	}
 	simulate := !onThisMachine(environ["KLING_BASE_URL"])

@@ -302,6 +302,9 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 				end = m
 				return nil
 			}
+			if m.Event.Status == events.StatusRetrying {
+				said += " " + printable(m.Event.Message)
+			}
 			line.turn(said, string(m.Event.Status))
 		}
 		return p.awaitError(ctx, context.Cause(ctx), id)

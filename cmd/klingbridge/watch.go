@@ -145,6 +145,8 @@ func (p *program) printEvent(m events.Message, asJSON bool) error {
 		columns = append(columns, "(late)")
 	}
 	switch {
+	case e.Status == events.StatusRetrying:
+		columns = append(columns, printable(e.Message))
 	case e.Error != nil:
 		columns = append(columns, printable(reason(e)))
 	case e.Result != nil:

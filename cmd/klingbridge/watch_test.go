@@ -127,3 +127,16 @@ func TestWatchFilters(t *testing.T) {
 		})
 	}
 }
+
+// TestWatchSaysWhyATaskIsMadeAgain has a task fail that is made again: each try costs.
+func TestWatchSaysWhyATaskIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	b := startFakeBridge(t)
+	e := event("order-1", events.StatusRetrying)
+	e.Message = "the lamp is broken"
+	b.publish(b.subjects.Progress(e.Kind, e.Status, e.RequestID), e)
+	got := execute(t.Context(), b.environ(), "", "watch", "--since", "1h", "--count", "1")
+	if got.code != 0 || !strings.Contains(got.stdout, "retrying    text2video  order-1  the lamp is broken\n") {
+		t.Errorf("%+v", got)
+	}
+}
