@@ -22,7 +22,9 @@ func handle(_ context.Context, ev events.Event) error {
 		fmt.Println(ev.RequestID, ev.Status, ev.Error.Class)
 		return nil
 	}
-	fmt.Println(ev.RequestID, ev.Status, ev.Result.Videos[0].URL)
+	for _, video := range ev.Result.Videos { // none of an image kind
+		fmt.Println(ev.RequestID, ev.Status, video.URL)
+	}
 	return nil
 }
 

@@ -24,6 +24,6 @@ const durable = { durable_name: "videos", filter_subject: "kling.completion.>", 
 const tries = { ack_policy: AckPolicy.Explicit, ack_wait: nanos(30_000), max_deliver: 10 };
 await (await jetstreamManager(nc)).consumers.add("KLING_EVENTS", { ...durable, ...tries });
 const consumer = await jetstream(nc).consumers.get("KLING_EVENTS", "videos");
-for await (const m of await consumer.consume({ max_messages: 16 })) {
+for await (const m of await consumer.consume({ max_messages: 1 })) {
   await handle(m.json<Completion>()).then(() => m.ack(), () => m.nak(1000 * 2 ** Math.min(m.info.deliveryCount, 8)));
 }
