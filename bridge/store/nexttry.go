@@ -18,9 +18,9 @@ import (
 // tells of the failure, puts the request into the stream unless it is there, and sets the timer anew, should the message get
 // lost. One whose deadline has passed meanwhile expires.
 func (s *Store) NextTry(ctx context.Context, rec *Record, seq uint64) error {
-	newest, err := s.Load(ctx, rec.Token())
-	if err != nil || newest.Seq != seq { // somebody has gone on with it
-		return ignoreGone(err)
+	newest, err := s.isNewest(ctx, rec.Token(), seq)
+	if !newest || err != nil { // somebody has gone on with it
+		return err
 	}
 	if _, _, err := s.Completion(ctx, rec.Token()); !errors.Is(err, bus.ErrNoMessage) {
 		return err

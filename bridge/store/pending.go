@@ -87,24 +87,26 @@ func (s *Store) Arm(ctx context.Context, rec *Record, fireAt time.Time) (stored 
 
 // Rearm puts the record back whose timer has fired, unless there is a newer record of the request or its end: fired is the
 // sequence of the one that is to be put back. Its request may be adopted at this moment, and what that stores is newer
-// than the copy in the hands of whoever saw the timer fire.
+// than the copy in the hands of whoever saw the timer fire. It has the errors of Replace.
 func (s *Store) Rearm(ctx context.Context, rec *Record, fireAt time.Time, fired uint64) (stored bool, err error) {
 	_, stored, err = s.Replace(ctx, rec, fireAt, fired)
 	return stored, err
 }
 
 // Replace stores a record in place of the one with that sequence, whether its timer has fired or not, unless there is a newer
-// one of the request or its end.
+// one of the request or its end. Where what is read is older than that record, it returns an error.
 func (s *Store) Replace(ctx context.Context, rec *Record, fireAt time.Time, of uint64) (next uint64, stored bool, err error) {
 	token := rec.Token()
 	for ctx.Err() == nil {
 		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token)) // first: the guard finds what comes after it
-		if err != nil {
-			return 0, false, ignoreGone(err)
+		if errors.Is(err, bus.ErrNoMessage) {
+			return 0, false, behind(token)
 		}
-		known, err := s.Guarded().Last(ctx, s.Subjects.StateOf(token))
-		if err != nil || known.Seq != of {
-			return 0, false, ignoreGone(err)
+		if err != nil {
+			return 0, false, err
+		}
+		if still, err := s.isNewest(ctx, token, of); !still || err != nil {
+			return 0, false, err
 		}
 		if _, err := s.Guarded().Last(ctx, s.Subjects.CompletionOf(token)); !errors.Is(err, bus.ErrNoMessage) {
 			return 0, false, err

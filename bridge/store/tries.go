@@ -103,6 +103,9 @@ func (s *Store) observeTry(ctx context.Context, rec *Record, task kling.Task, so
 		if err != nil {
 			return EffectNone, err
 		}
+		if newest.Rec.stands().before(rec.stands()) {
+			return EffectNone, behind(rec.Token())
+		}
 		if newest.Rec.Try() != rec.Try() || newest.Rec.State == StateRetrying {
 			s.Log.InfoContext(ctx, "news of a task that was made again", slog.String("request_id", rec.RequestID),
 				slog.String("task_id", task.ID), slog.String("status", string(task.Status)))
@@ -169,8 +172,14 @@ func (s *Store) putSame(ctx context.Context, rec *Record, msg *nats.Msg) (stored
 			return false, ignoreGone(err)
 		}
 		known, err := s.Load(ctx, token)
-		if err != nil || known.Rec.Try() != rec.Try() || (known.Rec.State == StateRetrying) != (rec.State == StateRetrying) {
+		if err != nil {
 			return false, ignoreGone(err)
+		}
+		if known.Rec.stands().before(rec.stands()) {
+			return false, behind(token)
+		}
+		if known.Rec.stands() != rec.stands() {
+			return false, nil
 		}
 		if _, _, err := s.Completion(ctx, token); !errors.Is(err, bus.ErrNoMessage) {
 			return false, err
