@@ -44,11 +44,35 @@ func NewAttachments(js jetstream.JetStream, maxBytes int64, buckets []string) *A
 	return &Attachments{js: js, maxBytes: maxBytes, buckets: buckets, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
 }
 
-// hasReferences reports whether a value may hold a reference.
+// hasReferences reports whether a value holds a reference.
 func hasReferences(value json.RawMessage) bool { return countReferences(value) > 0 }
 
-// countReferences returns how many references a value may hold.
-func countReferences(value json.RawMessage) int { return bytes.Count(value, []byte("nats-object:")) }
+// countReferences returns how many references a value holds, however they are spelled.
+func countReferences(value json.RawMessage) (n int) {
+	for {
+		start := bytes.IndexByte(value, '"')
+		if start < 0 {
+			return n
+		}
+		end := start + StringLength(value[start:])
+		if _, ok := reference(value[start:end]); ok {
+			n++
+		}
+		value = value[end:]
+	}
+}
+
+// reference returns the bucket and name that a JSON string refers to.
+func reference(quoted []byte) (ref string, ok bool) {
+	if !bytes.HasPrefix(quoted, []byte(`"`+events.ObjectScheme)) && bytes.IndexByte(quoted, '\\') < 0 {
+		return "", false
+	}
+	var s string
+	if err := json.Unmarshal(quoted, &s); err != nil {
+		return "", false
+	}
+	return strings.CutPrefix(s, events.ObjectScheme)
+}
 
 // Take waits until there is room for the objects of a request; done gives it back, once the body was sent.
 func (in *Attachments) Take(ctx context.Context, r *Request) (done func(), err error) {
@@ -164,11 +188,7 @@ func StringLength(b []byte) int {
 func (in *Attachments) replaceString(
 	ctx context.Context, out *bytes.Buffer, quoted []byte, byURL bool, until time.Time, left *int,
 ) error {
-	var s string
-	if err := json.Unmarshal(quoted, &s); err != nil {
-		return err
-	}
-	ref, ok := strings.CutPrefix(s, events.ObjectScheme)
+	ref, ok := reference(quoted)
 	if !ok {
 		out.Write(quoted)
 		return nil

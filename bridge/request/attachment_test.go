@@ -69,3 +69,29 @@ func TestObjectsInMemoryAreBounded(t *testing.T) {
 		t.Errorf("%d places are still taken", len(in.room)+len(in.entry))
 	}
 }
+
+// TestEscapedReferencesTakeRoom spells references as JSON allows: each stands for an object in memory.
+func TestEscapedReferencesTakeRoom(t *testing.T) {
+	t.Parallel()
+	in := NewAttachments(nil, 1, nil)
+	for value, want := range map[string]int{
+		`"nats-object://in/a"`:      1,
+		`"\u006eats-object://in/a"`: 1,
+		`"nats-object:\/\/in\/a"`:   1,
+		`["\u006eats\u002dobject:\u002f/in/a",{"a\"":"\u006Eats-object://in/a"},"nats-object://in/b"]`:  3,
+		`{"\"":"see nats-object://in/a","b":"\"nats-object://in/a","c":["\\u006eats-object://in/a",1]}`: 0,
+	} {
+		r := &Request{Body: Object{fields: []field{{name: "images", value: json.RawMessage(value)}}}}
+		done, err := in.Take(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(in.room); got != want {
+			t.Errorf("%s takes %d places, want %d", value, got, want)
+		}
+		done()
+		if r.HasReferences() != (want > 0) {
+			t.Errorf("%s: HasReferences is %t", value, r.HasReferences())
+		}
+	}
+}
