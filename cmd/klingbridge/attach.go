@@ -33,10 +33,10 @@ func parseAttachments(list []string, bucket string) ([]attachment, error) {
 		}
 		info, err := os.Stat(file)
 		if err != nil {
-			return nil, fmt.Errorf("attach: %w", err)
+			return nil, usagef("attach: %w", err)
 		}
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("attach %s: not a file", file)
+			return nil, usagef("attach %s: not a file", file)
 		}
 		all = append(all, attachment{field: field, file: file, bucket: bucket, name: rand.Text()})
 	}

@@ -80,8 +80,8 @@ func TestSubmitAttachFaults(t *testing.T) {
 	}{
 		"no field":        {[]string{"--attach", "=" + file}, 2, "is not field=file"},
 		"no file":         {[]string{"--attach", "image="}, 2, "is not field=file"},
-		"missing file":    {[]string{"--attach", "image=" + file + "x"}, 1, "no such file"},
-		"a directory":     {[]string{"--attach", "image=" + dir}, 1, "not a file"},
+		"missing file":    {[]string{"--attach", "image=" + file + "x"}, 2, "no such file"},
+		"a directory":     {[]string{"--attach", "image=" + dir}, 2, "not a file"},
 		"into a string":   {[]string{"--prompt", "a", "--attach", "prompt.image=" + file}, 2, `"prompt" is not an object`},
 		"no such place":   {[]string{"--set", "list=[1]", "--attach", "list.1=" + file}, 2, `"1" is not a place in "list", a list of 1`},
 		"not a list":      {[]string{"--set", "input.a=1", "--attach", "input[]=" + file}, 2, `"input" is not a list`},

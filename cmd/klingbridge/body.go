@@ -93,7 +93,7 @@ func (p *program) readFile(name string) ([]byte, error) {
 	default:
 		raw, err := os.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("read the body: %w", err)
+			return nil, usagef("read the body: %w", err)
 		}
 		return bytes.TrimSpace(raw), nil
 	}

@@ -67,6 +67,7 @@ func TestWrongUsage(t *testing.T) {
 		"argument too many":     {"version x", `"x"`, "klingbridge version"},
 		"unknown topic":         {"help srve", `"srve"`, "klingbridge"},
 		"dev with accounts":     {"dev --account main:video=1", "dev simulates one account", "klingbridge dev"},
+		"submit no file":        {"submit text2video nowhere.json", "nowhere.json: no such file", "klingbridge submit"},
 		"submit nothing":        {"submit", "name a kind, for example text2video", "klingbridge submit"},
 		"submit three things":   {"submit text2video a.json b.json", `unexpected argument "b.json"`, "klingbridge submit"},
 		"submit no id":          {"submit text2video --prompt x --id=", "--id is empty", "klingbridge submit"},
