@@ -118,3 +118,36 @@ func TestURLServesNothingOfAnotherBucket(t *testing.T) {
 		}
 	}
 }
+
+// TestObjectsOfARequestAreBoundedTogether has the last of several objects be one byte too many, by what its uploader says of its
+// size and by what it has. An object that goes by URL does not count.
+func TestObjectsOfARequestAreBoundedTogether(t *testing.T) {
+	t.Parallel()
+	w := start(t, setup{bridge: bridge.Options{MaxInlineBytes: 1000}})
+	for name, size := range map[string]int{"600": 600, "400": 400, "401": 401} {
+		w.store("in", name, "image/png", strings.NewReader(strings.Repeat("x", size)))
+	}
+	w.store("in", "clip", "video/mp4", bytes.NewReader(video(2000)))
+	store, err := w.js.ObjectStore(w.ctx, "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	larger, err := store.GetInfo(w.ctx, "401")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.describe("in", "lying", map[string]any{"nuid": larger.NUID, "size": 1, "chunks": 1, "digest": larger.Digest})
+	submit := func(id, second string) {
+		w.request(testRequest{Kind: "image2video", ID: id, Timeout: time.Hour, Body: body(map[string]any{
+			"prompt": "a", "image": "nats-object://in/600", "image_tail": "nats-object://in/" + second, "video_url": "nats-object://in/clip",
+		})})
+	}
+	submit("fits", "400")
+	submit("too-much", "401")
+	submit("lies", "lying")
+	together := "more than the limit of 1000 bytes together (BRIDGE_MAX_INLINE_BYTES)"
+	w.rejects(map[string]string{"too-much": together, "lies": together})
+	if ev := w.await("fits"); ev.Status != events.StatusSucceed {
+		t.Errorf("%s: %+v", ev.Status, ev.Error)
+	}
+}

@@ -65,7 +65,7 @@ type Options struct {
 	// ReconcileInterval is the time between searches for tasks and timers that JetStream has lost; zero: 10m.
 	ReconcileInterval time.Duration
 	Concurrency       map[kling.Pool]int // upper bound on tasks in flight per pool over all replicas and accounts; absent: Kling's own limit
-	MaxInlineBytes    int64              // of a nats-object:// input; zero: 50 MiB
+	MaxInlineBytes    int64              // of the nats-object:// inputs of one request together; zero: 50 MiB
 	InputBuckets      []string           // that nats-object:// inputs may be in, * for any characters; empty: all
 	ShutdownTimeout   time.Duration      // to finish what is in hand; zero: 20s
 	AckWait           time.Duration      // silence after which another replica takes a request over; zero: 20s

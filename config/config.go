@@ -57,7 +57,7 @@ type Config struct {
 	Concurrency    Concurrency   `env:"BRIDGE_CONCURRENCY" help:"upper bound on tasks in flight per pool over all replicas: video=20,image=9; unset: Kling's own limit"`
 	TaskTimeout    time.Duration `env:"BRIDGE_TASK_TIMEOUT" envDefault:"24h" help:"deadline of a request that names none, from when it was stored"`
 	Retries        int           `env:"BRIDGE_RETRIES" envDefault:"0" help:"how often a task that Kling failed, for no fault of the request, is made again where the request does not say; 0 to 5, each costs"`
-	MaxInlineBytes int64         `env:"BRIDGE_MAX_INLINE_BYTES" envDefault:"52428800" help:"largest nats-object:// input, in bytes"`
+	MaxInlineBytes int64         `env:"BRIDGE_MAX_INLINE_BYTES" envDefault:"52428800" help:"most bytes that the nats-object:// inputs of one request may have together"`
 	InputBuckets   Buckets       `env:"BRIDGE_INPUT_BUCKETS" envDefault:"*" help:"buckets that nats-object:// inputs may be in, comma-separated, with * for any characters"`
 	KlingTimeout   time.Duration `env:"BRIDGE_KLING_TIMEOUT" envDefault:"60s" help:"bounds one call to Kling; less than BRIDGE_LOOKUP_WINDOW"`
 	LookupWindow   time.Duration `env:"BRIDGE_LOOKUP_WINDOW" envDefault:"2m" help:"how long a task of unknown fate is looked up before it is sent again"`

@@ -25,7 +25,7 @@ type Attachments struct {
 	URL func(bucket, name string, until time.Time) string
 
 	js       jetstream.JetStream
-	maxBytes int64         // of one object
+	maxBytes int64         // of the objects that one request holds as base64
 	buckets  []string      // that may be read, with * for any characters; empty: all
 	room     chan struct{} // bounds the objects in memory
 	entry    chan struct{} // one request at a time takes its room: two with half of theirs would wait for each other
@@ -39,7 +39,8 @@ const (
 	maxInMemory = 4
 )
 
-// NewAttachments resolves objects of buckets that match one of the patterns, of at most maxBytes each.
+// NewAttachments resolves objects of buckets that match one of the patterns, of at most maxBytes
+// in one request.
 func NewAttachments(js jetstream.JetStream, maxBytes int64, buckets []string) *Attachments {
 	return &Attachments{js: js, maxBytes: maxBytes, buckets: buckets, room: make(chan struct{}, maxInMemory), entry: make(chan struct{}, 1)}
 }
@@ -117,7 +118,7 @@ func occupy(ctx context.Context, places chan<- struct{}) error {
 // request's fault; err when NATS could not be asked.
 func (in *Attachments) Resolve(ctx context.Context, r *Request) (body Object, why *events.Error, err error) {
 	body = Object{fields: append([]field(nil), r.Body.fields...)}
-	left := maxObjects
+	left := allowance{objects: maxObjects, bytes: in.maxBytes}
 	for i, f := range body.fields {
 		if !hasReferences(f.value) {
 			continue
@@ -134,6 +135,12 @@ func (in *Attachments) Resolve(ctx context.Context, r *Request) (body Object, wh
 	return body, nil, nil
 }
 
+// allowance is what a request may still refer to.
+type allowance struct {
+	objects int
+	bytes   int64
+}
+
 // inputFault tells that the request names an object that can't be used.
 type inputFault struct{ reason string }
 
@@ -148,7 +155,7 @@ func InputError(why *events.Error) error {
 }
 
 // replace copies a field's JSON value with its references replaced, everything else as it was spelled.
-func (in *Attachments) replace(ctx context.Context, f field, until time.Time, left *int) (json.RawMessage, error) {
+func (in *Attachments) replace(ctx context.Context, f field, until time.Time, left *allowance) (json.RawMessage, error) {
 	var out bytes.Buffer
 	place := namer{f.name}
 	for value := f.value; len(value) > 0; {
@@ -186,19 +193,19 @@ func StringLength(b []byte) int {
 }
 
 func (in *Attachments) replaceString(
-	ctx context.Context, out *bytes.Buffer, quoted []byte, byURL bool, until time.Time, left *int,
+	ctx context.Context, out *bytes.Buffer, quoted []byte, byURL bool, until time.Time, left *allowance,
 ) error {
 	ref, ok := reference(quoted)
 	if !ok {
 		out.Write(quoted)
 		return nil
 	}
-	if *left == 0 {
+	if left.objects == 0 {
 		return &inputFault{fmt.Sprintf("more than %d objects in one request", maxObjects)}
 	}
-	*left--
+	left.objects--
 	out.WriteByte('"')
-	if err := in.copyObject(ctx, out, ref, byURL, until); err != nil {
+	if err := in.copyObject(ctx, out, ref, byURL, until, left); err != nil {
 		return err
 	}
 	out.WriteByte('"')
@@ -214,7 +221,9 @@ func (in *Attachments) Allows(bucket string) bool {
 	})
 }
 
-func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref string, byURL bool, until time.Time) error {
+func (in *Attachments) copyObject(
+	ctx context.Context, out *bytes.Buffer, ref string, byURL bool, until time.Time, left *allowance,
+) error {
 	bucket, name, ok := strings.Cut(ref, "/")
 	if !ok || bucket == "" || name == "" {
 		return &inputFault{fmt.Sprintf("%s%s: want %s<bucket>/<name>", events.ObjectScheme, Clip(ref), events.ObjectScheme)}
@@ -236,7 +245,7 @@ func (in *Attachments) copyObject(ctx context.Context, out *bytes.Buffer, ref st
 			return err
 		}
 	}
-	return in.writeBase64(ctx, out, store, info, fault)
+	return in.writeBase64(ctx, out, store, info, left, fault)
 }
 
 // describe reads what the uploader says of an object. Of a link nothing is read: it may lead to a bucket that is not
@@ -264,11 +273,20 @@ func describe(
 	return info, nil
 }
 
-// writeBase64 writes what an object has.
+// writeBase64 writes what an object has, if there is room for it beside those before it: all of a request are in memory at once.
 func (in *Attachments) writeBase64(
 	ctx context.Context, out *bytes.Buffer, store jetstream.ObjectStore, info *jetstream.ObjectInfo,
-	fault func(format string, args ...any) error,
+	left *allowance, fault func(format string, args ...any) error,
 ) error {
+	tooMuch := func(size uint64) error {
+		if size > uint64(in.maxBytes) {
+			return fault("more than the limit of %d bytes", in.maxBytes)
+		}
+		return fault("with it the request's objects have more than the limit of %d bytes together (BRIDGE_MAX_INLINE_BYTES)", in.maxBytes)
+	}
+	if info.Size > uint64(left.bytes) {
+		return tooMuch(info.Size)
+	}
 	obj, err := store.Get(ctx, info.Name)
 	if err != nil {
 		return fmt.Errorf("object %s of bucket %s: %w", info.Name, info.Bucket, err)
@@ -279,17 +297,18 @@ func (in *Attachments) writeBase64(
 		return errors.Join(fmt.Errorf("object %s of bucket %s is another one by now", info.Name, info.Bucket), err)
 	}
 	// Room for all of it at once: a buffer that grows by and by would be copied, and take several times the memory.
-	out.Grow(base64.StdEncoding.EncodedLen(int(min(info.Size, uint64(in.maxBytes)+1))) + bytes.MinRead)
+	out.Grow(base64.StdEncoding.EncodedLen(int(info.Size)) + bytes.MinRead)
 	enc := base64.NewEncoder(base64.StdEncoding, out)
-	n, err := io.Copy(enc, io.LimitReader(obj, in.maxBytes+1)) // its size is what its uploader says
+	n, err := io.Copy(enc, io.LimitReader(obj, left.bytes+1)) // its size is what its uploader says
 	switch {
 	case errors.Is(err, jetstream.ErrDigestMismatch):
 		return fault("its content does not match its digest")
 	case err != nil:
 		return fmt.Errorf("object %s of bucket %s: %w", info.Name, info.Bucket, err)
-	case n > in.maxBytes:
-		return fault("more than the limit of %d bytes", in.maxBytes)
+	case n > left.bytes:
+		return tooMuch(uint64(n))
 	}
+	left.bytes -= n
 	return enc.Close()
 }
 

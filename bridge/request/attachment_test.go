@@ -9,7 +9,7 @@ import (
 )
 
 // TestObjectsInMemoryAreBounded holds the objects of several requests to the room there is, not the requests: one may
-// have eight, of 50 MiB each.
+// have eight.
 func TestObjectsInMemoryAreBounded(t *testing.T) {
 	t.Parallel()
 	in := NewAttachments(nil, 1, nil)
