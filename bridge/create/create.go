@@ -79,8 +79,11 @@ func (c *Creator) step(ctx context.Context, j *attempt) (dispatch.Result, error)
 		return dispatch.Result{}, err
 	}
 	defer done()
-	if j.rec != nil || j.ours {
+	switch {
+	case j.rec != nil || j.ours:
 		return c.resume(ctx, j, "")
+	case j.failed != nil && j.Unseat(): // the slots are those of the try before: this one waits for its own, on any account
+		return dispatch.TryAgain(0), nil
 	}
 	return c.prepare(ctx, j)
 }

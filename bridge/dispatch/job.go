@@ -79,6 +79,19 @@ func (j *Job) MoveTo(account string) {
 	j.share = j.pool.meet(account)
 }
 
+// Unseat frees the slots that the job's request was taken to hold though it has no task: that Kling has failed it was missed. It
+// reports whether there were any. What the job has reserved itself stays.
+func (j *Job) Unseat() bool {
+	if j.reserved || j.share == nil {
+		return false
+	}
+	if seated, _ := j.pool.seated(j.Req.Token); seated == nil {
+		return false
+	}
+	j.pool.ended(j.Req.Token, time.Now())
+	return true
+}
+
 // MaySend reports whether the job may be sent now. Most were let through by their pool. One that holds slots was only let
 // through to be looked up.
 func (j *Job) MaySend(now time.Time) bool {

@@ -121,12 +121,13 @@ func (p *Pool) endRecount(found stored, began time.Time) {
 	}
 }
 
-// maxWeighed is how many records of a pool one recount reads to know their models. The others count for the pool alone, until
-// the next recount.
+// maxWeighed is how many records of a pool one recount reads to know their models, and whether their tasks wait to be made again.
+// The others count for the pool alone, and as they did, until the next recount.
 const maxWeighed = 1000
 
 // weigh looks up what the tasks take that this replica has not seen begin, and of which account. every: all are looked up, as
-// they may take more than one slot, or be of several accounts.
+// they may take more than one slot, or be of several accounts. It also looks whether tasks that it has seen begin were failed by
+// Kling and wait to be made again: the event that tells so may have been missed, and what is in the stream is a record as before.
 func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool) {
 	read := 0
 	for token := range found {
@@ -134,7 +135,8 @@ func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool)
 		if share != nil {
 			found[token] = seat{share.Account, of}
 		}
-		if share != nil && of.Model != unknownModel || read >= maxWeighed && !every {
+		known := share != nil && of.Model != unknownModel
+		if known && !share.Slots.mayWait(token) || read >= maxWeighed && (known || !every) {
 			continue
 		}
 		read++
@@ -142,13 +144,40 @@ func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool)
 		if err != nil {
 			continue
 		}
-		if e.Rec.State == store.StateRetrying { // there is no task
-			delete(found, token)
-			continue
+		if share != nil && e.Rec.Retries == 0 {
+			share.Slots.noteFinal(token)
 		}
-		if kind, ok := f.Kinds.Lookup(e.Rec.Kind); ok {
-			of := request.Need{N: max(e.Rec.Slots, 1), Model: request.ModelKey(kind, e.Rec.Model)}
-			found[token] = seat{e.Rec.Account, of}
-		}
+		f.weighOne(found, token, e.Rec)
+	}
+}
+
+// weighOne notes what the task of a record takes, unless that is known. One that waits to be made again takes nothing.
+func (f *InFlight) weighOne(found stored, token string, rec *store.Record) {
+	if rec.State == store.StateRetrying {
+		delete(found, token)
+		return
+	}
+	if kind, ok := f.Kinds.Lookup(rec.Kind); ok && found[token].of.Model == unknownModel {
+		of := request.Need{N: max(rec.Slots, 1), Model: request.ModelKey(kind, rec.Model)}
+		found[token] = seat{rec.Account, of}
+	}
+}
+
+// mayWait reports whether the task of a request that holds slots may be one that Kling has failed and that is to be made again.
+// Of a call under way the record may say so too, of the try before.
+func (s *Slots) mayWait(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.used[token]
+	return u.held && !u.final
+}
+
+// noteFinal notes that the task of a request is never made again: a recount need not look at its record any more.
+func (s *Slots) noteFinal(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u, known := s.used[token]; known {
+		u.final = true
+		s.used[token] = u
 	}
 }

@@ -32,6 +32,7 @@ type usage struct {
 	held    bool // by a task, rather than reserved for a call under way
 	foreign bool // reserved by another replica
 	unsure  bool // held, and the task may not exist
+	final   bool // its task is known never to be made again
 	at      time.Time
 
 	overPool, overOwn bool // reserved beyond the limit of the pool, or of the model, to see whether it holds
