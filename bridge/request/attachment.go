@@ -236,6 +236,9 @@ func (in *Attachments) copyObject(
 		return err
 	}
 	info, err := describe(ctx, store, bucket, name, fault)
+	if err == nil {
+		err = in.present(ctx, store, info, fault)
+	}
 	if err != nil {
 		return err
 	}
@@ -263,7 +266,7 @@ func describe(
 		return nil, err
 	case info.Opts != nil && info.Opts.Link != nil:
 		return nil, fault("it is a link to another object, and no link is followed")
-	case info.NUID == "":
+	case info.NUID == "" || strings.ContainsAny(info.NUID, ".*> \t\r\n"):
 		return nil, fault("its description does not say where its content is")
 	case info.Bucket != bucket:
 		return nil, fault("its description is of bucket %s", Clip(info.Bucket))
@@ -271,6 +274,33 @@ func describe(
 		return nil, fault("its description is of object %s", Clip(info.Name))
 	}
 	return info, nil
+}
+
+// present checks that there is content: what has none can be described all the same, and would be waited for as long as the
+// request has time. Where only a part is there, the digest tells. The stream's leader is asked, for a follower may lag.
+func (in *Attachments) present(
+	ctx context.Context, store jetstream.ObjectStore, o *jetstream.ObjectInfo, fault func(format string, args ...any) error,
+) error {
+	if o.Size == 0 {
+		return nil
+	}
+	stream, err := in.js.Stream(ctx, "OBJ_"+o.Bucket)
+	if err != nil {
+		return err
+	}
+	chunks := "$O." + o.Bucket + ".C." + o.NUID
+	state, err := stream.Info(ctx, jetstream.WithSubjectFilter(chunks))
+	if err != nil {
+		return err
+	}
+	if state.State.Subjects[chunks] > 0 {
+		return nil
+	}
+	// The content of an object goes where another takes its place: that one is looked at next time.
+	if now, err := store.GetInfo(ctx, o.Name); err != nil || now.NUID != o.NUID {
+		return errors.Join(fmt.Errorf("object %s of bucket %s is another one by now", o.Name, o.Bucket), err)
+	}
+	return fault("nothing of its content is there")
 }
 
 // writeBase64 writes what an object has, if there is room for it beside those before it: all of a request are in memory at once.
@@ -299,10 +329,13 @@ func (in *Attachments) writeBase64(
 	// Room for all of it at once: a buffer that grows by and by would be copied, and take several times the memory.
 	out.Grow(base64.StdEncoding.EncodedLen(int(info.Size)) + bytes.MinRead)
 	enc := base64.NewEncoder(base64.StdEncoding, out)
+	malformed := base64.CorruptInputError(0)
 	n, err := io.Copy(enc, io.LimitReader(obj, left.bytes+1)) // its size is what its uploader says
 	switch {
 	case errors.Is(err, jetstream.ErrDigestMismatch):
 		return fault("its content does not match its digest")
+	case errors.Is(err, jetstream.ErrInvalidDigestFormat) || errors.As(err, &malformed):
+		return fault("its digest is none")
 	case err != nil:
 		return fmt.Errorf("object %s of bucket %s: %w", info.Name, info.Bucket, err)
 	case n > left.bytes:
