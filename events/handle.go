@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +24,7 @@ type Handling struct {
 	// beyond that. Zero: the server's default, 1000. It counts for a consumer that is made.
 	Pending int
 	// Mark is a word in the metadata of the consumer by which a program knows its own: one of the same name without it is
-	// left alone, and the error is [ErrNotMine]. Empty: any is taken.
+	// left alone, and the error is [ErrNotMine]. Empty: any is taken but the bridge's own.
 	Mark string
 	// Ready is called once the consumer is there. Nil: nobody is told.
 	Ready func()
@@ -40,7 +39,8 @@ const (
 	handleAckWait  = 30 * time.Second // silence after which another process takes an event over
 )
 
-// ErrNotMine says that there is a consumer of that name without the mark: see [Handling].
+// ErrNotMine says that there is a consumer of that name without the mark, see [Handling], or that it is the bridge's own:
+// "polls" or "archive".
 var ErrNotMine = errors.New("there is another consumer of that name")
 
 // errSetAside marks what [SetAside] returns.
@@ -72,7 +72,8 @@ func TryIn(wait time.Duration, err error) error { return delayed{err, wait} }
 //
 // Up to 16 calls run at a time. Their ctx has the trace of the request. [Client.HandleWith] has it otherwise.
 //
-// The error says why there is no way to go on: the end of ctx, [ErrNoBridge], or a consumer that was deleted meanwhile.
+// The error says why there is no way to go on: the end of ctx, [ErrNoBridge], [ErrNotMine] where the name is that of one of the
+// bridge's own consumers, or a consumer that was deleted meanwhile.
 func (c *Client) Handle(ctx context.Context, durable string, f Filter, handle func(context.Context, Event) error) error {
 	return c.HandleWith(ctx, durable, f, Handling{}, func(ctx context.Context, m Message) error { return handle(ctx, m.Event) })
 }
@@ -102,116 +103,6 @@ type handler struct {
 	consumer jetstream.Consumer
 	how      Handling
 	handle   func(context.Context, Message) error
-}
-
-func (c *Client) newHandler(
-	ctx context.Context, durable string, f Filter, how Handling, handle func(context.Context, Message) error,
-) (*handler, error) {
-	if durable != "" && !IsToken(durable) {
-		return nil, errors.New("durable name: want 1 to 64 of A-Z a-z 0-9 _ -")
-	}
-	if len(f.Types) == 0 {
-		f.Types = []Type{TypeCompletion}
-	}
-	subjects, err := f.subjects(c.subjects)
-	if err != nil {
-		return nil, err
-	}
-	h := &handler{Client: c, how: how.withDefaults(), handle: handle}
-	for {
-		h.consumer, err = c.durableConsumer(ctx, durable, subjects, f, how)
-		if err == nil {
-			h.how.Ready()
-		}
-		if err == nil || permanent(err) || !transient(err) {
-			return h, err
-		}
-		if wait(ctx, retryWait) != nil {
-			return nil, ended(ctx, err)
-		}
-	}
-}
-
-func (h Handling) withDefaults() Handling {
-	if h.AtATime == 0 {
-		h.AtATime = handledAtATime
-	}
-	if h.Tries == 0 {
-		h.Tries = handleTries
-	}
-	if h.SetAside == nil {
-		h.SetAside = logSetAside
-	}
-	if h.Ready == nil {
-		h.Ready = func() {}
-	}
-	return h
-}
-
-// durableConsumer makes the consumer, or takes one that is there to the filter: where it began stays as it is.
-func (c *Client) durableConsumer(
-	ctx context.Context, durable string, subjects []string, f Filter, how Handling,
-) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	config := newConsumer(durable, f, how)
-	var err error = jetstream.ErrConsumerNotFound
-	var known jetstream.Consumer
-	if durable != "" {
-		known, err = c.js.Consumer(ctx, c.subjects.EventsStream(), durable)
-	}
-	switch {
-	case err == nil && how.Mark != "" && known.CachedInfo().Config.Metadata[how.Mark] == "":
-		return nil, ErrNotMine
-	case err == nil && slices.Equal(filtersOf(known.CachedInfo().Config), subjects):
-		return known, nil
-	case err == nil:
-		config = known.CachedInfo().Config
-	case !errors.Is(err, jetstream.ErrConsumerNotFound):
-		return nil, c.noStream(err)
-	}
-	config.FilterSubject, config.FilterSubjects = "", subjects
-	if len(subjects) == 1 { // so that it is part of the API subject, where permissions can see it
-		config.FilterSubject, config.FilterSubjects = subjects[0], nil
-	}
-	consumer, err := c.js.CreateOrUpdateConsumer(ctx, c.subjects.EventsStream(), config)
-	return consumer, c.noStream(err)
-}
-
-// newConsumer is one that does not exist yet, but for what it filters.
-func newConsumer(durable string, f Filter, how Handling) jetstream.ConsumerConfig {
-	config := jetstream.ConsumerConfig{
-		Durable: durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: handleAckWait,
-		MaxDeliver: -1, MaxAckPending: how.Pending, DeliverPolicy: jetstream.DeliverNewPolicy,
-	}
-	if durable == "" {
-		config.InactiveThreshold = handleIdle
-	}
-	if how.Mark != "" {
-		config.Metadata = map[string]string{how.Mark: "1"}
-	}
-	switch {
-	case f.FromStart:
-		config.DeliverPolicy = jetstream.DeliverAllPolicy
-	case !f.Since.IsZero():
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
-	}
-	return config
-}
-
-// noStream makes ErrNoBridge of the answers that mean it.
-func (*Client) noStream(err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || noJetStream(err) {
-		return fmt.Errorf("%w: %w", ErrNoBridge, err)
-	}
-	return err
-}
-
-func filtersOf(config jetstream.ConsumerConfig) []string {
-	if config.FilterSubject != "" {
-		return []string{config.FilterSubject}
-	}
-	return slices.Sorted(slices.Values(config.FilterSubjects))
 }
 
 // work handles one event after the other. It returns why there is no way to go on.
