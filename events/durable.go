@@ -27,6 +27,7 @@ func (c *Client) newHandler(
 	for {
 		h.consumer, err = c.durableConsumer(ctx, durable, subjects, f, how)
 		if err == nil {
+			h.failures.most = max(h.consumer.CachedInfo().Config.MaxAckPending, defaultPending)
 			h.how.Ready()
 		}
 		if err == nil || permanent(err) || !transient(err) {

@@ -16,10 +16,15 @@ import (
 type Handling struct {
 	// AtATime bounds the events in hand of one process. Zero: 16.
 	AtATime int
-	// Tries is after how many failed ones an event is set aside. Zero: 10, which take about nine minutes.
+	// Tries is after how many failures an event is set aside. Zero: 10, which take about nine minutes. A failure is an error
+	// that the handler returned in this call of HandleWith, but for those of [TryIn] and those after the end of ctx. Each
+	// process counts its own and begins anew when it starts: an event may be tried more often by several, never less often.
 	Tries int
-	// SetAside is told of an event that is not tried again, and why. Nil: it is logged, by slog's default.
-	SetAside func(ctx context.Context, m Message, why error)
+	// SetAside takes an event that is not to be tried again, and why: to keep it somewhere, say. The server is told to give
+	// the event up after SetAside has returned nil. After an error the event comes again later, as after a failure: to the
+	// handler first, and if that fails to SetAside. Where a process dies in between SetAside is called again, too. Nil: the
+	// event is logged, by slog's default.
+	SetAside func(ctx context.Context, m Message, why error) error
 	// Pending is how many events may be in hand or wait for another try, at all processes together: the others are held up
 	// beyond that. Zero: the server's default, 1000. It counts for a consumer that is made.
 	Pending int
@@ -66,8 +71,8 @@ func TryIn(wait time.Duration, err error) error { return delayed{err, wait} }
 // processes that use the same name share the work, and one that starts anew goes on where the last one was.
 //
 // An event is done with when handle returns nil. After an error it comes again in 1 s, 2 s, 4 s … 5 minutes, and after ten
-// tries, or at once with [SetAside], it is set aside: logged, and not tried any more. It stays in the stream, where
-// [Client.Events] finds it. Failed requests are completions like others: see [Event.Err]. A process that dies in the middle
+// failures in one process, or at once with [SetAside], it is set aside: logged, and not tried any more. It stays in the
+// stream, where [Client.Events] finds it. Failed requests are completions like others: see [Event.Err]. A process that dies in the middle
 // leaves its events to the others after 30 s, so that handle may be called again with what it has done already.
 //
 // Up to 16 calls run at a time. Their ctx has the trace of the request. [Client.HandleWith] has it otherwise.
@@ -102,6 +107,7 @@ type handler struct {
 	*Client
 	consumer jetstream.Consumer
 	how      Handling
+	failures failures
 	handle   func(context.Context, Message) error
 }
 
@@ -153,34 +159,17 @@ func (h *handler) gone(ctx context.Context) bool {
 // settle calls the handler and tells the server what came of it. Where that gets lost the event comes again.
 func (h *handler) settle(ctx context.Context, msg jetstream.Msg) {
 	m, err := h.message(msg)
-	m.Try = h.how.Tries
 	if meta, metaErr := msg.Metadata(); metaErr == nil {
 		m.Try = int(meta.NumDelivered)
 	}
-	handling := h.trace.Extract(ctx, HeaderCarrier(msg.Headers()))
-	if err != nil {
-		err = SetAside(err)
-	} else {
-		err = h.call(handling, msg, m)
-	}
-	later, isLater := errors.AsType[delayed](err)
-	switch {
-	case err == nil:
-		_ = h.doubleAck(ctx, msg)
-	case ctx.Err() != nil: // it was not given the time: another process, at once
-		_ = msg.Nak()
-	case isLater:
-		_ = msg.NakWithDelay(later.wait)
-	case errors.Is(err, errSetAside) || m.Try >= h.how.Tries:
-		_ = msg.TermWithReason("set aside")
-		h.how.SetAside(handling, m, err)
-	default:
-		_ = msg.NakWithDelay(min(firstHandle<<min(m.Try-1, 20), longestHandle))
-	}
+	handling, release := inHand(h.trace.Extract(ctx, HeaderCarrier(msg.Headers())), msg)
+	answer := h.try(handling, m, err)
+	release()
+	_ = answer(msg)
 }
 
-// call tells the server now and then that the event is in hand, for as long as the handler takes.
-func (h *handler) call(ctx context.Context, msg jetstream.Msg, m Message) error {
+// inHand tells the server now and then that the event is in hand, until it is released. The context ends with that.
+func inHand(ctx context.Context, msg jetstream.Msg) (handling context.Context, release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var beat sync.WaitGroup
 	beat.Go(func() {
@@ -188,9 +177,40 @@ func (h *handler) call(ctx context.Context, msg jetstream.Msg, m Message) error 
 			_ = msg.InProgress()
 		}
 	})
-	defer beat.Wait()
-	defer cancel()
-	return h.handle(ctx, m)
+	return ctx, func() {
+		cancel()
+		beat.Wait()
+	}
+}
+
+// try calls the handler, unless the event is unreadable, and returns what the server is to be told.
+func (h *handler) try(ctx context.Context, m Message, unreadable error) func(jetstream.Msg) error {
+	var err error
+	if unreadable != nil {
+		err = SetAside(unreadable)
+	} else {
+		err = h.handle(ctx, m)
+	}
+	later, isLater := errors.AsType[delayed](err)
+	switch {
+	case err == nil:
+		h.failures.forget(m.Sequence)
+		return func(msg jetstream.Msg) error { return h.doubleAck(ctx, msg) }
+	case ctx.Err() != nil: // it was not given the time: another process, at once
+		return jetstream.Msg.Nak
+	case isLater:
+		return again(later.wait)
+	}
+	n := h.failures.add(m.Sequence)
+	if !errors.Is(err, errSetAside) && n < h.how.Tries || h.how.SetAside(ctx, m, err) != nil {
+		return again(min(firstHandle<<min(n-1, 20), longestHandle))
+	}
+	h.failures.forget(m.Sequence)
+	return func(msg jetstream.Msg) error { return msg.TermWithReason("set aside") }
+}
+
+func again(wait time.Duration) func(jetstream.Msg) error {
+	return func(msg jetstream.Msg) error { return msg.NakWithDelay(wait) }
 }
 
 // doubleAck makes sure of the ack, also while ctx ends: what is done is not to be done again.
@@ -200,7 +220,8 @@ func (h *handler) doubleAck(ctx context.Context, msg jetstream.Msg) error {
 	return msg.DoubleAck(ctx)
 }
 
-func logSetAside(ctx context.Context, m Message, why error) {
+func logSetAside(ctx context.Context, m Message, why error) error {
 	slog.ErrorContext(ctx, "event set aside", slog.String("subject", m.Subject), slog.Uint64("sequence", m.Sequence),
 		slog.String("request_id", m.Event.RequestID), slog.Any("err", why))
+	return nil
 }

@@ -99,7 +99,10 @@ func TestHandleTriesAgainAndSetsAside(t *testing.T) {
 		why error
 	}
 	told := make(chan aside, 10)
-	how := events.Handling{Tries: 2, SetAside: func(_ context.Context, m events.Message, why error) { told <- aside{m, why} }}
+	how := events.Handling{Tries: 2, SetAside: func(_ context.Context, m events.Message, why error) error {
+		told <- aside{m, why}
+		return nil
+	}}
 	broken, never := errors.New("database is away"), errors.New("no such order")
 	h := b.handle(events.Filter{FromStart: true}, how, func(_ context.Context, m events.Message) error {
 		switch m.Event.RequestID {

@@ -14,7 +14,10 @@ func TestHandleTriesWhenItIsTold(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	tries := make(chan int, 10)
-	how := events.Handling{Tries: 1, SetAside: func(_ context.Context, m events.Message, why error) { t.Errorf("%s is set aside: %v", m.Subject, why) }}
+	how := events.Handling{Tries: 1, SetAside: func(_ context.Context, m events.Message, why error) error {
+		t.Errorf("%s is set aside: %v", m.Subject, why)
+		return nil
+	}}
 	h := b.handle(events.Filter{FromStart: true}, how, func(_ context.Context, m events.Message) error {
 		tries <- m.Try
 		if m.Try < 3 {

@@ -45,7 +45,9 @@ type Message struct {
 	Header   nats.Header
 	Event    Event  // of an archived event only what is also in Archived; see the method of that name
 	Raw      []byte // the body
-	Try      int    // how often it was given to a handler, this time included; zero: it comes of no [Client.HandleWith]
+	// Try is how often the server has delivered it, to any process and this time included, whatever came of it: a process that
+	// ended or took too long counts, too. Zero: it comes of no [Client.HandleWith].
+	Try int
 }
 
 // Watch yields events as they are stored, in order and each once, across reconnects. It begins when the ranging does.

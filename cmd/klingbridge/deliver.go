@@ -95,10 +95,11 @@ func (d *deliverer) handle(ctx context.Context, stop context.CancelCauseFunc) er
 	how := events.Handling{
 		AtATime: d.concurrency, Pending: forwardPending, Mark: forwardMark, Ready: ready,
 		Tries: math.MaxInt, // answers count, see deliver
-		SetAside: func(_ context.Context, m events.Message, why error) {
+		SetAside: func(_ context.Context, m events.Message, why error) error {
 			if m.Event.RequestID == "" {
 				d.say("set aside what is no completion, on %s: %v", m.Subject, why)
 			}
+			return nil
 		},
 	}
 	return d.events.HandleWith(ctx, d.durable, d.filter, how, func(ctx context.Context, m events.Message) error {
