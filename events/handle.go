@@ -38,7 +38,7 @@ type Handling struct {
 const (
 	handledAtATime = 16
 	handleTries    = 10
-	handleIdle     = time.Minute // after which the server forgets a place without a name that nobody reads
+	handleIdle     = time.Minute // after which the server forgets a place without a name that nobody reads, and it is given up
 	firstHandle    = time.Second // before the second try, doubled with each
 	longestHandle  = 5 * time.Minute
 	handleAckWait  = 30 * time.Second // silence after which another process takes an event over
@@ -84,7 +84,9 @@ func (c *Client) Handle(ctx context.Context, durable string, f Filter, handle fu
 }
 
 // HandleWith is [Client.Handle] by other bounds, for a handler that wants the whole message. f.Types may name other events
-// than completions. Without a durable name the place in the stream is kept for this call, and forgotten a minute after it.
+// than completions. Without a durable name the place in the stream is kept for this call, by one server, and forgotten a
+// minute after it. Once that server has not answered for a minute there is an error: what was stored since the last event
+// has to be read anew, from f.Since on.
 func (c *Client) HandleWith(
 	ctx context.Context, durable string, f Filter, how Handling, handle func(context.Context, Message) error,
 ) error {
@@ -118,16 +120,22 @@ func (h *handler) work(ctx context.Context) error {
 		return err
 	}
 	defer giveBack(messages)
+	var silent silence
 	for {
+		asked := time.Now()
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		switch {
 		case err == nil:
+			silent.end()
 			h.settle(ctx, msg)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed), h.gone(ctx):
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed):
 			return err
 		default:
+			if lost := h.lost(ctx, err, asked, &silent); lost != nil {
+				return lost
+			}
 			_ = wait(ctx, retryWait) // the server is away, or has no leader
 		}
 	}
@@ -148,13 +156,35 @@ func giveBack(messages jetstream.MessagesContext) {
 	messages.Stop()
 }
 
-// gone reports whether somebody has deleted the consumer, or the stream.
-func (h *handler) gone(ctx context.Context) bool {
+// lost says why a pull that was asked for and failed is not to be tried again. Nil: it is.
+func (h *handler) lost(ctx context.Context, failed error, asked time.Time, silent *silence) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	_, err := h.consumer.Info(ctx)
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+	switch {
+	case err == nil:
+		silent.end()
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return failed
+	case h.consumer.CachedInfo().Config.Durable == "" && silent.since(asked) >= handleIdle:
+		return fmt.Errorf("the consumer has not answered for %s: %w", handleIdle, failed)
+	}
+	return nil // the place of a durable name is kept for as long as its servers are away
 }
+
+// silence is the time in which nothing was answered. Zero: it was.
+type silence struct{ began time.Time }
+
+// since is how long it lasts, with a pull from asked on that has failed. One that took longer than a pull without a
+// heartbeat had some, and failed later.
+func (s *silence) since(asked time.Time) time.Duration {
+	if s.began.IsZero() || time.Since(asked) > 3*heartbeat+apiTimeout {
+		s.began = time.Now()
+	}
+	return time.Since(s.began)
+}
+
+func (s *silence) end() { s.began = time.Time{} }
 
 // settle calls the handler and tells the server what came of it. Where that gets lost the event comes again.
 func (h *handler) settle(ctx context.Context, msg jetstream.Msg) {
