@@ -61,14 +61,20 @@ The flags are the simulation's: faults are probabilities from 0 to 1.`,
 	return cmd
 }
 
+// withAccount returns the environment with the simulation's own account, where it names none.
+func withAccount(environ map[string]string) map[string]string {
+	with := maps.Clone(environ)
+	if strings.TrimSpace(with["KLING_API_KEY"]) == "" && strings.TrimSpace(with["KLING_ACCOUNTS"]) == "" {
+		with["KLING_API_KEY"] = simAPIKey
+	}
+	return with
+}
+
 func (p *program) dev(ctx context.Context, sim simulation) error {
 	if len(sim.accounts) > 0 {
 		return usageError{errors.New(`dev simulates one account; start "klingbridge sim --account …", and dev with the variables that it prints`)}
 	}
-	environ := maps.Clone(p.environ)
-	if strings.TrimSpace(environ["KLING_API_KEY"]) == "" && strings.TrimSpace(environ["KLING_ACCOUNTS"]) == "" {
-		environ["KLING_API_KEY"] = simAPIKey
-	}
+	environ := withAccount(p.environ)
 	simulate := !onThisMachine(environ["KLING_BASE_URL"])
 	if simulate {
 		if environ["KLING_BASE_URL"] != "" {
