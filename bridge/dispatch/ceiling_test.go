@@ -307,7 +307,7 @@ func TestRefusalsThatSayNothingNew(t *testing.T) {
 		s := full(t, 2)
 		s.release("task-0", time.Time{})
 		s.reserve("mine", one, now)
-		s.taken("theirs", one, now)
+		s.taken(place{token: "theirs"}, one, now)
 		s.refused("mine", one, now)
 		if pool, model := s.limits("a"); pool != 2 || model != 2 {
 			t.Errorf("limits of %d and %d were learned, want 2", pool, model)
@@ -317,7 +317,7 @@ func TestRefusalsThatSayNothingNew(t *testing.T) {
 		s, other := full(t, 2), request.Need{N: 1, Model: "b"}
 		s.release("task-0", time.Time{})
 		s.reserve("mine", other, now)
-		s.taken("theirs", other, now)
+		s.taken(place{token: "theirs"}, other, now)
 		s.refused("mine", other, now)
 		if known := s.refusals["b"]; known != 1 {
 			t.Errorf("the model has %d if the pool was not full, want 1: the other's call", known)

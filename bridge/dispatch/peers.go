@@ -25,10 +25,12 @@ import (
 // Safe for concurrent use.
 type Peers struct {
 	publish func(subject string, data []byte) error
+	cluster func() string // of NATS servers; empty: there is one server, whose order is everybody's
 	subject string
 	self    string // names this replica
 
 	mu     sync.Mutex
+	clock  uint64                   // counts announcements, those heard too: who has heard of one comes after it
 	others map[bidder]bid           // of replicas that wait
 	own    map[want]bid             // told last
 	echoes map[string]chan standing // by token: who waits for its own news to come back
@@ -56,6 +58,7 @@ type slotNews struct {
 	Token   string        `json:"token,omitempty"`   // of the request that takes or gives
 	Model   string        `json:"model,omitempty"`   // of that, or which has no slot for what waits; empty: not known, or the pool
 	Take    int           `json:"take,omitempty"`    // slots, for a create call
+	Clock   uint64        `json:"clock,omitempty"`   // with Take: see Peers; absent: before all others
 	Given   bool          `json:"given,omitempty"`   // the call made no task
 	Refused bool          `json:"full,omitempty"`    // because Kling had no capacity
 	Wait    int           `json:"wait,omitempty"`    // slots, for which there is no room
@@ -80,6 +83,8 @@ const (
 	maxWaited = 24 * time.Hour
 	// echoTime bounds the wait for the own news to come back.
 	echoTime = time.Second
+	// maxClock keeps clocks alike that somebody has set forward as far as they go.
+	maxClock = 1 << 62
 	// starving is how long a request that needs several slots waits before others leave them to it.
 	starving = 5 * time.Second
 	// maxGrace is how long they do so. Slots come free as tasks end, in less time than that.
@@ -91,7 +96,7 @@ const (
 // NewPeers exchanges news with other replicas on a subject; self names this one.
 func NewPeers(nc *nats.Conn, subject, self string) *Peers {
 	return &Peers{
-		publish: nc.Publish, subject: subject, self: self, others: map[bidder]bid{}, own: map[want]bid{}, echoes: map[string]chan standing{},
+		publish: nc.Publish, cluster: nc.ConnectedClusterName, subject: subject, self: self, others: map[bidder]bid{}, own: map[want]bid{}, echoes: map[string]chan standing{},
 		grace: trust{most: maxGrace},
 	}
 }
@@ -104,9 +109,14 @@ func (t *Peers) tell(news slotNews) {
 	}
 }
 
-// take tells that a create call is about to be sent.
-func (t *Peers) take(account, token string, of request.Need) {
-	t.tell(slotNews{Account: newsAccount(account), Token: token, Model: of.Model, Take: of.N})
+// take tells that a create call is about to be sent, and returns its place in the order of all.
+func (t *Peers) take(account, token string, of request.Need) place {
+	t.mu.Lock()
+	t.clock = min(t.clock+1, maxClock)
+	at := place{t.clock, token}
+	t.mu.Unlock()
+	t.tell(slotNews{Account: newsAccount(account), Token: token, Model: of.Model, Take: of.N, Clock: at.clock})
+	return at
 }
 
 // newsAccount leaves out what goes without saying to replicas that know one account only.
@@ -116,15 +126,6 @@ func newsAccount(account string) string {
 	}
 	return account
 }
-
-// standing is what becomes of a reservation beside those that other replicas have made before.
-type standing int
-
-const (
-	stands standing = iota
-	beyondBound
-	beyondLimit
-)
 
 // contested reports whether other replicas wait for slots.
 func (t *Peers) contested(now time.Time) bool {
@@ -136,7 +137,11 @@ func (t *Peers) contested(now time.Time) bool {
 
 // takeInOrder is take where others may take the same slots. It waits until the news has come back, and with it all that
 // other replicas told before, and reports whether there is room for all of it.
-func (t *Peers) takeInOrder(account, token string, of request.Need) standing {
+//
+// Servers of a cluster have no order in common: of two announcements each replica may hear its own first. There a request
+// that a configured bound holds for waits a moment longer, until it has heard of all that crossed it, and leaves the room to
+// those that come before it in an order of the replicas' own.
+func (t *Peers) takeInOrder(account, token string, of request.Need, l ledger) standing {
 	heard := make(chan standing, 1)
 	t.mu.Lock()
 	t.echoes[token] = heard
@@ -146,23 +151,31 @@ func (t *Peers) takeInOrder(account, token string, of request.Need) standing {
 		defer t.mu.Unlock()
 		delete(t.echoes, token)
 	}()
-	t.take(account, token, of)
+	at := t.take(account, token, of)
 	timeout := time.NewTimer(echoTime)
 	defer timeout.Stop()
 	select {
 	case is := <-heard:
-		return is
+		if t.cluster() == "" || !l.bounded(account) {
+			return is
+		}
 	case <-timeout.C: // better one too many than none: the user may not be allowed to hear
 		return stands
 	}
+	timeout.Reset(turnStep)
+	<-timeout.C
+	return l.standing(account, at, of.N)
 }
 
 // echo answers whoever waits for its own news.
 func (t *Peers) echo(news slotNews, account string, l ledger) {
+	if s := l.slots(account); s != nil && news.Take > 0 {
+		s.told(place{news.Clock, news.Token})
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if heard := t.echoes[news.Token]; heard != nil && news.Take > 0 {
-		heard <- l.standing(account, news.Token, news.Take)
+		heard <- l.standing(account, afterAll(news.Token), news.Take)
 		delete(t.echoes, news.Token)
 	}
 }
@@ -190,7 +203,8 @@ func (t *Peers) wait(w want, r *request.Request, since, now time.Time) {
 // ledger counts the slots of accounts.
 type ledger interface {
 	slots(account string) *Slots // nil: the account is not known
-	standing(account, token string, n int) standing
+	bounded(account string) bool // there is a configured bound, on the account or on all
+	standing(account string, at place, n int) standing
 }
 
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
@@ -210,10 +224,18 @@ func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) {
 		t.hearBid(news, now)
 	case s == nil:
 	case news.Take > 0 && news.Take <= maxTake && events.IsToken(news.Token):
-		s.taken(news.Token, of, now)
+		t.follow(news.Clock)
+		s.taken(place{news.Clock, news.Token}, of, now)
 	case news.Given:
 		s.given(news.Token, of.Model, news.Refused, now)
 	}
+}
+
+// follow sets the clock to what was heard, if that is later.
+func (t *Peers) follow(clock uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clock = min(max(t.clock, clock), maxClock)
 }
 
 // readNews reads what may come from anybody.
@@ -249,7 +271,7 @@ func (t *Peers) until(token string, freed want, now time.Time) time.Time {
 	defer t.mu.Unlock()
 	t.expire(now)
 	order := turnOrder(token)
-	place := func(b bid) int { return slices.Index(order, b.priority) }
+	urgency := func(b bid) int { return slices.Index(order, b.priority) }
 	own := weight(token, t.self)
 	var mine bid // the last that this slot is good for
 	for w, b := range t.own {
@@ -259,7 +281,7 @@ func (t *Peers) until(token string, freed want, now time.Time) time.Time {
 	}
 	before := map[string]bool{}
 	for who, other := range t.others {
-		if who.takes(freed) && cmp.Or(cmp.Compare(place(other), place(mine)), cmp.Compare(own, weight(token, who.replica))) < 0 {
+		if who.takes(freed) && cmp.Or(cmp.Compare(urgency(other), urgency(mine)), cmp.Compare(own, weight(token, who.replica))) < 0 {
 			before[who.replica] = true
 		}
 	}

@@ -53,8 +53,9 @@ func waitingWith(self string, names []string, n int, waited time.Duration, now t
 type lone struct{ *Slots }
 
 func (l lone) slots(string) *Slots { return l.Slots }
-func (l lone) standing(_, token string, n int) standing {
-	return l.Slots.standing(token, n)
+func (l lone) bounded(string) bool { return l.Slots.bounded() }
+func (l lone) standing(_ string, at place, n int) standing {
+	return l.Slots.standing(at, n)
 }
 
 func told(n slotNews) *nats.Msg {
@@ -305,7 +306,7 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 	p := testPool(accept)
 	now := time.Now()
 	p.all[0].Slots.limit, p.all[0].Slots.probeAt = 1, now.Add(time.Hour)
-	p.all[0].Slots.taken("orphan", request.Need{N: 1}, now)
+	p.all[0].Slots.taken(place{token: "orphan"}, request.Need{N: 1}, now)
 	p.add(testJob(t, "urgent", "text2video", events.PriorityHigh))
 	if j := p.step(); j != nil {
 		t.Fatalf("%s was started without a slot", j.Req.ID)
@@ -322,7 +323,7 @@ func TestSeatedRequestWaitsBehindNobody(t *testing.T) {
 func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
 	s, now := NewSlots(0), time.Now()
 	s.limit = 1
-	s.taken("orphan", request.Need{N: 1}, now)
+	s.taken(place{token: "orphan"}, request.Need{N: 1}, now)
 	for _, c := range []struct {
 		after time.Duration
 		probe bool
@@ -369,7 +370,7 @@ func TestTheFirstToTellTakesTheSlot(t *testing.T) {
 			if !s.reserve("mine", one, now).ok {
 				t.Fatal("it could not reserve a slot")
 			}
-			if got := turns.takeInOrder("", "mine", one); got != c.want {
+			if got := turns.takeInOrder("", "mine", one, lone{s}); got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})

@@ -228,11 +228,11 @@ func (p *Pool) take(j *Job) bool {
 	}
 	j.told = true
 	account, token, of := j.share.Account, j.Req.Token, j.Req.Need()
-	if !p.bounded(j.share) && !p.turns.contested(time.Now()) {
+	if !p.bounded(account) && !p.turns.contested(time.Now()) {
 		p.turns.take(account, token, of)
 		return true
 	}
-	switch p.turns.takeInOrder(account, token, of) {
+	switch p.turns.takeInOrder(account, token, of, p) {
 	case beyondBound:
 		return false
 	case beyondLimit:

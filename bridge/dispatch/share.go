@@ -149,18 +149,26 @@ func (s *shares) used() (n int) {
 }
 
 // bounded reports whether there is a configured bound on an account, or on all.
-func (s *shares) bounded(share *Share) bool { return s.bound > 0 || share.Slots.bounded() }
+func (s *shares) bounded(account string) bool {
+	share := s.of(account)
+	return s.bound > 0 || share != nil && share.Slots.bounded()
+}
 
-// standing tells whether there is room for all that is reserved and held, n of it just now by a request on an account.
-func (s *shares) standing(account, token string, n int) standing {
+// standing tells whether there is room for all that is held, and reserved by requests that don't come after one that has just
+// reserved n on an account.
+func (s *shares) standing(account string, at place, n int) standing {
 	is := stands
 	if share := s.of(account); share != nil {
-		is = share.Slots.standing(token, n)
+		is = share.Slots.standing(at, n)
 	}
 	if s.bound == 0 || is == beyondBound {
 		return is
 	}
-	if used := s.used(); used > s.bound && used > n {
+	used := s.used()
+	for _, share := range s.met() {
+		used -= share.Slots.after(at)
+	}
+	if used > s.bound && used > n {
 		return beyondBound
 	}
 	return is

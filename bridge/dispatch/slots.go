@@ -34,6 +34,7 @@ type usage struct {
 	unsure  bool // held, and the task may not exist
 	final   bool // its task is known never to be made again
 	at      time.Time
+	clock   uint64 // of its announcement; 0: it was not told yet, or by a replica that counts none
 
 	overPool, overOwn bool // reserved beyond the limit of the pool, or of the model, to see whether it holds
 }
@@ -201,27 +202,6 @@ func (s *Slots) never(of request.Need) bool {
 // bounded reports whether there is a configured bound.
 func (s *Slots) bounded() bool { return s.bound > 0 }
 
-// standing tells whether there is room for all that is reserved and held, n of it just now by a request. One that was let beyond
-// a limit is to show whether that holds.
-func (s *Slots) standing(token string, n int) standing {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	total := s.reserved + s.held
-	if s.bound > 0 && total > s.bound && total > n {
-		return beyondBound
-	}
-	u, known := s.used[token]
-	if !known || u.held || u.overPool || u.overOwn {
-		return stands
-	}
-	m := s.model(u.Model)
-	own, _ := s.ownLimit(u.Model)
-	if s.limit != UnknownLimit && total > s.limit || own != UnknownLimit && m.reserved+m.held > own {
-		return beyondLimit
-	}
-	return stands
-}
-
 // accepted turns a reservation into a held slot: Kling has created the task.
 func (s *Slots) accepted(token string) {
 	s.mu.Lock()
@@ -295,13 +275,13 @@ func (s *Slots) hold(token string, of request.Need, now time.Time) {
 }
 
 // taken notes that another replica is about to send a create call, in the place of a slot that was left to it.
-func (s *Slots) taken(token string, of request.Need, now time.Time) {
+func (s *Slots) taken(by place, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.used[token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
+	if _, known := s.used[by.token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
 		return
 	}
-	s.put(token, usage{Need: of, foreign: true, at: now})
+	s.put(by.token, usage{Need: of, foreign: true, at: now, clock: by.clock})
 	s.resting.take(of)
 }
 
