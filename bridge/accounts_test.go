@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -359,33 +360,65 @@ func TestAccountTakenOut(t *testing.T) {
 }
 
 // TestLostStateIsLookedUpEverywhere loses all that is known of a task on the second account. The request comes again, and the first
-// account has room: it is found where it is.
+// account has room: it is found where it is, however long that account does not answer.
 func TestLostStateIsLookedUpEverywhere(t *testing.T) {
 	t.Parallel()
-	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, silent())
-	w := start(t, setup{bridge: on(t, main, burst)})
-	main.SetAuthOutage(1002)
-	w.submitTo("", "lost")
-	w.haveTasks("it is on the second account", map[*simAccount]int{main: 0, burst: 1})
-	w.untilStatus("lost", events.StatusSubmitted)
+	for name, unanswered := range map[string]int32{"it answers": 0, "it does not answer at first": 5} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var left atomic.Int32
+			o := silent()
+			o.Faults.Query = func(klingtest.QueryView) klingtest.Fault {
+				if left.Add(-1) >= 0 {
+					return klingtest.Error503NoTask
+				}
+				return nil
+			}
+			main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, o)
+			w := start(t, setup{bridge: on(t, main, burst)})
+			main.SetAuthOutage(1002)
+			w.submitTo("", "lost")
+			w.haveTasks("it is on the second account", map[*simAccount]int{main: 0, burst: 1})
+			w.loseState("lost")
+			main.SetAuthOutage(0)
+			left.Store(unanswered)
+			w.submitTo("", "lost")
+			w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
+			if task := w.untilStatus("lost", events.StatusSubmitted); task.Account != "burst" {
+				t.Errorf("it is on %q", task.Account)
+			}
+			if n := onceEach(t, main, burst); n != 1 || len(main.Tasks()) != 0 {
+				t.Errorf("%d tasks, %d of them on the first account", n, len(main.Tasks()))
+			}
+		})
+	}
+}
+
+// loseState stops the bridge and removes all that it knows of a task.
+func (w *world) loseState(id string) {
+	w.t.Helper()
+	w.untilStatus(id, events.StatusSubmitted)
 	w.eventually("the request is acked", func() bool { return w.count("KLING_REQUESTS", ">") == 0 })
 	w.replicas[0].stop()
 	s, err := w.js.Stream(w.ctx, "KLING_EVENTS")
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	if err := s.Purge(w.ctx); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	main.SetAuthOutage(0)
-	w.submitTo("", "lost")
+}
+
+// TestLookupWithARefusedKey has an account refuse the bridge's key for good. It holds up no request for ever that may be there.
+func TestLookupWithARefusedKey(t *testing.T) {
+	t.Parallel()
+	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, silent())
+	w := start(t, setup{bridge: on(t, main, burst)})
+	w.replicas[0].stop()
+	burst.SetAuthOutage(1002)
+	w.submitTo("", "order-1") // before the replica is there: it may have been sent
 	w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
-	if task := w.untilStatus("lost", events.StatusSubmitted); task.Account != "burst" {
-		t.Errorf("it is on %q", task.Account)
-	}
-	if n := onceEach(t, main, burst); n != 1 || len(main.Tasks()) != 0 {
-		t.Errorf("%d tasks, %d of them on the first account", n, len(main.Tasks()))
-	}
+	w.haveTasks("it is sent on the other account", map[*simAccount]int{main: 1, burst: 0})
 }
 
 // TestPageBeforeOneAccount has a page refuse a create call in an account's place, which has made the task or not. Another account

@@ -52,12 +52,13 @@ func (c *Creator) freed(j *attempt) bool {
 }
 
 // askOthers asks the other accounts for the task of a doubtful request, and moves it to the one that has it. Its own account is
-// asked next. It reports false until all have answered, or were asked often enough.
+// asked next. It reports false while one that may have the task does not answer: sent elsewhere, the request would be paid for
+// twice. An account that refuses the bridge's key can't be asked, maybe for ever: it is only asked a few times.
 func (c *Creator) askOthers(ctx context.Context, j *attempt) (asked bool) {
 	if j.Req.Account != "" {
 		return true
 	}
-	asked = true
+	silent, refused := false, false
 	for _, other := range c.Accounts.All() {
 		if other.Name == j.Account() {
 			continue
@@ -67,13 +68,19 @@ func (c *Creator) askOthers(ctx context.Context, j *attempt) (asked bool) {
 			j.MoveTo(other.Name)
 			return true
 		}
-		if failure, ok := errors.AsType[*kling.Error](err); err != nil && (!ok || !failure.NotFound) {
-			c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
-			asked = false
+		failure, answered := errors.AsType[*kling.Error](err)
+		switch {
+		case err == nil || answered && failure.NotFound:
+			continue
+		case answered && (failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission):
+			refused = true
+		default:
+			silent = true
 		}
+		c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
 	}
-	if !asked {
+	if silent || refused {
 		j.otherAsks++
 	}
-	return asked || j.otherAsks >= maxAsks
+	return !silent && (!refused || j.otherAsks >= maxAsks)
 }

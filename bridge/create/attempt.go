@@ -23,7 +23,7 @@ type attempt struct {
 	tries     int       // sends that certainly made no task, for the backoff
 	asked     bool      // Kling, before its first send
 	asks      int       // that it did not answer
-	otherAsks int       // that Kling did not answer of the other accounts
+	otherAsks int       // rounds in which another account has not told whether it has the task
 	claimedAt time.Time // before the record of the next send was stored, by this machine's clock
 	sentAt    time.Time // last
 
