@@ -376,3 +376,57 @@ func TestRetriesThroughRestarts(t *testing.T) {
 		}
 	}
 }
+
+// TestCallbacksOfAnEarlierTry has Kling call back again about a task that it failed, while the next one is to be made on another
+// account, and while that is under way.
+func TestCallbacksOfAnEarlierTry(t *testing.T) {
+	t.Parallel()
+	a, b := silent(), silent()
+	a.WebhookSecret, b.WebhookSecret = "whsec_YWFhYWFhYWFhYWFh", "whsec_YmJiYmJiYmJiYmJi"
+	main, burst := openAccount(t, "main", 5, a), openAccount(t, "burst", 5, b)
+	w := start(t, setup{bridge: on(t, main, burst)})
+	msg := w.message("order-1", "a")
+	msg.Header.Set(events.HeaderRetries, "1")
+	if _, err := w.js.PublishMsg(w.ctx, msg); err != nil {
+		t.Fatal(err)
+	}
+	w.haveTasks("it is on the first account", map[*simAccount]int{main: 1, burst: 0})
+	w.untilStatus("order-1", events.StatusSubmitted)
+	main.SetAuthOutage(1002) // it can't be asked either
+	burst.SetAuthOutage(1002)
+	first := main.Tasks()[0]
+	unknown := first
+	unknown.ID, unknown.ExternalID = "871000000000000900", ""
+	post := func(what string, task klingtest.TaskView, status string, signer *simAccount, want int) {
+		t.Helper()
+		body := v1Body(task, status)
+		if got := w.do(http.MethodPost, first.CallbackURL, body, signed(t, signer.secret, body)).status; got != want {
+			t.Errorf("%s: answered %d, want %d", what, got, want)
+		}
+	}
+	all := func(when string) {
+		t.Helper()
+		post(when+", again", first, "failed", main, http.StatusOK)
+		post(when+", its beginning", first, "processing", main, http.StatusOK)
+		post(when+", by another account", first, "failed", burst, http.StatusUnauthorized)
+		post(when+", of another task", unknown, "failed", main, map[bool]int{true: http.StatusConflict, false: http.StatusUnauthorized}[when == "it waits"])
+	}
+	post("the end", first, "failed", main, http.StatusOK)
+	all("it waits")
+	burst.SetAuthOutage(0)
+	w.haveTasks("the next is on the second account", map[*simAccount]int{main: 1, burst: 1})
+	w.eventually("it is known", func() bool {
+		task, err := w.client.Task(w.ctx, "order-1")
+		return err == nil && task.Status == events.StatusSubmitted && task.Account == "burst"
+	})
+	all("the next is made")
+	second := burst.Tasks()[0]
+	if second.CallbackURL != first.CallbackURL {
+		t.Errorf("called back at %s, and at %s", first.CallbackURL, second.CallbackURL)
+	}
+	post("the end of the next", second, "succeed", burst, http.StatusOK)
+	if ev := w.await("order-1"); ev.Account != "burst" || ev.Status != events.StatusSucceed {
+		t.Errorf("%+v", ev)
+	}
+	all("it has ended")
+}

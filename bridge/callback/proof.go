@@ -74,10 +74,15 @@ func (lr *Live) authorize(ctx context.Context, cb callback, rec *store.Record, p
 	if rec.Account == "" {
 		return lr.settleAccount(ctx, cb, rec, p, task)
 	}
-	if _, known := lr.Accounts.Lookup(rec.Account); !known && lr.signs() { // it may have had a secret
-		return outcomeUnavailable, &kling.UnknownAccountError{Name: rec.Account}
-	} else if known && !p.of(rec.Account) {
-		return outcomeUnsigned, fmt.Errorf("account %s: %w", rec.Account, p.why)
+	return lr.from(rec.Account, p)
+}
+
+// from refuses what another account than the one of that name has sent.
+func (lr *Live) from(account string, p proof) (outcome, error) {
+	if _, known := lr.Accounts.Lookup(account); !known && lr.signs() { // it may have had a secret
+		return outcomeUnavailable, &kling.UnknownAccountError{Name: account}
+	} else if known && !p.of(account) {
+		return outcomeUnsigned, fmt.Errorf("account %s: %w", account, p.why)
 	}
 	return outcomeTaken, nil
 }

@@ -93,10 +93,10 @@ func (lr *Live) find(ctx context.Context, cb callback, p proof, task kling.Task)
 	if err != nil {
 		return nil, outcomeUnavailable, err
 	}
-	if o, err := lr.authorize(ctx, cb, rec, p, task); o != outcomeTaken {
+	if o, err := lr.ofEarlierTry(rec, p, task); o != outcomeTaken {
 		return nil, o, err
 	}
-	if o, err := ofEarlierTry(rec, task); o != outcomeTaken {
+	if o, err := lr.authorize(ctx, cb, rec, p, task); o != outcomeTaken {
 		return nil, o, err
 	}
 	if err := contradiction(rec, cb, task); err != nil {
@@ -148,16 +148,22 @@ func (lr *Live) unheardOf(ctx context.Context, rec *store.Record, cb callback, t
 	}
 }
 
-// ofEarlierTry settles what is said of a task that Kling has failed and that was made again, whatever it is. While the next one
-// is still to be made, no other task is the request's.
-func ofEarlierTry(rec *store.Record, task kling.Task) (outcome, error) {
+// ofEarlierTry settles what is said of a task that Kling has failed and that was made again, whatever it is, by the account that
+// had the task. While the next one is still to be made, on an account that nobody knows yet, no other task is the request's.
+func (lr *Live) ofEarlierTry(rec *store.Record, p proof, task kling.Task) (outcome, error) {
+	try, ok := rec.EarlierTry(task)
 	switch {
-	case rec.OfEarlierTry(task), rec.State == store.StateRetrying && task.ID == "" && task.ExternalID == "":
+	case ok:
+		if o, err := lr.from(try.Account, p); o != outcomeTaken {
+			return o, err
+		}
 		return outcomeRepeated, nil
-	case rec.State == store.StateRetrying:
-		return outcomeContradicting, errors.New("the body names a task that the request does not have")
-	default:
+	case rec.State != store.StateRetrying:
 		return outcomeTaken, nil
+	case task.ID == "" && task.ExternalID == "":
+		return outcomeRepeated, nil
+	default:
+		return outcomeContradicting, errors.New("the body names a task that the request does not have")
 	}
 }
 

@@ -54,12 +54,22 @@ func retryWait(n int) time.Duration {
 // Try is the number of the try that the record is of, from 1.
 func (r *Record) Try() int { return len(r.Tries) + 1 }
 
-// OfEarlierTry reports whether a task is one that Kling failed and that was made again.
-func (r *Record) OfEarlierTry(task kling.Task) bool { return among(r.Tries, task.ID, task.ExternalID) }
+// EarlierTry returns the try of a task that Kling failed and that was made again; ok is false for any other task.
+func (r *Record) EarlierTry(task kling.Task) (try events.Try, ok bool) {
+	i := indexOf(r.Tries, task.ID, task.ExternalID)
+	if i < 0 {
+		return events.Try{}, false
+	}
+	return r.Tries[i], true
+}
 
 // among reports whether one of the tries is known by one of these ids; empty ones are not known.
 func among(tries []events.Try, taskID, externalID string) bool {
-	return slices.ContainsFunc(tries, func(t events.Try) bool {
+	return indexOf(tries, taskID, externalID) >= 0
+}
+
+func indexOf(tries []events.Try, taskID, externalID string) int {
+	return slices.IndexFunc(tries, func(t events.Try) bool {
 		return taskID != "" && taskID == t.TaskID || externalID != "" && externalID == t.ExternalTaskID
 	})
 }
