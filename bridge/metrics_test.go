@@ -266,7 +266,8 @@ func TestMetricsWithoutJetStream(t *testing.T) {
 }
 
 // TestMetricsAreBounded sends many requests that have nothing in common.
-func TestMetricsAreBounded(t *testing.T) { // by itself: it takes what the machine has
+func TestMetricsAreBounded(t *testing.T) {
+	t.Parallel()
 	const requests = 300
 	w := start(t, setup{
 		sim:    klingtest.Options{Slots: map[kling.Pool]int{kling.PoolVideo: requests}},

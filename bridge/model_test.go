@@ -31,9 +31,8 @@ import (
 // played several times at once.
 //
 // A new kind of event is one more card in [steps] and what it may lead to in the judge.
-//
-// It plays so much at a time by itself that it does not run beside other tests.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	setRapid(t)
 	th := newHarness(t)
 	var failed atomic.Pointer[player]
@@ -142,7 +141,7 @@ func (th *harness) playOnce(st story) telling {
 // setRapid changes the defaults of rapid for this test, and lets each of its systems do its part.
 func setRapid(t *testing.T) {
 	t.Helper()
-	values := map[string]string{"rapid.checks": "24", "rapid.shrinktime": "3m"}
+	values := map[string]string{"rapid.checks": "16", "rapid.shrinktime": "3m"}
 	flag.Visit(func(f *flag.Flag) {
 		if values[f.Name] != "" {
 			values[f.Name] = f.Value.String()

@@ -92,6 +92,7 @@ func (w *world) requestAgain(r testRequest) {
 
 // TestCallbackWithoutRecordIsToldByProgress loses the record of a task that was announced.
 func TestCallbackWithoutRecordIsToldByProgress(t *testing.T) {
+	t.Parallel()
 	w := start(t, setup{sim: silent(), replicas: 2})
 	for i, says := range []string{"in full", "thin"} {
 		r := waitingRequest(fmt.Sprintf("order/%d ü", i))

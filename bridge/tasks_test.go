@@ -98,7 +98,8 @@ func (w *world) all(q events.TaskQuery) (ids []string, pages int) {
 	}
 }
 
-func TestListPagesThroughManyTasks(t *testing.T) { // by itself: it takes what the machine has
+func TestListPagesThroughManyTasks(t *testing.T) {
+	t.Parallel()
 	const n = 5_000
 	w := full(t)
 	w.put(n, past)
@@ -173,7 +174,8 @@ func TestListKeepsTheOrderOfLife(t *testing.T) {
 }
 
 // TestListOfManyInFlight pages through tasks in flight while their timers are set anew, which moves their records.
-func TestListOfManyInFlight(t *testing.T) { // by itself: it takes what the machine has
+func TestListOfManyInFlight(t *testing.T) {
+	t.Parallel()
 	const n = 100
 	w := start(t, setup{
 		pollOnly: true,

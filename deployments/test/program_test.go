@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -15,15 +16,27 @@ import (
 	"time"
 )
 
-// build compiles the program as it is shipped and returns its path.
-func build(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "klingbridge")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, "./cmd/klingbridge")
+// compile is called once, for linking takes seconds: the tests run the same program.
+var compile = sync.OnceValues(func() (path string, err error) {
+	path, err = filepath.Abs("../../bin/klingbridge-tested")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/klingbridge")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// build compiles the program as it is shipped and returns its path.
+func build(t *testing.T) string {
+	t.Helper()
+	path, err := compile()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return path
 }
