@@ -48,8 +48,12 @@ func NewAttachments(js jetstream.JetStream, maxBytes int64, buckets []string) *A
 // hasReferences reports whether a value holds a reference.
 func hasReferences(value json.RawMessage) bool { return countReferences(value) > 0 }
 
-// countReferences returns how many references a value holds, however they are spelled.
+// countReferences returns how many references a value holds, however they are spelled. Most requests have none, and some have
+// megabytes of base64: those are only searched.
 func countReferences(value json.RawMessage) (n int) {
+	if !bytes.Contains(value, []byte(events.ObjectScheme)) && bytes.IndexByte(value, '\\') < 0 {
+		return 0
+	}
 	for {
 		start := bytes.IndexByte(value, '"')
 		if start < 0 {

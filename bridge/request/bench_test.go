@@ -1,6 +1,7 @@
 package request
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -24,6 +25,18 @@ func BenchmarkParseRequest(b *testing.B) {
 	for b.Loop() {
 		if _, err := Parse(raw, Defaults{Timeout: time.Hour}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkHasReferences looks at a megabyte of base64.
+func BenchmarkHasReferences(b *testing.B) {
+	value := append(append([]byte{'"'}, bytes.Repeat([]byte("iVBORw0KGgo/"), 1<<20/12)...), '"')
+	b.SetBytes(int64(len(value)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if hasReferences(value) {
+			b.Fatal("it has none")
 		}
 	}
 }
