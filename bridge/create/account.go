@@ -63,24 +63,45 @@ func (c *Creator) askOthers(ctx context.Context, j *attempt) (asked bool) {
 		if other.Name == j.Account() {
 			continue
 		}
-		task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j))
-		if err == nil && !older(j, task) {
+		switch c.askOther(ctx, j, other) {
+		case hasTask:
 			j.MoveTo(other.Name)
 			return true
-		}
-		failure, answered := errors.AsType[*kling.Error](err)
-		switch {
-		case err == nil || answered && failure.NotFound:
-			continue
-		case answered && (failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission):
+		case refusesKey:
 			refused = true
-		default:
+		case isSilent:
 			silent = true
 		}
-		c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
 	}
 	if silent || refused {
 		j.otherAsks++
 	}
 	return !silent && (!refused || j.otherAsks >= maxAsks)
+}
+
+// whereabouts is what an account says of a task.
+type whereabouts int
+
+const (
+	hasNoTask whereabouts = iota
+	hasTask
+	refusesKey
+	isSilent
+)
+
+// askOther asks an account for the task of a doubtful request.
+func (c *Creator) askOther(ctx context.Context, j *attempt, other kling.Account) whereabouts {
+	task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j))
+	failure, answered := errors.AsType[*kling.Error](err)
+	switch {
+	case err == nil && !older(j, task):
+		return hasTask
+	case err == nil || answered && failure.NotFound:
+		return hasNoTask
+	}
+	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
+	if answered && (failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission) {
+		return refusesKey
+	}
+	return isSilent
 }
