@@ -117,14 +117,16 @@ func (p *program) requestLines(s submission) ([]request, error) {
 
 // awaitAll reports each end as it comes, and sums up.
 func (p *program) awaitAll(ctx context.Context, client *events.Client, ids []string, s submission, began time.Time) error {
-	t := &tally{left: map[string]bool{}, ended: map[events.Status]int{}}
+	t := &tally{ids: ids, left: map[string]bool{}, ended: map[events.Status]int{}}
 	for _, id := range ids {
 		t.left[id] = true
 	}
 	line := p.newLive()
 	going := func(context.Context) (string, bool) { return t.String(), true }
 	_, err := whileUneasy(ctx, client, "", line.say, func() error {
-		return line.while(ctx, liveInterval, going, func() error { return p.followAll(ctx, client, t, line, s) })
+		return line.while(ctx, liveInterval, going, func() error {
+			return line.tellWaits(ctx, askAbout(client, t.last), lineWaits, func() error { return p.followAll(ctx, client, t, line, s) })
+		})
 	})
 	if err != nil {
 		return err
@@ -177,6 +179,8 @@ func (p *program) followAll(ctx context.Context, client *events.Client, t *tally
 //
 // Safe for concurrent use.
 type tally struct {
+	ids []string // in the order of the lines
+
 	mu        sync.Mutex
 	left      map[string]bool // ids
 	ended     map[events.Status]int
@@ -197,6 +201,21 @@ func (t *tally) take(m events.Message) (mine, all bool) {
 	}
 	return true, len(t.left) == 0
 }
+
+// last is the last of those that have not ended: while any waits, it does.
+func (t *tally) last() (id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range slices.Backward(t.ids) {
+		if t.left[id] {
+			return id
+		}
+	}
+	return ""
+}
+
+// lineWaits says what one of many requests waits for.
+func lineWaits(task events.Task) string { return printable(task.RequestID) + "  " + waitInWords(task) }
 
 // String says how many of all have ended, and how.
 func (t *tally) String() string {

@@ -106,10 +106,13 @@ func TestHowItGoes(t *testing.T) {
 	t.Parallel()
 	three, none := 3, 0
 	for want, task := range map[string]events.Task{
-		"waiting for capacity, 3 before it":          {Status: events.StatusWaiting, Before: &three},
-		"waiting for capacity, next in line":         {Status: events.StatusWaiting, Before: &none},
-		"waiting for its turn, next in line":         {Status: events.StatusWaiting, Before: &none, WaitsFor: "its turn"},
-		"being sent to Kling":                        {Status: events.StatusCreating},
+		"waiting for capacity, 3 before it":  {Status: events.StatusWaiting, Before: &three},
+		"waiting for capacity, next in line": {Status: events.StatusWaiting, Before: &none},
+		"waiting for its turn, next in line": {Status: events.StatusWaiting, Before: &none, WaitsFor: "its turn"},
+		"being sent to Kling":                {Status: events.StatusCreating},
+		"waiting for Kling: refused, 2 tries": {
+			Status: events.StatusCreating, WaitsFor: "Kling: refused, 2 tries", Wait: &events.Wait{For: events.WaitForAgain},
+		},
 		"processing; text2video usually takes 1m20s": {Status: events.StatusProcessing},
 		"": {Status: events.StatusSucceed},
 	} {

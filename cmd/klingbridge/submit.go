@@ -310,7 +310,10 @@ func (p *program) await(ctx context.Context, client *events.Client, id string, s
 		return p.awaitError(ctx, context.Cause(ctx), id)
 	}
 	_, err := whileUneasy(ctx, client, "", line.say, func() error {
-		return line.while(ctx, askInterval, howItGoes(client, id), follow)
+		if line.terminal {
+			return line.while(ctx, askInterval, howItGoes(client, id), follow)
+		}
+		return line.tellWaits(ctx, askAbout(client, func() string { return id }), waitInWords, follow)
 	})
 	if err != nil {
 		return err

@@ -34,14 +34,25 @@ func inWords(t events.Task, usual string) string {
 	switch {
 	case t.Status.Terminal():
 		return ""
-	case t.Status == events.StatusWaiting && t.Before != nil && *t.Before > 0:
-		return fmt.Sprintf("waiting for %s, %d before it", cmp.Or(t.WaitsFor, "capacity"), *t.Before)
-	case t.Status == events.StatusWaiting:
-		return fmt.Sprintf("waiting for %s, next in line", cmp.Or(t.WaitsFor, "capacity"))
-	case t.Status == events.StatusCreating:
+	case t.Status == events.StatusCreating && (t.Wait == nil || t.Wait.For == events.WaitForAnswer):
 		return "being sent to Kling"
+	case t.Status == events.StatusWaiting, t.Status == events.StatusCreating:
+		return waitInWords(t)
 	default:
 		return string(t.Status) + usual
+	}
+}
+
+// waitInWords says what keeps a request from being a task.
+func waitInWords(t events.Task) string {
+	text := "waiting for " + cmp.Or(printable(t.WaitsFor), "capacity")
+	switch {
+	case t.Status != events.StatusWaiting, t.Wait != nil && t.Wait.For == events.WaitForAgain:
+		return text
+	case t.Before != nil && *t.Before > 0:
+		return fmt.Sprintf("%s, %d before it", text, *t.Before)
+	default:
+		return text + ", next in line"
 	}
 }
 
