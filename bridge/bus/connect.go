@@ -25,7 +25,7 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	if !nc.IsConnected() {
-		o.logger().InfoContext(ctx, "waiting for NATS")
+		o.logger().InfoContext(ctx, "waiting for NATS", o.servers())
 	}
 	if err := waitConnected(ctx, nc); err != nil {
 		nc.Close()
@@ -120,7 +120,7 @@ func commonOptions(o Options) []nats.Option {
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if err != nil && !nc.IsClosed() {
-				log.Warn("NATS disconnected", slog.Any("err", err))
+				log.Warn("NATS disconnected", o.servers(), slog.Any("err", err))
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
@@ -128,7 +128,7 @@ func commonOptions(o Options) []nats.Option {
 			log.Info("NATS reconnected", slog.String("server", nc.ConnectedServerName()))
 		}),
 		nats.ReconnectErrHandler(rarely(func(_ *nats.Conn, err error) {
-			log.Warn("NATS can't be reached", slog.Any("err", err))
+			log.Warn("NATS can't be reached", o.servers(), slog.Any("err", err))
 		})),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) && !o.denials.note(err) {

@@ -2,6 +2,8 @@ package bus
 
 import (
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -39,6 +41,35 @@ type Options struct {
 
 // Embedded reports whether these options run a server in this process.
 func (o Options) Embedded() bool { return o.URL == "" && o.Context == "" }
+
+// Where names the NATS system without a secret.
+func (o Options) Where() string {
+	switch {
+	case o.URL != "":
+		return withoutLogins(o.URL)
+	case o.Context != "":
+		return "context " + o.Context
+	default:
+		return "embedded"
+	}
+}
+
+// servers is [Options.Where] for a line of the log.
+func (o Options) servers() slog.Attr { return slog.String("servers", o.Where()) }
+
+// withoutLogins removes users, passwords and tokens from a list of server URLs.
+func withoutLogins(servers string) string {
+	list := strings.Split(servers, ",")
+	for i, server := range list {
+		server = strings.TrimSpace(server)
+		if u, err := url.Parse(server); err == nil && u.User != nil {
+			u.User = nil
+			server = u.String()
+		}
+		list[i] = server[strings.LastIndex(server, "@")+1:] // a bare user:password@host is no URL
+	}
+	return strings.Join(list, ",")
+}
 
 func (o Options) name() string {
 	if o.Name == "" {

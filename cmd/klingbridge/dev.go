@@ -255,5 +255,5 @@ Try in a second terminal:
   nats sub 'kling.completion.>'
   nats req kling.request.text2video '{"model_name":"kling-v3","prompt":"a lighthouse in a storm"}'
 
-`, whereNATS(natsOptions(s)), s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()), lifetimes(s, simulate), p.pathHint())
+`, natsOptions(s).Where(), s.KlingBaseURL, s.PublicURL, localURL(l.admin.Addr()), lifetimes(s, simulate), p.pathHint())
 }

@@ -178,7 +178,7 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 			CallbackSecrets: s.CallbackSecret.Reveal(),
 		},
 		NATS:      quietly(natsOptions(s)),
-		NATSNamed: whereNATS(natsOptions(s)),
+		NATSNamed: natsOptions(s).Where(),
 		Embedded:  busOptions(s).Embedded(),
 		AdminURL:  adminURL(s),
 	}

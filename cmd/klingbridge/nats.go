@@ -55,14 +55,6 @@ func natsOptions(s settings) bus.Options {
 	return opts
 }
 
-// whereNATS names the system without a secret.
-func whereNATS(o bus.Options) string {
-	if o.URL == "" {
-		return "context " + o.Context
-	}
-	return withoutLogins(o.URL)
-}
-
 // link is a connection to the NATS system that the bridge uses, and to the JetStream there that it uses.
 type link struct {
 	*nats.Conn
@@ -107,15 +99,15 @@ func connect(ctx context.Context, s settings, more ...nats.Option) (*link, error
 	}
 	if embedded {
 		return nil, fmt.Errorf("no NATS at %s; start a bridge with \"klingbridge dev\" or set NATS_URL: %w",
-			whereNATS(opts), err)
+			opts.Where(), err)
 	}
 	return nil, fmt.Errorf("no NATS at %s; is the server up, and are the NATS_* variables right? %w",
-		whereNATS(opts), err)
+		opts.Where(), err)
 }
 
 func refusedLogin(s settings, err error) error {
 	return fmt.Errorf("NATS at %s refuses the credentials; are NATS_CREDS, NATS_NKEY, NATS_USER, NATS_PASSWORD and NATS_TOKEN right? %w",
-		whereNATS(natsOptions(s)), err)
+		natsOptions(s).Where(), err)
 }
 
 func credentialsRefused(err error) bool {
@@ -168,18 +160,4 @@ func dialAddr(server string) (addr string, ok bool) {
 		port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
 	}
 	return net.JoinHostPort(u.Hostname(), cmp.Or(port, strconv.Itoa(nats.DefaultPort))), true
-}
-
-// withoutLogins removes users, passwords and tokens from a list of server URLs.
-func withoutLogins(servers string) string {
-	list := strings.Split(servers, ",")
-	for i, server := range list {
-		server = strings.TrimSpace(server)
-		if u, err := url.Parse(server); err == nil && u.User != nil {
-			u.User = nil
-			server = u.String()
-		}
-		list[i] = server[strings.LastIndex(server, "@")+1:] // a bare user:password@host is no URL
-	}
-	return strings.Join(list, ",")
 }

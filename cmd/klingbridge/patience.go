@@ -52,7 +52,7 @@ func (p *program) onNATS(ctx context.Context, s settings, n need, f func(context
 	w := &natsWatch{p: p, need: n, settings: s, refuse: cancel}
 	defer w.back() // after the connection is closed
 	var nc *link
-	err := p.patiently("waiting for NATS at "+whereNATS(natsOptions(s)), func() (err error) {
+	err := p.patiently("waiting for NATS at "+natsOptions(s).Where(), func() (err error) {
 		nc, err = connect(ctx, s, w.options()...)
 		return err
 	})
@@ -118,7 +118,7 @@ func (w *natsWatch) away() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.calm == nil && !w.refused {
-		w.calm = w.p.tellLater(fmt.Sprintf("NATS at %s is away; trying to reach it again", whereNATS(natsOptions(w.settings))))
+		w.calm = w.p.tellLater(fmt.Sprintf("NATS at %s is away; trying to reach it again", natsOptions(w.settings).Where()))
 	}
 }
 
@@ -170,7 +170,7 @@ var violation = regexp.MustCompile(`(?i)violation for (publish|subscription) to 
 
 // denied says what the user lacks.
 func (w *natsWatch) denied(err error) error {
-	where := whereNATS(natsOptions(w.settings))
+	where := natsOptions(w.settings).Where()
 	found := violation.FindStringSubmatch(err.Error())
 	if found == nil {
 		return fmt.Errorf("NATS at %s denies a permission: %w", where, err)
