@@ -31,9 +31,9 @@ func (p *program) watchCommand() *cobra.Command {
 		Long: `Print progress, completion and late events as they are stored, until interrupted: one line each, or with --json the
 event as it is, one JSON object per line.
 
-With --id the events that the request already has come first, and watching ends with its completion: the exit code is 0
-when it succeeded, else 1, as that of "submit --wait". With --count it ends after so many lines, with 0 unless one of
-them was that completion. An interrupt before such an end fails.`,
+With --id the events that the request already has come first; where nothing is known of it, stderr says so. Watching ends
+with its completion: the exit code is 0 when it succeeded, else 1, as that of "submit --wait". With --count it ends after
+so many lines, with 0 unless one of them was that completion. An interrupt before such an end fails.`,
 		Example: `  klingbridge watch --status failed --since 24h
   klingbridge watch --id order-42 && echo "order-42 is done"
   klingbridge watch --status succeed --count 10
@@ -62,9 +62,23 @@ func (p *program) watch(ctx context.Context, w watching) error {
 	if err != nil {
 		return err
 	}
-	return p.onNATS(ctx, settings, need{}, func(ctx context.Context, nc *link) error {
+	return p.onNATS(ctx, settings, need{without: []string{settings.subjects.API("")}}, func(ctx context.Context, nc *link) error {
+		p.tellUnknown(ctx, nc.client, w.id)
 		return p.watchUntil(ctx, w, nc.client.Watch(ctx, w.whole(filter)), filter)
 	})
+}
+
+// tellUnknown says so where the bridge knows nothing of the request: its id may be misspelt, or it is yet to come. A bridge
+// that does not answer is no news.
+func (p *program) tellUnknown(ctx context.Context, client *events.Client, id string) {
+	if id == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, knownTimeout)
+	defer cancel()
+	if _, err := client.Task(ctx, id); errors.Is(err, events.ErrNotFound) {
+		p.inform("nothing is known of request %s; waiting for its first event", id)
+	}
 }
 
 // whole is what has to be read to print what the filter picks: with an id its completion, whenever it came.

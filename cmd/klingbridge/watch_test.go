@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -138,5 +140,29 @@ func TestWatchSaysWhyATaskIsMadeAgain(t *testing.T) {
 	got := execute(t.Context(), b.environ(), "", "watch", "--since", "1h", "--count", "1")
 	if got.code != 0 || !strings.Contains(got.stdout, "retrying    text2video  order-1  the lamp is broken\n") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestWatchSaysThatNothingIsKnown watches for a request that is yet to come: its id might as well be misspelt.
+func TestWatchSaysThatNothingIsKnown(t *testing.T) {
+	t.Parallel()
+	environ := freePorts(t)
+	open(t, environ, "dev", "--task-time", "50ms", "--submitted-time", "10ms")
+	const says = "nothing is known of request order-1; waiting for its first event\n"
+	stderr, done := newSignalBuffer(says), make(chan int, 1)
+	go func() {
+		done <- run(t.Context(), []string{"watch", "--id", "order-1"}, environ, strings.NewReader(""), io.Discard, stderr)
+	}()
+	select {
+	case <-stderr.seen:
+	case <-time.After(patience):
+		t.Fatalf("says %q", stderr)
+	}
+	got := execute(t.Context(), environ, "", "submit", "text2video", "--prompt", "a", "--id", "order-1", "--wait")
+	if code := <-done; code != 0 || got.code != 0 {
+		t.Errorf("exit %d, %q; submit: %+v", code, stderr, got)
+	}
+	if got := execute(t.Context(), environ, "", "watch", "--id", "order-1"); got.code != 0 || got.complaints() != "" {
+		t.Errorf("of one that is known: %+v", got)
 	}
 }
