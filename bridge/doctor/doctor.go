@@ -50,7 +50,8 @@ type Options struct {
 	// NoAccount says that no credentials for Kling are set, which is well beside bridges that simulate it: see [Simulated].
 	NoAccount bool
 
-	AdminURL string // where a bridge on this machine answers /readyz
+	AdminURL  string     // where a bridge on this machine answers /readyz
+	Listeners []Listener // of a bridge on this machine, those whose ports are known
 	// Wrong names the variables that are wrong. What depends on them is skipped.
 	Wrong []string
 
@@ -144,6 +145,7 @@ func (e *examination) checks() []check {
 		{"webhook", needsNothing, []string{"KLING_WEBHOOK_SECRET", "KLING_ACCOUNTS", accounts}, e.webhook},
 		{"public url", needsNothing, []string{public, prefix, "BRIDGE_CALLBACK_SECRET"}, e.publicURL},
 		{"bridge", needsNATS, nil, e.runningBridges},
+		{"listeners", needsNothing, []string{"BRIDGE_CALLBACK_ADDR", "BRIDGE_ADMIN_ADDR"}, e.listeners},
 		{"readiness", needsNothing, []string{prefix, "BRIDGE_ADMIN_ADDR"}, e.readiness},
 		{"callbacks", needsJetStream, []string{prefix, public}, e.callbacks},
 		{"dead letters", needsJetStream, []string{prefix}, e.deadLetters},

@@ -92,16 +92,8 @@ func (e *examination) readiness(ctx context.Context) []Finding {
 	if status, answered := e.status(ctx); answered {
 		return e.statusFindings(status)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	var ready struct {
-		Ready   *bool `json:"ready"`
-		Reasons []struct {
-			Component string `json:"component"`
-			Reason    string `json:"reason"`
-		} `json:"reasons"`
-	}
-	if err := getJSON(ctx, e.AdminURL+"/readyz", &ready); err != nil || ready.Ready == nil {
+	ready, answered := e.ready(ctx)
+	if !answered {
 		return note("no bridge answers on NATS or at "+e.AdminURL, "")
 	}
 	if *ready.Ready {
@@ -112,6 +104,23 @@ func (e *examination) readiness(ctx context.Context) []Finding {
 		reasons = append(reasons, r.Component+": "+r.Reason)
 	}
 	return notReady(reasons)
+}
+
+// readyAnswer is what a bridge says at /readyz.
+type readyAnswer struct {
+	Ready   *bool `json:"ready"`
+	Reasons []struct {
+		Component string `json:"component"`
+		Reason    string `json:"reason"`
+	} `json:"reasons"`
+}
+
+// ready asks the bridge on this machine over HTTP.
+func (e *examination) ready(ctx context.Context) (answer readyAnswer, answered bool) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	err := getJSON(ctx, e.AdminURL+"/readyz", &answer)
+	return answer, err == nil && answer.Ready != nil
 }
 
 func notReady(reasons []string) []Finding {

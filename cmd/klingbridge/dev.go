@@ -167,7 +167,7 @@ func startSim(ctx context.Context, s simulation, options klingtest.Options) (sim
 	}
 	if err != nil {
 		sim.Close()
-		return "", nil, fmt.Errorf("listen for the simulated Kling: %w", err)
+		return "", nil, fmt.Errorf("listen for the simulated Kling (--addr): %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the bridge's last calls are still answered
 	done := make(chan struct{})

@@ -182,6 +182,14 @@ func doctorOptions(s settings, faults config.Faults) doctor.Options {
 		Embedded:  busOptions(s).Embedded(),
 		AdminURL:  adminURL(s),
 	}
+	for _, l := range []doctor.Listener{
+		{Variable: "BRIDGE_CALLBACK_ADDR", Addr: s.CallbackAddr}, {Variable: "BRIDGE_ADMIN_ADDR", Addr: s.AdminAddr},
+	} {
+		if !portUnknown(l.Addr) {
+			l.Addr = hereAddr(l.Addr)
+			o.Listeners = append(o.Listeners, l)
+		}
+	}
 	for _, a := range s.Accounts() {
 		o.Accounts = append(o.Accounts, doctor.Account{Name: a.Name, Kling: klingOptions(s, a), WebhookSecrets: len(a.WebhookSecret)})
 	}
@@ -199,11 +207,16 @@ func quietly(o bus.Options) bus.Options {
 
 // adminURL is where the admin listener is reached from this machine.
 func adminURL(s settings) string {
-	addr, err := net.ResolveTCPAddr("tcp", s.AdminAddr)
+	return "http://" + hereAddr(s.AdminAddr)
+}
+
+// hereAddr is where what listens on addr is reached from this machine.
+func hereAddr(addr string) string {
+	resolved, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
-		return "http://" + s.AdminAddr
+		return addr
 	}
-	return localURL(addr)
+	return strings.TrimPrefix(localURL(resolved), "http://")
 }
 
 // printFinding prints one line, its first two columns aligned.

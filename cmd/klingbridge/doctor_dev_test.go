@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -24,6 +26,8 @@ func TestDoctorBesideDev(t *testing.T) {
 		"note     clock          the simulated Kling goes by this machine's\n",
 		"ok       public url     http://" + environ["BRIDGE_CALLBACK_ADDR"] + ", by default, reaches a bridge of this system",
 		"ok       bridge         1 replica runs, version (devel), with a simulated Kling\n",
+		"ok       listeners      taken on this machine: " + environ["BRIDGE_CALLBACK_ADDR"] + " (BRIDGE_CALLBACK_ADDR), " +
+			environ["BRIDGE_ADMIN_ADDR"] + " (BRIDGE_ADMIN_ADDR), by the bridge that runs here\n",
 		"ok       callbacks      of the last 1 result 1 came by callback and 0 by poll",
 	} {
 		if !strings.Contains(got.stdout, want) {
@@ -40,5 +44,34 @@ func TestDoctorBesideDev(t *testing.T) {
 	environ["KLING_BASE_URL"] = "http://" + nowhere
 	if got := execute(t.Context(), environ, "", "doctor"); got.code != 1 || !strings.Contains(got.stdout, "fault    kling          http://"+nowhere) {
 		t.Errorf("an account is set, and yet it is not looked at: exit %d:\n%s", got.code, got.stdout)
+	}
+}
+
+// TestDoctorSeesWhatIsInTheWay has something else listen where the bridge would: to start one fails, and says nothing of what
+// is there.
+func TestDoctorSeesWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	stranger := httptest.NewServer(http.NotFoundHandler())
+	defer stranger.Close()
+	taken := stranger.Listener.Addr().String()
+	environ := freePorts(t)
+	environ["BRIDGE_ADMIN_ADDR"] = taken
+	says := []string{
+		"ok       listeners      free on this machine: " + environ["BRIDGE_CALLBACK_ADDR"] + "\n",
+		"warning  listeners      taken on this machine: " + taken + " (BRIDGE_ADMIN_ADDR), by no bridge → a bridge can't start here: set ",
+	}
+	got := execute(t.Context(), environ, "", "doctor")
+	for _, want := range says {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("does not say %q:\n%s", want, got.stdout)
+		}
+	}
+
+	elsewhere := freePorts(t)
+	open(t, elsewhere, "dev")
+	environ["NATS_URL"] = "nats://" + elsewhere["BRIDGE_EMBEDDED_ADDR"]
+	got = execute(t.Context(), environ, "", "doctor")
+	if want := "note     listeners      taken on this machine: " + taken; !strings.Contains(got.stdout, want) {
+		t.Errorf("a bridge runs elsewhere: does not say %q:\n%s", want, got.stdout)
 	}
 }

@@ -47,16 +47,10 @@ type listeners struct {
 }
 
 func listen(ctx context.Context, s settings) (listeners, error) {
-	callback, err := new(net.ListenConfig).Listen(ctx, "tcp", s.CallbackAddr)
-	if err != nil {
-		err = fmt.Errorf("callback listener (BRIDGE_CALLBACK_ADDR): %w", err)
-	}
-	admin, adminErr := new(net.ListenConfig).Listen(ctx, "tcp", s.AdminAddr)
-	if adminErr != nil {
-		adminErr = fmt.Errorf("admin listener (BRIDGE_ADMIN_ADDR): %w", adminErr)
-	}
+	callback, err := listenOn(ctx, "callback listener", "BRIDGE_CALLBACK_ADDR", s.CallbackAddr)
+	admin, adminErr := listenOn(ctx, "admin listener", "BRIDGE_ADMIN_ADDR", s.AdminAddr)
 	l := listeners{callback: callback, admin: admin}
-	if err := errors.Join(err, adminErr); err != nil {
+	if err := errors.Join(err, adminErr, embeddedTaken(ctx, s)); err != nil {
 		l.close()
 		if errors.Is(err, syscall.EADDRINUSE) {
 			err = fmt.Errorf("%w\nis one running already? \"klingbridge doctor\" looks at it", err)
@@ -64,6 +58,28 @@ func listen(ctx context.Context, s settings) (listeners, error) {
 		return listeners{}, err
 	}
 	return l, nil
+}
+
+// listenOn says which variable leads elsewhere.
+func listenOn(ctx context.Context, what, variable, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; set %s to another address", what, err, variable)
+	}
+	return l, nil
+}
+
+// embeddedTaken is an error where something listens already at the address of the embedded NATS server: that itself would say
+// it as the last of all, and know no variable.
+func embeddedTaken(ctx context.Context, s settings) error {
+	if !busOptions(s).Embedded() || portUnknown(s.EmbeddedAddr) {
+		return nil
+	}
+	l, err := listenOn(ctx, "embedded NATS server", "BRIDGE_EMBEDDED_ADDR", s.EmbeddedAddr)
+	if err != nil {
+		return fmt.Errorf("%w, or NATS_URL to a NATS server that runs", err)
+	}
+	return l.Close()
 }
 
 func (l listeners) close() {

@@ -285,15 +285,21 @@ func TestServeOnATakenAddress(t *testing.T) {
 	environ := freePorts(t)
 	environ["KLING_API_KEY"], environ["KLING_BASE_URL"] = "k", "http://127.0.0.1:1"
 	open(t, environ, "serve")
-	got := execute(t.Context(), environ, "", "serve")
-	if got.code != 1 || !strings.Contains(got.stderr, "BRIDGE_CALLBACK_ADDR") ||
-		!strings.Contains(got.stderr, "BRIDGE_ADMIN_ADDR") {
-		t.Errorf("exit %d: %s", got.code, got.stderr)
+	for _, command := range []string{"serve", "dev"} {
+		got := execute(t.Context(), environ, "", command)
+		for _, name := range []string{"BRIDGE_CALLBACK_ADDR", "BRIDGE_ADMIN_ADDR", "BRIDGE_EMBEDDED_ADDR"} {
+			if want := "listen tcp " + environ[name] + ": bind: address already in use; set " + name + " to another address"; !strings.Contains(got.stderr, want) {
+				t.Errorf("%s does not say %q:\n%s", command, want, got.stderr)
+			}
+		}
+		if got.code != 1 || got.lastLine() != `is one running already? "klingbridge doctor" looks at it` {
+			t.Errorf("%s: exit %d: %s", command, got.code, got.stderr)
+		}
 	}
 
 	elsewhere := freePorts(t)
 	elsewhere["BRIDGE_DATA_DIR"] = environ["BRIDGE_DATA_DIR"]
-	got = execute(t.Context(), elsewhere, "", "dev")
+	got := execute(t.Context(), elsewhere, "", "dev")
 	if got.code != 1 || !strings.Contains(got.stderr, "BRIDGE_DATA_DIR") || strings.Contains(got.stderr, "SIMULATED") {
 		t.Errorf("a data directory in use: exit %d: %s", got.code, got.stderr)
 	}

@@ -134,7 +134,7 @@ func (p *program) simulate(ctx context.Context, s simulation) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.addr)
 	if err != nil {
-		return fmt.Errorf("listen for the simulated Kling: %w", err)
+		return fmt.Errorf("listen for the simulated Kling (--addr): %w", err)
 	}
 	fmt.Fprintf(p.stdout, "export KLING_BASE_URL=http://%s\n", listener.Addr())
 	p.printKeys(accounts)
