@@ -104,7 +104,7 @@ func (c *Client) Replay(ctx context.Context, id string) (newID string, err error
 // body that replace those of the old one; nil: none. It costs what Kling charges for the new task.
 //
 // The error is [ErrTooLate] while the request or the last time it was sent again has not ended, where its body is not known,
-// and where it brought an external_task_id of its own and set has no other one.
+// or not all of it, and where it brought an external_task_id of its own and set has no other one.
 func (c *Client) Again(ctx context.Context, id string, set map[string]json.RawMessage) (newID string, err error) {
 	var answer Replayed
 	err = c.askQuery(ctx, EndpointTaskAgain, AgainQuery{RequestID: id, Set: set}, &answer)

@@ -19,7 +19,7 @@ import (
 // Again sends a request again that has ended, whatever its end, as a new one, named after it and a number: the first that
 // is free. The members of set replace those of its body. 400: no request id, one that leaves no room for the number, or
 // members that can't be set; 404: nothing is known of it; 409: it or its last replay has not ended, its body is not known,
-// or it brought an external task id of its own and set has no other one.
+// or not all of it, or it brought an external task id of its own and set has no other one.
 //
 // Those that race for a number get the same answer if they ask for the same; else one of them is refused.
 func (a *API) Again(ctx context.Context, q events.AgainQuery) (events.Replayed, error) {
@@ -63,8 +63,8 @@ func (a *API) changed(ctx context.Context, task *events.Task, set map[string]jso
 	if err != nil {
 		return nil, err
 	}
-	if o == nil {
-		return nil, refusef(http.StatusConflict, "the body of request %q is not known", task.RequestID)
+	if why := notWhole(task, o); why != nil {
+		return nil, why
 	}
 	kind, ok := a.Kinds.Lookup(task.Kind)
 	if !ok {
@@ -84,6 +84,22 @@ func (a *API) changed(ctx context.Context, task *events.Task, set map[string]jso
 			"request %q brought the external_task_id %q along, which Kling takes once: set another one", task.RequestID, old)
 	}
 	return o, nil
+}
+
+// notWhole refuses a request whose body is not known, or not all of it.
+func notWhole(task *events.Task, o *store.Original) error {
+	switch {
+	case o == nil && task.TaskID == "" && task.ExternalTaskID == "":
+		return refusef(http.StatusConflict, "the body of request %q is not known: nothing was sent of it, and the stream of events had no"+
+			" room to spare for its body, or an earlier release ended it; publish it anew, under another id", task.RequestID)
+	case o == nil:
+		return refusef(http.StatusConflict, "the body of request %q is not known", task.RequestID)
+	case !o.Whole():
+		return refusef(http.StatusConflict, "request %q expired before anything was sent of it, and of its %d bytes only the beginning"+
+			" is kept, as they are more than %d; publish it anew, under another id", task.RequestID, o.Bytes, store.MaxExpired)
+	default:
+		return nil
+	}
 }
 
 // sameRequest refuses a request that another one was stored in place of, a moment ago: two have asked at once. Where that

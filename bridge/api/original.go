@@ -37,11 +37,11 @@ func (a *API) addBody(ctx context.Context, task *events.Task, held *request.Wait
 	if err != nil || o == nil {
 		return err
 	}
-	task.Body, task.BodyBytes = shown(o.Body), len(o.Body)
+	task.Body, task.BodyBytes = shown(o.Body), o.Bytes
 	return nil
 }
 
-// Body returns what a request asked for, whole and as it came; nil: it is not known. 400: no request id.
+// Body returns what a request asked for, whole and as it came; nil: it is not known, or not all of it. 400: no request id.
 func (a *API) Body(ctx context.Context, id string) ([]byte, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
@@ -49,6 +49,9 @@ func (a *API) Body(ctx context.Context, id string) ([]byte, error) {
 	token := events.Token(id)
 	for _, find := range []func(context.Context, string) (*store.Original, error){a.Store.Original, a.Store.DeadOriginal} {
 		o, err := find(ctx, token)
+		if err == nil && !o.Whole() {
+			return nil, nil
+		}
 		if err == nil {
 			return o.Body, nil
 		}

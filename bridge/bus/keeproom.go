@@ -77,10 +77,27 @@ func (b *Bus) RoomToBegin(ctx context.Context) error {
 	if r.toBegin() == nil {
 		return nil
 	}
-	if err := r.askAgain(ctx, b); err != nil {
+	if err := r.askAgain(ctx, b, 0); err != nil {
 		return err
 	}
 	return r.toBegin()
+}
+
+// RoomToSpare returns an [ErrFull] when half of the room is taken: what is left is not for what can be done without.
+func (b *Bus) RoomToSpare(ctx context.Context) error {
+	r := b.room.Load()
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.toSpare() == nil {
+		return nil
+	}
+	if err := r.askAgain(ctx, b, r.size/2); err != nil {
+		return err
+	}
+	return r.toSpare()
 }
 
 // roomFor takes a message's share of the room.
@@ -94,7 +111,7 @@ func (b *Bus) roomFor(ctx context.Context, msg *nats.Msg) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.size > 0 && r.budget < n {
-		if err := r.askAgain(ctx, b); err != nil {
+		if err := r.askAgain(ctx, b, 0); err != nil {
 			return err
 		}
 		r.budget = min(max(r.free/roomShare, n), r.free)
@@ -113,14 +130,21 @@ func (r *room) toBegin() error {
 	return nil
 }
 
+func (r *room) toSpare() error {
+	if r.size > 0 && r.free < r.size/2 {
+		return r.full()
+	}
+	return nil
+}
+
 func (r *room) full() error {
 	return fmt.Errorf("%w: %s holds %d of %d bytes (BRIDGE_STREAM_MAX_BYTES)", ErrFull, r.stream,
 		r.size-r.size/keptFree-r.free, r.size)
 }
 
-// askAgain spares the server the question while the answer would be the same.
-func (r *room) askAgain(ctx context.Context, b *Bus) error {
-	if r.free <= 0 && time.Since(r.asked) < fullFor {
+// askAgain spares the server the question while the answer would be the same: that no more than least is free.
+func (r *room) askAgain(ctx context.Context, b *Bus, least int64) error {
+	if r.free <= least && time.Since(r.asked) < fullFor {
 		return nil
 	}
 	return r.ask(ctx, b)

@@ -50,6 +50,9 @@ func (c *Creator) expire(ctx context.Context, j *attempt) (dispatch.Result, erro
 	if !first {
 		return c.resumeKnown(ctx, j)
 	}
+	if j.rec == nil && j.failed == nil {
+		return c.keepUnsentAndAck(ctx, j, events.StatusExpired)
+	}
 	return c.keepAndAck(ctx, j)
 }
 
@@ -78,6 +81,14 @@ func (c *Creator) leave(ctx context.Context, j *attempt, rec *store.Record) disp
 // keepAndAck keeps the request as it came, which nothing else has once it is acked.
 func (c *Creator) keepAndAck(ctx context.Context, j *attempt) (dispatch.Result, error) {
 	if err := c.Store.Keep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data()); err != nil {
+		return dispatch.Result{}, err
+	}
+	return c.ack(ctx, j)
+}
+
+// keepUnsentAndAck is keepAndAck for a request that ended before anything was sent.
+func (c *Creator) keepUnsentAndAck(ctx context.Context, j *attempt, end events.Status) (dispatch.Result, error) {
+	if err := c.Store.KeepUnsent(ctx, j.Req, end, j.Msg.Headers(), j.Msg.Data()); err != nil {
 		return dispatch.Result{}, err
 	}
 	return c.ack(ctx, j)

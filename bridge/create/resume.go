@@ -60,6 +60,8 @@ func (c *Creator) resumeEnded(ctx context.Context, j *attempt) (dispatch.Result,
 			return dispatch.Result{}, err
 		}
 		return c.repeat(ctx, j)
+	case ended.TaskID == "" && ended.ExternalTaskID == "": // it ended before it was acked, and before anything was sent
+		return c.keepUnsentAndAck(ctx, j, ended.Status)
 	default: // it ended before it was acked
 		return c.keepAndAck(ctx, j)
 	}

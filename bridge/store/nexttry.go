@@ -142,7 +142,7 @@ func messageSeq(m *bus.Message) uint64 {
 
 // asked is a request as it came: as it was kept, or from the stream of requests, which it may not have left yet.
 func (s *Store) asked(ctx context.Context, rec *Record) (*Original, error) {
-	o, err := s.Original(ctx, rec.Token())
+	o, err := s.wholeOriginal(ctx, rec.Token())
 	if !errors.Is(err, bus.ErrNoMessage) {
 		return o, err
 	}
@@ -155,9 +155,19 @@ func (s *Store) asked(ctx context.Context, rec *Record) (*Original, error) {
 			return o, nil
 		}
 	}
-	o, err = s.Original(ctx, rec.Token()) // it may have left the stream meanwhile
+	o, err = s.wholeOriginal(ctx, rec.Token()) // it may have left the stream meanwhile
 	if errors.Is(err, bus.ErrNoMessage) {
 		err = errNoOriginal
+	}
+	return o, err
+}
+
+// wholeOriginal leaves out one of which only the beginning was kept: of an earlier request with the same id, as such a one never
+// was a task.
+func (s *Store) wholeOriginal(ctx context.Context, token string) (*Original, error) {
+	o, err := s.Original(ctx, token)
+	if err == nil && !o.Whole() {
+		return nil, bus.ErrNoMessage
 	}
 	return o, err
 }
@@ -175,5 +185,5 @@ func (s *Store) originalIn(m *bus.Message, rec *Record) *Original {
 	if r.Token != rec.Token() {
 		return nil
 	}
-	return &Original{Priority: parsed.Priority, Header: m.Header, Body: m.Data}
+	return whole(parsed.Priority, m.Header, m.Data)
 }

@@ -14,7 +14,7 @@ func (s *Store) SettleWaiting(ctx context.Context, r *request.Waiting, e End) (f
 	if err != nil || !first {
 		return false, err
 	}
-	if err := s.Keep(ctx, r.Req, r.Msg.Header, r.Msg.Data); err != nil {
+	if err := s.KeepUnsent(ctx, r.Req, e.status, r.Msg.Header, r.Msg.Data); err != nil {
 		return true, err
 	}
 	return true, s.Bus.Delete(ctx, s.Subjects.RequestsStream(), r.Msg.Seq)
