@@ -32,9 +32,13 @@ func TestAccountsDeny(t *testing.T) {
 				"kling.call.tts",
 				"kling-state.setting.callback-secret", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.DELETE.KLING_EVENTS",
 				"$JS.API.STREAM.UPDATE.KLING_EVENTS", "$JS.API.STREAM.MSG.DELETE.KLING_EVENTS",
+				"kling-mirror.api.CONSUMER.CREATE.KLING_EVENTS.polls.kling.>",
 			},
 			subscribe: []string{">", "kling.request.>", "kling-state.>", "kling-mirror.readers.>"},
 		},
+		// Only the server creates the consumer of a copy, by a name that it chooses: any other may be the bridge's.
+		"apps-admin":    {publish: []string{"kling-mirror.api.CONSUMER.CREATE.KLING_EVENTS.polls.kling.>"}},
+		"readers-admin": {publish: []string{"kling-mirror.api.CONSUMER.CREATE.KLING_EVENTS.polls.kling.>"}},
 		"operator": {
 			publish: []string{completion, "kling-put." + completion, "kling.request.text2video", "$JS.API.INFO"},
 			// What comes to a service is not for those who ask.
