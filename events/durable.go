@@ -16,6 +16,9 @@ func (c *Client) newHandler(
 	if durable != "" && !IsToken(durable) {
 		return nil, errors.New("durable name: want 1 to 64 of A-Z a-z 0-9 _ -")
 	}
+	if slices.Contains(bridgeConsumers, durable) {
+		return nil, fmt.Errorf("%w: consumer %s is the bridge's own", ErrNotMine, durable)
+	}
 	if len(f.Types) == 0 {
 		f.Types = []Type{TypeCompletion}
 	}
@@ -80,6 +83,10 @@ func (c *Client) durableConsumer(
 	}
 	return consumer, c.noStream(err)
 }
+
+// bridgeConsumers are the names of the bridge's own consumers of events, whether they are there or not: one that is switched on
+// later would take a consumer of its name for its own, with what somebody else has read from it already.
+var bridgeConsumers = []string{"archive", "polls"}
 
 // bridgeConsumer begins the descriptions of the bridge's own consumers. A bridge loses its timers, or results that are to be
 // archived, when somebody else reads from them.

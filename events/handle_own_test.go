@@ -41,6 +41,21 @@ func TestHandleLeavesTheBridgesAlone(t *testing.T) {
 	}
 }
 
+// TestHandleLeavesTheBridgesNamesAlone asks for the name of a consumer that the bridge makes when archiving is switched on. Recorded:
+// the bridge took what was made there for its own.
+func TestHandleLeavesTheBridgesNamesAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := b.client.HandleWith(ctx, "archive", events.Filter{}, events.Handling{Ready: cancel}, succeed); !errors.Is(err, events.ErrNotMine) {
+		t.Errorf("%v, want ErrNotMine", err)
+	}
+	if _, err := b.js.Consumer(t.Context(), "KLING_EVENTS", "archive"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("%v, want no consumer", err)
+	}
+}
+
 // TestHandleStartsTogether has processes that begin at the same moment, each an hour before its own now. The server refuses
 // to change where a consumer begins ("start time can not be updated").
 func TestHandleStartsTogether(t *testing.T) {
