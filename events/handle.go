@@ -22,7 +22,7 @@ type Handling struct {
 	Tries int
 	// SetAside takes an event that is not to be tried again, and why: to keep it somewhere, say. The server is told to give
 	// the event up after SetAside has returned nil. After an error the event comes again later, as after a failure: to the
-	// handler first, and if that fails to SetAside. Where a process dies in between SetAside is called again, too. Nil: the
+	// handler first, and if that fails to SetAside; the error is logged, by slog's default. Where a process dies in between SetAside is called again, too. Nil: the
 	// event is logged, by slog's default.
 	SetAside func(ctx context.Context, m Message, why error) error
 	// Pending is how many events may be in hand or wait for another try, at all processes together: the others are held up
@@ -232,11 +232,25 @@ func (h *handler) try(ctx context.Context, m Message, unreadable error) func(jet
 		return again(later.wait)
 	}
 	n := h.failures.add(m.Sequence)
-	if !errors.Is(err, errSetAside) && n < h.how.Tries || h.how.SetAside(ctx, m, err) != nil {
+	if !errors.Is(err, errSetAside) && n < h.how.Tries || !h.setAside(ctx, m, err) {
 		return again(min(firstHandle<<min(n-1, 20), longestHandle))
 	}
 	h.failures.forget(m.Sequence)
 	return func(msg jetstream.Msg) error { return msg.TermWithReason("set aside") }
+}
+
+// setAside reports whether the event was set aside.
+func (h *handler) setAside(ctx context.Context, m Message, why error) bool {
+	err := h.how.SetAside(ctx, m, why)
+	if err != nil && ctx.Err() == nil {
+		slog.ErrorContext(ctx, "event could not be set aside", append(attrsOf(m), slog.Any("err", err), slog.Any("why", why))...)
+	}
+	return err == nil
+}
+
+// attrsOf name an event in the log.
+func attrsOf(m Message) []any {
+	return []any{slog.String("subject", m.Subject), slog.Uint64("sequence", m.Sequence), slog.String("request_id", m.Event.RequestID)}
 }
 
 func again(wait time.Duration) func(jetstream.Msg) error {
@@ -251,7 +265,6 @@ func (h *handler) doubleAck(ctx context.Context, msg jetstream.Msg) error {
 }
 
 func logSetAside(ctx context.Context, m Message, why error) error {
-	slog.ErrorContext(ctx, "event set aside", slog.String("subject", m.Subject), slog.Uint64("sequence", m.Sequence),
-		slog.String("request_id", m.Event.RequestID), slog.Any("err", why))
+	slog.ErrorContext(ctx, "event set aside", append(attrsOf(m), slog.Any("err", why))...)
 	return nil
 }

@@ -3,6 +3,8 @@ package events_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,5 +72,38 @@ func TestHandleCountsFailures(t *testing.T) {
 	b.store(b.js, events.TypeCompletion, event("order-1", events.StatusSucceed))
 	if try := <-aside; try != postponed+tries {
 		t.Errorf("set aside at delivery %d, want %d: %d that were put off and %d failures", try, postponed+tries, postponed, tries)
+	}
+}
+
+// lines sends what is logged to a test.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// TestHandleSaysWhatCannotBeSetAside has the place that poison is kept in fail. It was silent: such an event came again for ever,
+// and nobody knew. No other test runs beside it, as all log by slog's default.
+func TestHandleSaysWhatCannotBeSetAside(t *testing.T) {
+	logged := make(lines, 100)
+	was := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(logged, nil)))
+	t.Cleanup(func() { slog.SetDefault(was) })
+	b := setup(t)
+	how := events.Handling{SetAside: func(context.Context, events.Message, error) error { return errors.New("the table is locked") }}
+	b.handle(events.Filter{FromStart: true}, how, func(context.Context, events.Message) error {
+		return events.SetAside(errors.New("no such order"))
+	})
+	b.store(b.js, events.TypeCompletion, event("order-1", events.StatusSucceed))
+	select {
+	case line := <-logged:
+		for _, says := range []string{"could not be set aside", "the table is locked", "no such order", "request_id=order-1", "sequence=1"} {
+			if !strings.Contains(line, says) {
+				t.Errorf("logged %q, which does not say %q", line, says)
+			}
+		}
+	case <-time.After(startTimeout):
+		t.Error("nothing was logged")
 	}
 }
