@@ -27,7 +27,7 @@ func FuzzRoute(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.URL = &url.URL{Path: path}
-		parts, ok := callbackPath(r, "/base")
+		parts, ok := callbackPath(nil, r, "/base")
 		if !ok {
 			return
 		}

@@ -105,7 +105,8 @@ func (rc *Receiver) serve(w http.ResponseWriter, r *http.Request, began time.Tim
 	if live == nil {
 		return outcomeUnavailable
 	}
-	parts, ok := callbackPath(r, rc.PathPrefix)
+	var few [3]string // of a URL that the bridge has made
+	parts, ok := callbackPath(few[:0], r, rc.PathPrefix)
 	if !ok {
 		return outcomeForged
 	}

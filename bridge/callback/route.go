@@ -13,14 +13,21 @@ const (
 	callbackRoute  = "/callbacks/{kind}/{token}/{signature}"
 )
 
-// callbackPath returns the parts of a path below the callback prefix, at least one, and whether it lies there.
-func callbackPath(r *http.Request, prefix string) (parts []string, ok bool) {
+// callbackPath appends the parts of a path below the callback prefix, at least one, and reports whether it lies there.
+func callbackPath(parts []string, r *http.Request, prefix string) (all []string, ok bool) {
 	path := r.URL.EscapedPath()
 	if !strings.HasPrefix(path, callbackPrefix) {
 		path = strings.TrimPrefix(path, prefix)
 	}
 	path, ok = strings.CutPrefix(path, callbackPrefix)
-	return strings.Split(path, "/"), ok
+	for {
+		part, rest, more := strings.Cut(path, "/")
+		parts = append(parts, part)
+		if !more {
+			return parts, ok
+		}
+		path = rest
+	}
 }
 
 // route finds who receives the callbacks of a URL. Nothing about a wrong one is said but that it is wrong.

@@ -16,6 +16,7 @@ type fastReader struct {
 	src    bytes.Buffer
 	d      jsontext.Decoder
 	text   string // what is read: strings are parts of it
+	task   wireTask
 	fields map[reflect.Type]map[string]int
 }
 
@@ -25,14 +26,14 @@ var fastReaders = sync.Pool{New: func() any { return &fastReader{fields: map[ref
 func readFast(raw []byte) (w wireTask, ok bool) {
 	r := fastReaders.Get().(*fastReader)
 	defer func() {
-		r.text, r.src = "", bytes.Buffer{}
+		r.text, r.src, r.task = "", bytes.Buffer{}, wireTask{}
 		fastReaders.Put(r)
 	}()
 	r.src = *bytes.NewBuffer(raw)
 	r.d.Reset(&r.src)
 	r.text = string(raw)
-	ok = r.value(reflect.ValueOf(&w).Elem())
-	return w, ok && r.d.InputOffset() == int64(len(raw))
+	ok = r.value(reflect.ValueOf(&r.task).Elem())
+	return r.task, ok && r.d.InputOffset() == int64(len(raw))
 }
 
 // value reads the next value into v, and reports whether it is of the kind that belongs there.

@@ -38,9 +38,10 @@ func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error
 	if err != nil {
 		return EffectNone, err
 	}
+	after, untouched := end.after, end.Untouched // what the function below refers to outlives the call
 	first, err := s.publishEvent(ctx, rec, ev, subject, token+".completion", func(d *bus.Draft) {
-		d.GuardSequence(guard, end.after)
-		if !end.Untouched {
+		d.GuardSequence(guard, after)
+		if !untouched {
 			d.PurgeTimer(s.Subjects.Pending(rec.Kind, string(pool), token))
 		}
 	})

@@ -124,7 +124,8 @@ func (m *Metrics) buried(ctx context.Context, class events.ErrorClass) {
 // noteEnd notes the end of a request.
 func (s *Store) noteEnd(ctx context.Context, ev *events.Event) {
 	s.Metrics.completed(ctx, ev)
-	attrs := append(eventAttrs(ev), slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
+	var all [maxEventAttrs]slog.Attr
+	attrs := append(eventAttrs(all[:0], ev), slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
 	if ev.Error != nil {
 		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
 	}
@@ -134,7 +135,7 @@ func (s *Store) noteEnd(ctx context.Context, ev *events.Event) {
 // noteLate notes a result that came after its request had expired or was cancelled.
 func (s *Store) noteLate(ctx context.Context, ev *events.Event) {
 	s.Metrics.late(ctx, ev)
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(ev)...)
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "late result", eventAttrs(nil, ev)...)
 }
 
 // noteOdd notes what of a task that has ended could not be read.
@@ -147,9 +148,11 @@ func (s *Store) noteOdd(ctx context.Context, rec *Record, task kling.Task) {
 		slog.String("kind", rec.Kind), slog.String("task_id", task.ID), slog.Any("fields", task.Odd))
 }
 
-func eventAttrs(ev *events.Event) []slog.Attr {
-	const more = 3 // of an end
-	return append(make([]slog.Attr, 0, 5+more),
+// maxEventAttrs is how many attributes the end of a request has.
+const maxEventAttrs = 8
+
+func eventAttrs(attrs []slog.Attr, ev *events.Event) []slog.Attr {
+	return append(attrs,
 		slog.String("request_id", ev.RequestID), slog.String("kind", ev.Kind), slog.String("task_id", ev.TaskID),
 		slog.String("status", string(ev.Status)), slog.String("source", string(ev.Source)))
 }
