@@ -70,8 +70,8 @@ s3-test: ## Run the tests of archiving to S3 against versitygw
 	go test ./bridge -count=1 -run '^TestArchiveEveryStore$$' -archive.versitygw $(CURDIR)/bin/versitygw
 
 .PHONY: check
-check: tools vet lint build ## Everything that must hold before a merge
-	$(MAKE) --jobs=2 --output-sync=target --no-print-directory race deployments stories figures # which wait as much as they reckon
+check: tools vet lint build race ## Everything that must hold before a merge
+	$(MAKE) --jobs=2 --output-sync=target --no-print-directory stories figures deployments # which wait more than they reckon
 
 # Installs what is missing beside Go, or says what is.
 .PHONY: tools

@@ -96,7 +96,6 @@ var archiveName = regexp.MustCompile(`/([a-z0-9-]+)/\d{4}-\d{2}-\d{2}/([A-Za-z0-
 
 // TestArchiveEveryStore archives results of every sort to every kind of archive and compares each file with its source.
 func TestArchiveEveryStore(t *testing.T) {
-	t.Parallel()
 	for name, p := range places(t) {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, setup{archive: p.url})

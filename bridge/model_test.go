@@ -31,8 +31,9 @@ import (
 // played several times at once.
 //
 // A new kind of event is one more card in [steps] and what it may lead to in the judge.
+//
+// It plays so much at a time by itself that it does not run beside other tests.
 func TestModel(t *testing.T) {
-	t.Parallel()
 	setRapid(t)
 	th := newHarness(t)
 	var failed atomic.Pointer[player]

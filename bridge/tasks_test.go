@@ -98,8 +98,7 @@ func (w *world) all(q events.TaskQuery) (ids []string, pages int) {
 	}
 }
 
-func TestListPagesThroughManyTasks(t *testing.T) {
-	t.Parallel()
+func TestListPagesThroughManyTasks(t *testing.T) { // by itself: it takes what the machine has
 	const n = 5_000
 	w := full(t)
 	w.put(n, past)
@@ -174,8 +173,7 @@ func TestListKeepsTheOrderOfLife(t *testing.T) {
 }
 
 // TestListOfManyInFlight pages through tasks in flight while their timers are set anew, which moves their records.
-func TestListOfManyInFlight(t *testing.T) {
-	t.Parallel()
+func TestListOfManyInFlight(t *testing.T) { // by itself: it takes what the machine has
 	const n = 100
 	w := start(t, setup{
 		pollOnly: true,
