@@ -30,7 +30,9 @@ func TestNoTryOfHalfABody(t *testing.T) {
 	}
 	for _, keep := range []func() error{
 		func() error { return l.Keep(t.Context(), r, nats.Header{}, large) },
-		func() error { return l.KeepUnsent(t.Context(), r, events.StatusCancelled, nats.Header{}, append(large, 'x')) },
+		func() error {
+			return l.KeepUnsent(t.Context(), r, events.StatusCancelled, nats.Header{}, append(large, 'x'))
+		},
 		func() error { return l.KeepUnsent(t.Context(), r, events.StatusExpired, nats.Header{}, large[1:]) },
 	} {
 		if err := keep(); err != nil {

@@ -187,7 +187,16 @@ func TestListedPermissionsSuffice(t *testing.T) {
 		{"status", 0, "ready"},
 		{"call presets-voices", 0, "simulated-voice"},
 	} {
-		if got := r.asAdmin(step.line); got.code != step.code || !strings.Contains(got.stdout, step.says) {
+		var got outcome
+		if !strings.HasPrefix(step.line, "task cancel") {
+			got = r.asAdmin(step.line)
+		} else { // a full pool is tried with one more now and then
+			eventually(t, "the request is not being sent", func() bool {
+				got = r.asAdmin(step.line)
+				return !strings.Contains(got.stderr, "being sent")
+			})
+		}
+		if got.code != step.code || !strings.Contains(got.stdout, step.says) {
 			t.Errorf("%s: exit %d\n%s%s", step.line, got.code, got.stdout, got.stderr)
 		}
 	}

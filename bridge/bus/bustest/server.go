@@ -16,7 +16,7 @@ import (
 )
 
 // startTimeout bounds the start of a server or the first election of a cluster, which may take several rounds.
-const startTimeout = 60 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Server is one running NATS server.
 type Server struct {
