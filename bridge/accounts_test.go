@@ -317,6 +317,40 @@ func signed(t *testing.T, secret, body string) http.Header {
 	}
 }
 
+// TestCallbackOfATaskThatKlingStillDenies comes when all that was known of the request is lost, and neither account shows the task
+// yet, which is so for a while after it was made. It is no forgery: Kling is to call back again.
+func TestCallbackOfATaskThatKlingStillDenies(t *testing.T) {
+	t.Parallel()
+	var denied atomic.Bool
+	o := silent()
+	o.Faults.Query = func(klingtest.QueryView) klingtest.Fault {
+		if denied.Load() {
+			return klingtest.Answer{HTTPStatus: http.StatusNotFound, Code: 1203, Message: "task not found"}
+		}
+		return nil
+	}
+	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, o)
+	w := start(t, setup{bridge: on(t, main, burst)})
+	w.submitTo("burst", "order-1")
+	w.haveTasks("it is a task", map[*simAccount]int{main: 0, burst: 1})
+	w.loseState("order-1")
+	denied.Store(true)
+	w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
+	task := burst.Tasks()[0]
+	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
+	url := w.replicas[0].callbackURL + "/callbacks/" + path
+	if got := w.post(url, v1Body(task, "succeed")); got != http.StatusServiceUnavailable {
+		t.Errorf("answered %d while no account shows the task", got)
+	}
+	denied.Store(false)
+	if got := w.post(url, v1Body(task, "succeed")); got != http.StatusOK {
+		t.Errorf("answered %d", got)
+	}
+	if ev := w.await("order-1"); ev.Account != "burst" || ev.Status != events.StatusSucceed {
+		t.Errorf("%+v", ev)
+	}
+}
+
 // TestAccountTakenOut starts a bridge without an account that has a task in flight: it is named, nothing is asked about its
 // task, and it ends when the account is back.
 func TestAccountTakenOut(t *testing.T) {

@@ -98,8 +98,8 @@ func (lr *Live) settleAccount(ctx context.Context, cb callback, rec *store.Recor
 	switch {
 	case err != nil:
 		return outcomeUnavailable, err
-	case account == "":
-		return outcomeContradicting, errors.New("no account has the task")
+	case account == "": // Kling may deny a task that it has just made: it calls back again
+		return outcomeUnavailable, errors.New("no account has the task yet")
 	default:
 		rec.On(account)
 		return outcomeTaken, nil
