@@ -19,6 +19,7 @@ type attempt struct {
 
 	tryID     string    // the external id of a further try; empty: it was not chosen yet, or this is the first
 	ours      bool      // the message has taken its request over, when it was delivered before
+	behindAt  time.Time // when a record was first met that may be from before the message; zero: none was
 	noted     bool      // its external id, if it brought one along
 	tries     int       // sends that certainly made no task, for the backoff
 	asked     bool      // Kling, before its first send

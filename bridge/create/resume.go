@@ -3,6 +3,7 @@ package create
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/dispatch"
@@ -90,8 +91,28 @@ func (c *Creator) ours(ctx context.Context, j *attempt) (*store.Entry, dispatch.
 	case e.Rec.Newer():
 		return nil, c.leave(ctx, j, e.Rec), nil
 	case e.Rec.Owner != j.Req.Sequence && !continues(e.Rec, j.Req):
+		if j.doubts(e.Rec, time.Now()) {
+			return nil, dispatch.Result{}, store.Behind(j.Req.Token)
+		}
 		result, err := c.repeat(ctx, j)
 		return nil, result, err
 	}
 	return &e, dispatch.Result{}, nil
+}
+
+// maxBehind bounds how long a server answers reads with what is old: one that is cut off finds within 20 s that it no longer leads
+// (lostQuorumInterval and lostQuorumCheck, 10 s each, nats-server 2.15.2).
+const maxBehind = 30 * time.Second
+
+// doubts reports whether a record that is another message's may be one from before the message: it says that it goes on with a
+// next try, which was put into the stream after a record with the same fence. As anybody may say so, it is believed for no longer
+// than reads may be old.
+func (j *attempt) doubts(rec *store.Record, now time.Time) bool {
+	if j.Req.Fence == "" || rec.Fence == j.Req.Fence {
+		return false
+	}
+	if j.behindAt.IsZero() {
+		j.behindAt = now
+	}
+	return now.Sub(j.behindAt) < maxBehind
 }

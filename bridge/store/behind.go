@@ -14,7 +14,8 @@ import (
 
 var errBehind = fmt.Errorf("%w: the answer is older than what is known already", bus.ErrUnavailable)
 
-func behind(token string) error { return fmt.Errorf("record of request %s: %w", token, errBehind) }
+// Behind is the error of an answer about a request that is older than what is known already.
+func Behind(token string) error { return fmt.Errorf("record of request %s: %w", token, errBehind) }
 
 // isNewest reports whether the record of that sequence, which the caller holds, is still the newest of its request. An answer that
 // has only older ones, or none, is an error unless the request has ended, which removes its timer.
@@ -28,7 +29,7 @@ func (s *Store) isNewest(ctx context.Context, token string, seq uint64) (bool, e
 	}
 	_, err = s.Guarded().Last(ctx, s.Subjects.CompletionOf(token))
 	if errors.Is(err, bus.ErrNoMessage) {
-		err = behind(token)
+		err = Behind(token)
 	}
 	return false, err
 }

@@ -100,7 +100,7 @@ func (s *Store) Replace(ctx context.Context, rec *Record, fireAt time.Time, of u
 	for ctx.Err() == nil {
 		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token)) // first: the guard finds what comes after it
 		if errors.Is(err, bus.ErrNoMessage) {
-			return 0, false, behind(token)
+			return 0, false, Behind(token)
 		}
 		if err != nil {
 			return 0, false, err

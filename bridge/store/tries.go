@@ -114,7 +114,7 @@ func (s *Store) observeTry(ctx context.Context, rec *Record, task kling.Task, so
 			return EffectNone, err
 		}
 		if newest.Rec.stands().before(rec.stands()) {
-			return EffectNone, behind(rec.Token())
+			return EffectNone, Behind(rec.Token())
 		}
 		if newest.Rec.Try() != rec.Try() || newest.Rec.State == StateRetrying {
 			s.Log.InfoContext(ctx, "news of a task that was made again", slog.String("request_id", rec.RequestID),
@@ -186,7 +186,7 @@ func (s *Store) putSame(ctx context.Context, rec *Record, msg *nats.Msg) (stored
 			return false, ignoreGone(err)
 		}
 		if known.Rec.stands().before(rec.stands()) {
-			return false, behind(token)
+			return false, Behind(token)
 		}
 		if known.Rec.stands() != rec.stands() {
 			return false, nil
