@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/events"
@@ -32,6 +33,20 @@ func (w *world) describe(bucket, name string, description map[string]any) {
 	if _, err := w.js.PublishMsg(w.ctx, m); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// described is the description of an object.
+func (w *world) described(bucket, name string) *jetstream.ObjectInfo {
+	w.t.Helper()
+	objects, err := w.js.ObjectStore(w.ctx, bucket)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	info, err := objects.GetInfo(w.ctx, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return info
 }
 
 // linkTo is the description of a link to another object.
@@ -97,14 +112,7 @@ func TestURLServesNothingOfAnotherBucket(t *testing.T) {
 	w := start(t, setup{bridge: bridge.Options{InputBuckets: []string{"in"}}})
 	w.store("in", "clip", "video/mp4", bytes.NewReader(video(1000)))
 	w.store("archive", "secret", "video/mp4", bytes.NewReader(video(1000)))
-	archive, err := w.js.ObjectStore(w.ctx, "archive")
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := archive.GetInfo(w.ctx, "secret")
-	if err != nil {
-		t.Fatal(err)
-	}
+	secret := w.described("archive", "secret")
 	w.lipSync("clip", "nats-object://in/clip", time.Hour)
 	url := w.sentVideo("clip")
 	for what, description := range map[string]map[string]any{
@@ -128,14 +136,7 @@ func TestObjectsOfARequestAreBoundedTogether(t *testing.T) {
 		w.store("in", name, "image/png", strings.NewReader(strings.Repeat("x", size)))
 	}
 	w.store("in", "clip", "video/mp4", bytes.NewReader(video(2000)))
-	store, err := w.js.ObjectStore(w.ctx, "in")
-	if err != nil {
-		t.Fatal(err)
-	}
-	larger, err := store.GetInfo(w.ctx, "401")
-	if err != nil {
-		t.Fatal(err)
-	}
+	larger := w.described("in", "401")
 	w.describe("in", "lying", map[string]any{"nuid": larger.NUID, "size": 1, "chunks": 1, "digest": larger.Digest})
 	submit := func(id, second string) {
 		w.request(testRequest{Kind: "image2video", ID: id, Timeout: time.Hour, Body: body(map[string]any{
