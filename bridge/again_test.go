@@ -83,7 +83,7 @@ func TestGetShowsWhatWasAskedForInVain(t *testing.T) {
 	w.eventually("no request is left", func() bool { return w.count("KLING_REQUESTS", "kling.request.>") == 0 })
 	w.asked("waits", events.StatusCancelled, `{"prompt":"b"}`)
 	late := w.message("late", "c")
-	late.Header.Set(events.HeaderTimeout, "1ms")
+	late.Header.Set(events.HeaderTimeout, "1ns")
 	if _, err := w.js.PublishMsg(w.ctx, late); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestAgainWhateverItsEnd(t *testing.T) {
 		}
 	}
 	late := w.message("expired", "a")
-	late.Header.Set(events.HeaderTimeout, "1ms")
+	late.Header.Set(events.HeaderTimeout, "1ns")
 	if _, err := w.js.PublishMsg(w.ctx, late); err != nil {
 		t.Fatal(err)
 	}

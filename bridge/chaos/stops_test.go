@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -48,7 +49,8 @@ func (w *world) stopInUploads(burst, stops int, length time.Duration) {
 	for _, r := range w.replicas {
 		fenced += r.lines("this replica stood still for")
 	}
-	if fenced < stops {
+	// A replica whose request was taken over meanwhile says nothing of its send. That no second task was made is judged in any case.
+	if length < store.CreatingTimer && fenced < stops {
 		w.t.Errorf("%d sends were broken off by replicas that had stood still %d times", fenced, stops)
 	}
 }
