@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -17,6 +16,8 @@ const (
 	upload = 8 << 20
 	// uploaded is the part of it that has arrived when a replica stands still.
 	uploaded = 64 << 10
+	// takeover is after how long another replica takes a request over from one that says nothing.
+	takeover = 20 * time.Second
 )
 
 // stopInUploads makes a replica stand still in the middle of a send, while another one takes its requests over, and go on,
@@ -50,7 +51,7 @@ func (w *world) stopInUploads(burst, stops int, length time.Duration) {
 		fenced += r.lines("this replica stood still for")
 	}
 	// A replica whose request was taken over meanwhile says nothing of its send. That no second task was made is judged in any case.
-	if length < store.CreatingTimer && fenced < stops {
+	if length < takeover && fenced < stops {
 		w.t.Errorf("%d sends were broken off by replicas that had stood still %d times", fenced, stops)
 	}
 }
