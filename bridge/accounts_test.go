@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -317,40 +316,6 @@ func signed(t *testing.T, secret, body string) http.Header {
 	}
 }
 
-// TestCallbackOfATaskThatKlingStillDenies comes when all that was known of the request is lost, and neither account shows the task
-// yet, which is so for a while after it was made. It is no forgery: Kling is to call back again.
-func TestCallbackOfATaskThatKlingStillDenies(t *testing.T) {
-	t.Parallel()
-	var denied atomic.Bool
-	o := silent()
-	o.Faults.Query = func(klingtest.QueryView) klingtest.Fault {
-		if denied.Load() {
-			return klingtest.Answer{HTTPStatus: http.StatusNotFound, Code: 1203, Message: "task not found"}
-		}
-		return nil
-	}
-	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, o)
-	w := start(t, setup{bridge: on(t, main, burst)})
-	w.submitTo("burst", "order-1")
-	w.haveTasks("it is a task", map[*simAccount]int{main: 0, burst: 1})
-	w.loseState("order-1")
-	denied.Store(true)
-	w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
-	task := burst.Tasks()[0]
-	_, path, _ := strings.Cut(task.CallbackURL, "/callbacks/")
-	url := w.replicas[0].callbackURL + "/callbacks/" + path
-	if got := w.post(url, v1Body(task, "succeed")); got != http.StatusServiceUnavailable {
-		t.Errorf("answered %d while no account shows the task", got)
-	}
-	denied.Store(false)
-	if got := w.post(url, v1Body(task, "succeed")); got != http.StatusOK {
-		t.Errorf("answered %d", got)
-	}
-	if ev := w.await("order-1"); ev.Account != "burst" || ev.Status != events.StatusSucceed {
-		t.Errorf("%+v", ev)
-	}
-}
-
 // TestAccountTakenOut starts a bridge without an account that has a task in flight: it is named, nothing is asked about its
 // task, and it ends when the account is back.
 func TestAccountTakenOut(t *testing.T) {
@@ -391,68 +356,6 @@ func TestAccountTakenOut(t *testing.T) {
 	if ev := w.await("unknown"); ev.Status != events.StatusSucceed || ev.Account != "burst" {
 		t.Errorf("got %+v", ev)
 	}
-}
-
-// TestLostStateIsLookedUpEverywhere loses all that is known of a task on the second account. The request comes again, and the first
-// account has room: it is found where it is, however long that account does not answer.
-func TestLostStateIsLookedUpEverywhere(t *testing.T) {
-	t.Parallel()
-	for name, unanswered := range map[string]int32{"it answers": 0, "it does not answer at first": 5} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var left atomic.Int32
-			o := silent()
-			o.Faults.Query = func(klingtest.QueryView) klingtest.Fault {
-				if left.Add(-1) >= 0 {
-					return klingtest.Error503NoTask
-				}
-				return nil
-			}
-			main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, o)
-			w := start(t, setup{bridge: on(t, main, burst)})
-			main.SetAuthOutage(1002)
-			w.submitTo("", "lost")
-			w.haveTasks("it is on the second account", map[*simAccount]int{main: 0, burst: 1})
-			w.loseState("lost")
-			main.SetAuthOutage(0)
-			left.Store(unanswered)
-			w.submitTo("", "lost")
-			w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
-			if task := w.untilStatus("lost", events.StatusSubmitted); task.Account != "burst" {
-				t.Errorf("it is on %q", task.Account)
-			}
-			if n := onceEach(t, main, burst); n != 1 || len(main.Tasks()) != 0 {
-				t.Errorf("%d tasks, %d of them on the first account", n, len(main.Tasks()))
-			}
-		})
-	}
-}
-
-// loseState stops the bridge and removes all that it knows of a task.
-func (w *world) loseState(id string) {
-	w.t.Helper()
-	w.untilStatus(id, events.StatusSubmitted)
-	w.eventually("the request is acked", func() bool { return w.count("KLING_REQUESTS", ">") == 0 })
-	w.replicas[0].stop()
-	s, err := w.js.Stream(w.ctx, "KLING_EVENTS")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := s.Purge(w.ctx); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// TestLookupWithARefusedKey has an account refuse the bridge's key for good. It holds up no request for ever that may be there.
-func TestLookupWithARefusedKey(t *testing.T) {
-	t.Parallel()
-	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 5, silent())
-	w := start(t, setup{bridge: on(t, main, burst)})
-	w.replicas[0].stop()
-	burst.SetAuthOutage(1002)
-	w.submitTo("", "order-1") // before the replica is there: it may have been sent
-	w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
-	w.haveTasks("it is sent on the other account", map[*simAccount]int{main: 1, burst: 0})
 }
 
 // TestPageBeforeOneAccount has a page refuse a create call in an account's place, which has made the task or not. Another account

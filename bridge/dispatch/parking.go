@@ -88,10 +88,11 @@ func (p *Pool) nextProbe(now time.Time) *Job {
 	return nil
 }
 
-// mayProbe reports whether a request may try an account that is paused. One that has done so goes to others where it can.
+// mayProbe reports whether a request may try an account that is paused. One that has done so goes to others where it can. While
+// they are full it may try again: a replica whose requests have all tried would not learn that the pause is over.
 func (p *Pool) mayProbe(j *Job, share *Share) bool {
 	candidates := p.candidates(j)
-	elsewhere := slices.ContainsFunc(candidates, func(s *Share) bool { return s.open(j.Req.Kind) })
+	elsewhere := slices.ContainsFunc(candidates, func(s *Share) bool { return s.open(j.Req.Kind) && s.Slots.vacant(j.Req.Slots) })
 	return slices.Contains(candidates, share) && (j.probes == 0 || !elsewhere)
 }
 

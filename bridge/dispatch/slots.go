@@ -351,6 +351,14 @@ func (s *Slots) room() int {
 	return min(max(free, 0)+ahead, maxWindow)
 }
 
+// vacant reports whether there are so many free slots, as far as is known.
+func (s *Slots) vacant(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.reserved + s.held + n
+	return (s.limit == UnknownLimit || taken <= s.limit) && (s.bound == 0 || taken <= s.bound)
+}
+
 // nextChange is when time alone makes room: a full pool may be tried with one more, or slots were left to other
 // replicas long enough. Zero: no such time is known.
 func (s *Slots) nextChange(now time.Time) time.Time {
