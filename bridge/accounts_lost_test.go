@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -10,23 +11,40 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
-// TestPauseEndsForRequestsThatHaveTried has the only request in hand try a paused account, and the other one is full. The pause
-// is over for it as soon as the account takes tasks again. Recorded: with three replicas, whose requests had all tried, two
-// accounts got nothing more for minutes.
+// TestPauseEndsForRequestsThatHaveTried has the only request in hand try a paused account, and the other one is full, or has no
+// more of its model. The pause is over for it as soon as the account takes tasks again. Recorded: with three replicas, whose
+// requests had all tried, two accounts got nothing more for minutes.
 func TestPauseEndsForRequestsThatHaveTried(t *testing.T) {
 	t.Parallel()
-	main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", 1, silent())
-	w := start(t, setup{bridge: on(t, main, burst)})
-	main.SetAuthOutage(1002)
-	w.submitTo("burst", "first")
-	w.haveTasks("the other account is full", map[*simAccount]int{main: 0, burst: 1})
-	refused := func() int { return burst.Calls().RefusedCreates[codeNoCapacity] }
-	w.submitTo("burst", "second")
-	w.eventually("its limit is known", func() bool { return refused() > 0 })
-	w.submitTo("", "third")
-	w.eventually("it tries the account again and again", func() bool { return main.Calls().RefusedCreates[1002] > 2 })
-	main.SetAuthOutage(0)
-	w.haveTasks("the pause is over", map[*simAccount]int{main: 1, burst: 1})
+	for name, full := range map[string]struct {
+		slots   int
+		models  map[string]int
+		another int // tasks of another model, which show that the pool is not full
+	}{
+		"the pool is full":  {slots: 1},
+		"the model is full": {slots: 5, models: map[string]int{scarce: 1}, another: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := silent()
+			o.SlotsByModel = full.models
+			main, burst := openAccount(t, "main", 5, silent()), openAccount(t, "burst", full.slots, o)
+			w := start(t, setup{bridge: on(t, main, burst)})
+			main.SetAuthOutage(1002)
+			w.submitModelTo("burst", "first", scarce)
+			w.haveTasks("it has begun", map[*simAccount]int{main: 0, burst: 1})
+			w.submitModelTo("burst", "second", scarce)
+			w.eventually("its limit is known", func() bool { return burst.Calls().RefusedCreates[codeNoCapacity] > 0 })
+			for i := range full.another {
+				w.submitModelTo("burst", fmt.Sprintf("another-%d", i), plentiful)
+			}
+			w.haveTasks("others have begun", map[*simAccount]int{main: 0, burst: 1 + full.another})
+			w.submitModelTo("", "third", scarce)
+			w.eventually("it tries the account again and again", func() bool { return main.Calls().RefusedCreates[1002] > 2 })
+			main.SetAuthOutage(0)
+			w.haveTasks("the pause is over", map[*simAccount]int{main: 1, burst: 1 + full.another})
+		})
+	}
 }
 
 // TestLostStateIsLookedUpEverywhere loses all that is known of a task on the second account. The request comes again, and the first

@@ -66,9 +66,13 @@ func on(t *testing.T, accounts ...*simAccount) bridge.Options {
 }
 
 // submitTo publishes a request that demands an account.
-func (w *world) submitTo(account, id string) {
+func (w *world) submitTo(account, id string) { w.submitModelTo(account, id, plentiful) }
+
+// submitModelTo is submitTo for a task of a model.
+func (w *world) submitModelTo(account, id, model string) {
 	w.t.Helper()
 	msg := w.message(id, "a")
+	msg.Data = body(map[string]any{"prompt": "a", "model_name": model})
 	if account != "" {
 		msg.Header["kling-account"] = []string{account} // names are taken in any case
 	}

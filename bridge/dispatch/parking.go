@@ -90,9 +90,9 @@ func (p *Pool) nextProbe(now time.Time) *Job {
 
 // mayProbe reports whether a request may try an account that is paused. One that has done so goes to others where it can. While
 // they are full it may try again: a replica whose requests have all tried would not learn that the pause is over.
-func (p *Pool) mayProbe(j *Job, share *Share) bool {
-	candidates := p.candidates(j)
-	elsewhere := slices.ContainsFunc(candidates, func(s *Share) bool { return s.open(j.Req.Kind) && s.Slots.vacant(j.Req.Slots) })
+func (p *Pool) mayProbe(j *Job, share *Share, now time.Time) bool {
+	candidates, of := p.candidates(j), j.Req.Need()
+	elsewhere := slices.ContainsFunc(candidates, func(s *Share) bool { return s.open(j.Req.Kind) && !s.Slots.full(of, now) })
 	return slices.Contains(candidates, share) && (j.probes == 0 || !elsewhere)
 }
 
@@ -101,7 +101,7 @@ func (p *Pool) nextProbeOf(share *Share, now time.Time) *Job {
 	for _, jobs := range p.ready {
 		for _, j := range jobs {
 			at, _, paused := share.Pauses.Probe(j.Req.Kind)
-			due := paused && !now.Before(at) && p.mayProbe(j, share)
+			due := paused && !now.Before(at) && p.mayProbe(j, share, now)
 			if due && (best == nil || probesBefore(share.Pauses, j, best)) {
 				best = j
 			}

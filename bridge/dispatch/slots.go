@@ -351,12 +351,13 @@ func (s *Slots) room() int {
 	return min(max(free, 0)+ahead, maxWindow)
 }
 
-// vacant reports whether there are so many free slots, as far as is known.
-func (s *Slots) vacant(n int) bool {
+// full reports whether a task has to end before there is room, as far as is known: in the pool, of the model, or under the
+// configured bound.
+func (s *Slots) full(of request.Need, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken := s.reserved + s.held + n
-	return (s.limit == UnknownLimit || taken <= s.limit) && (s.bound == 0 || taken <= s.bound)
+	v := s.look(of, true, now)
+	return v.pool == fitsNever || v.own == fitsNever || v.bounded
 }
 
 // nextChange is when time alone makes room: a full pool may be tried with one more, or slots were left to other
