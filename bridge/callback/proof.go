@@ -124,7 +124,7 @@ func whose(ctx context.Context, accounts []kling.Account, k kling.Kind, task kli
 		if err == nil {
 			return found, a.Name, nil
 		}
-		if failure, ok := errors.AsType[*kling.Error](err); !ok || !failure.NotFound {
+		if !kling.IsNotFound(err) {
 			failed = err
 		}
 	}

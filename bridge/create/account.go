@@ -92,15 +92,14 @@ const (
 // askOther asks an account for the task of a doubtful request.
 func (c *Creator) askOther(ctx context.Context, j *attempt, other kling.Account) whereabouts {
 	task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j))
-	failure, answered := errors.AsType[*kling.Error](err)
 	switch {
 	case err == nil && !older(j, task):
 		return hasTask
-	case err == nil || answered && failure.NotFound:
+	case err == nil || kling.IsNotFound(err):
 		return hasNoTask
 	}
 	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
-	if answered && (failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission) {
+	if failure, answered := errors.AsType[*kling.Error](err); answered && (failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission) {
 		return refusesKey
 	}
 	return isSilent

@@ -2,7 +2,6 @@ package create
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -74,8 +73,7 @@ func (c *Creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 		return c.found(ctx, j, task)
 	}
 	j.asks++
-	failure, ok := errors.AsType[*kling.Error](err)
-	j.asked = ok && failure.NotFound || j.asks >= maxAsks // Kling refuses an external id that it has seen, too
+	j.asked = kling.IsNotFound(err) || j.asks >= maxAsks // Kling refuses an external id that it has seen, too
 	if j.asked {
 		return c.send(ctx, j, body)
 	}

@@ -93,7 +93,7 @@ func (c *Creator) rejectForeign(ctx context.Context, j *attempt, why *events.Err
 		v, err = c.found(ctx, j, task)
 		return v, true, err
 	}
-	if failure, ok := errors.AsType[*kling.Error](err); ok && failure.NotFound {
+	if kling.IsNotFound(err) {
 		v, err = c.refuse(ctx, j, why)
 		return v, true, err
 	}

@@ -49,12 +49,11 @@ func (c *Creator) disproved(ctx context.Context, j *attempt) (externalID string,
 		return "", err
 	}
 	_, err = client.FindExternal(ctx, j.Req.Kind, ev.ExternalTaskID)
-	failure, failed := errors.AsType[*kling.Error](err)
 	switch {
 	case err == nil:
 		c.Queries.seen(j.rec.Account, j.Req.Kind)
 		return "", nil
-	case failed && failure.NotFound:
+	case kling.IsNotFound(err):
 		c.Log.ErrorContext(ctx, "Kling denies a task that it has made", slog.String("kind", j.Req.Kind.Name),
 			slog.String("external_task_id", ev.ExternalTaskID), slog.String("task_id", ev.TaskID))
 		return ev.ExternalTaskID, nil

@@ -1,6 +1,7 @@
 package kling
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -66,6 +67,12 @@ type Error struct {
 	Message    string // Kling's; one line of at most 512 bytes
 	RequestID  string // Kling's id of this call, for its support
 	Err        error  // the cause, where it is not Kling's answer
+}
+
+// IsNotFound reports whether Kling has answered that it has no such task. One that was just created may be found later.
+func IsNotFound(err error) bool {
+	failure, ok := errors.AsType[*Error](err)
+	return ok && failure.NotFound
 }
 
 // Error says what was being done and what came of it. It never holds credentials.
