@@ -127,14 +127,16 @@ func (w *world) killWhileArchiving(f *files, n, kills int) {
 
 func (w *world) awaitClosed(what string, c <-chan struct{}) {
 	w.t.Helper()
-	w.eventually(what, func() bool {
-		select {
-		case <-c:
-			return true
-		default:
-			return false
-		}
-	})
+	w.eventually(what, func() bool { return closed(c) })
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // auditArchive waits until every result is archived and compares the events, the files and what was served.
