@@ -46,7 +46,7 @@ func TestAxeFindsNothing(t *testing.T) {
 	look("http://"+locked["BRIDGE_ADMIN_ADDR"], state{Path: "/"})
 }
 
-// axe returns what looks at states of a console, each in two views.
+// axe returns what looks at states of a console, each in four views.
 func axe(t *testing.T) (look func(origin string, states ...state)) {
 	t.Helper()
 	have(t, "npm")
@@ -75,7 +75,7 @@ func axe(t *testing.T) (look func(origin string, states ...state)) {
 		cmd := exec.CommandContext(t.Context(), "node", args...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
-		if want := fmt.Sprintf("%d looks", 2*len(states)); err != nil || !strings.Contains(string(out), want) {
+		if want := fmt.Sprintf("%d looks", 4*len(states)); err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%v, want %s: %s", err, want, out)
 		}
 	}

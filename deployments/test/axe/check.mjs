@@ -1,6 +1,5 @@
-// Looks at each state of the console with axe-core, in a real browser: light on a phone, and dark on a screen. That is enough,
-// for what axe finds hangs on the colours or on what is shown at a width, not on both. Prints what axe finds, and fails if it
-// finds anything, or if a page is wider than its window.
+// Looks at each state of the console with axe-core, in a real browser: on phones and on a screen, light and dark. Prints what axe
+// finds, and fails if it finds anything, or if a page is wider than its window.
 //
 // A state is a JSON object: its path, and optionally what is clicked there, and what is there when all of it is, as selectors.
 import { readFileSync } from "node:fs";
@@ -9,7 +8,7 @@ import puppeteer from "puppeteer-core";
 
 const [executablePath, profile, origin, ...states] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const views = [[320, "light"], [1440, "dark"]];
+const views = [[320, "light"], [390, "dark"], [1440, "light"], [1440, "dark"]];
 
 const browser = await puppeteer.launch({
   executablePath, userDataDir: profile, args: ["--no-sandbox", "--disable-gpu", "--disable-component-update"],
