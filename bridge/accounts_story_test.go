@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 )
 
@@ -90,7 +91,7 @@ func healthyUse(a *simAccount, slots int, accounts []*simAccount) float64 {
 func (w *world) atLength(what string, holds func() bool) {
 	w.t.Helper()
 	for range 1 + *storyRequests/100 {
-		if within(patience, holds) {
+		if clocktest.Within(patience, holds) {
 			return
 		}
 	}

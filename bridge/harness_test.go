@@ -22,6 +22,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge"
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
@@ -231,24 +232,9 @@ func get(t *testing.T, url string) (status int, body string) {
 // eventually polls a condition that has no signal of its own.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	if !within(patience, holds) {
+	if !clocktest.Within(patience, holds) {
 		w.t.Fatalf("waited %s in vain until %s", patience, what)
 	}
-}
-
-func within(longest time.Duration, holds func() bool) bool {
-	deadline := time.NewTimer(longest)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			return false
-		case <-tick.C:
-		}
-	}
-	return true
 }
 
 // submit publishes a text2video request with a body of one prompt and returns its id.

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
@@ -206,7 +207,7 @@ func (s *system) settle() {
 		r.link.breakAtWrite(0, nil)
 	}
 	var left []string
-	settled := s.within(patience, func() bool {
+	settled := clocktest.Within(patience, func() bool {
 		if len(s.running()) == 0 {
 			s.startReplica(0)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -120,7 +121,7 @@ func bound(t *rapid.T) step {
 // checkNotReady wants a reason of a replica that can reach NATS. There may be none.
 func (s *system) checkNotReady(stream, says string) {
 	saidBy, asked := "", []*replica{}
-	s.within(patience, func() bool {
+	clocktest.Within(patience, func() bool {
 		asked = asked[:0]
 		for _, r := range s.running() {
 			if !r.link.stands() {

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
@@ -190,14 +191,14 @@ const moment = 500 * time.Millisecond
 func waitForTask(t *rapid.T) step {
 	id := anID(t)
 	return step{"a moment passes, or Kling has a task for " + id, func(s *system) {
-		s.within(moment, func() bool { return len(s.tasksOf(events.Token(id))) > 0 })
+		clocktest.Within(moment, func() bool { return len(s.tasksOf(events.Token(id))) > 0 })
 	}}
 }
 
 func waitForEnd(t *rapid.T) step {
 	id := anID(t)
 	return step{"a moment passes, or " + id + " is completed", func(s *system) {
-		s.within(moment, func() bool { return s.has(s.subjects.CompletionOf(events.Token(id))) })
+		clocktest.Within(moment, func() bool { return s.has(s.subjects.CompletionOf(events.Token(id))) })
 	}}
 }
 
@@ -205,7 +206,7 @@ func waitForEnd(t *rapid.T) step {
 func withTask(id, text string, play func(*system, klingtest.TaskView)) step {
 	return step{text, func(s *system) {
 		token := events.Token(id)
-		if s.requests[token] != nil && s.within(moment, func() bool { return len(s.tasksOf(token)) > 0 }) {
+		if s.requests[token] != nil && clocktest.Within(moment, func() bool { return len(s.tasksOf(token)) > 0 }) {
 			play(s, s.tasksOf(token)[0])
 		}
 	}}

@@ -370,19 +370,3 @@ func (s *system) has(filters ...string) bool {
 	}
 	return found
 }
-
-// within waits until something holds, and reports whether it did in time.
-func (s *system) within(d time.Duration, holds func() bool) bool {
-	deadline := time.NewTimer(d)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			return holds()
-		case <-tick.C:
-		}
-	}
-	return true
-}

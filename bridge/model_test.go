@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 )
 
 // TestModel makes stories up, plays each with real replicas of the bridge between a real NATS server and a simulated
@@ -127,7 +129,7 @@ func (th *harness) playOnce(st story) telling {
 	}
 	defer s.close()
 	s.startReplica(st.clock)
-	if !s.within(patience, s.ready) {
+	if !clocktest.Within(patience, s.ready) {
 		s.violate(anyMayDie, "the first replica is not ready")
 	}
 	for _, step := range st.steps {

@@ -38,7 +38,7 @@ var (
 const (
 	// patience is how long the test waits for the next thing that must happen.
 	patience = 2 * time.Minute
-	// tick is how often a condition without a signal of its own is looked at.
+	// tick is how long things happen between two looks at what has no signal of its own.
 	tick = 20 * time.Millisecond
 	// longestPause is how long a killed process stays away at most.
 	longestPause = 300 * time.Millisecond

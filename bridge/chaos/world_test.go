@@ -17,6 +17,7 @@ import (
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
@@ -225,16 +226,8 @@ func (w *world) observe(e klingtest.Event) {
 // eventually looks at a condition until it holds, for as long as patience lasts.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			w.fatalf("waited %s in vain until %s", patience, what)
-		case <-ticker.C:
-		}
+	if !clocktest.Within(patience, holds) {
+		w.fatalf("waited %s in vain until %s", patience, what)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -17,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/events"
 	"github.com/klingbridge/klingbridge/events/body"
@@ -143,15 +143,8 @@ func (r *realm) addCopy(user, file string, replicas int) {
 // eventually polls a condition that has no signal of its own.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain until %s", what)
-		case <-tick.C:
-		}
+	if !clocktest.Within(patience, holds) {
+		t.Fatalf("waited in vain until %s", what)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -36,19 +37,12 @@ func busyBridge(t *testing.T) map[string]string {
 // until runs the program until it prints the text.
 func until(t *testing.T, environ map[string]string, text string, args ...string) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		got := execute(t.Context(), environ, "", args...)
-		if strings.Contains(got.stdout, text) {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%v never says %q: %+v", args, text, got)
-		case <-tick.C:
-		}
+	var got outcome
+	if !clocktest.Within(patience, func() bool {
+		got = execute(t.Context(), environ, "", args...)
+		return strings.Contains(got.stdout, text)
+	}) {
+		t.Fatalf("%v never says %q: %+v", args, text, got)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -44,15 +45,8 @@ func (t *terminal) String() string {
 // until waits for a text.
 func (t *terminal) until(tb testing.TB, text string) {
 	tb.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !strings.Contains(t.String(), text) {
-		select {
-		case <-deadline:
-			tb.Fatalf("no %q in\n%s", text, t)
-		case <-tick.C:
-		}
+	if !clocktest.Within(patience, func() bool { return strings.Contains(t.String(), text) }) {
+		tb.Fatalf("no %q in\n%s", text, t)
 	}
 }
 
@@ -84,26 +78,20 @@ func open(t *testing.T, environ map[string]string, args ...string) *terminal {
 
 func untilReady(t *testing.T, admin string, term *terminal) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	ready := func() bool {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+admin+"/readyz", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp, err := http.DefaultClient.Do(req)
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
+		if err != nil {
+			return false
 		}
-		select {
-		case <-deadline:
-			t.Fatalf("not ready:\n%s", term)
-		case <-tick.C:
-		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}
+	if !clocktest.Within(patience, ready) {
+		t.Fatalf("not ready:\n%s", term)
 	}
 }
 
