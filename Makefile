@@ -60,6 +60,8 @@ chaos: ## Kill the program at every point under load, and NATS too, play many st
 	go test ./bridge/store -count=1 -run '^TestRacingCompletions$$' -store.raced 400
 	go test ./bridge/console -count=1 -run '^TestSearchAmongMany$$' -console.searched 100000
 	go test ./bridge -count=1 -run '^TestThreeAccounts$$' -v -accounts.requests 1000 -accounts.task 1s
+	go test ./bridge -count=1 -run '^Test(SlotsStayBusy|ListPagesThroughManyTasks|ListFindsFewAmongMany)$$' -slots.requests 500 -list.tasks 5000
+	go test ./bridge/dispatch -count=1 -run '^TestLimitsAreLearned$$' -ceiling.seeds 3
 	$(MAKE) fuzz FUZZTIME=10s
 
 # The S3 tests run against a server in their own process, except here: this one is real and takes minutes to build.

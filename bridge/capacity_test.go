@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"testing"
@@ -17,11 +18,14 @@ import (
 // codeNoCapacity is Kling's refusal of a task beyond the account's concurrency.
 const codeNoCapacity = 1303
 
+var slotRequests = flag.Int("slots.requests", 120, "requests of TestSlotsStayBusy, for each number of replicas")
+
 // TestSlotsStayBusy works off a backlog of many times the pool, alone and with replicas that share it. How busy the slots
 // are is told and not judged: that is for "make bench", on a machine that does nothing else.
 func TestSlotsStayBusy(t *testing.T) {
 	t.Parallel()
-	const slots, requests = 8, 500
+	const slots = 8
+	requests := *slotRequests
 	for _, replicas := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d replicas", replicas), func(t *testing.T) {
 			t.Parallel()
@@ -33,10 +37,10 @@ func TestSlotsStayBusy(t *testing.T) {
 				w.submit(fmt.Sprintf("r-%d", i), "a")
 			}
 			w.eventually("every request has ended", func() bool {
-				return w.count("KLING_EVENTS", "kling.completion.>") == requests
+				return w.count("KLING_EVENTS", "kling.completion.>") == uint64(requests)
 			})
 			busy := w.utilisation(kling.PoolVideo, slots)
-			refused := float64(w.sim.Calls().Refused[codeNoCapacity]) / requests
+			refused := float64(w.sim.Calls().Refused[codeNoCapacity]) / float64(requests)
 			t.Logf("%d replicas: slots busy %.3f of the time, %.3f refusals a request", replicas, busy, refused)
 			if refused > 0.3 {
 				t.Errorf("%.3f refusals a request, want at most 0.3", refused)

@@ -18,6 +18,7 @@ func TestCompletionDeletedByHand(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	w := start(t, setup{sim: silent(), bridge: bridge.Options{Logger: slog.New(slog.NewJSONHandler(log, nil))}})
+	w.edit("KLING_EVENTS", func(c *jetstream.StreamConfig) { c.Duplicates = 10 * time.Second }) // the default takes 2 min to end
 	task := w.task("text2video", "deleted")
 	if got := w.post(task.CallbackURL, v1Body(task, "succeed")); got != http.StatusOK {
 		t.Fatalf("the callback is answered %d", got)
@@ -42,7 +43,6 @@ func TestCompletionDeletedByHand(t *testing.T) {
 	if log.has("somebody else's") {
 		t.Error("somebody else is blamed")
 	}
-	w.edit("KLING_EVENTS", func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
 	w.eventually("the completion is stored", func() bool { return w.post(task.CallbackURL, v1Body(task, "succeed")) == http.StatusOK })
 	if ev := w.await("deleted"); ev.Status != events.StatusSucceed || ev.TaskID != task.ID {
 		t.Errorf("%+v", ev)

@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,8 +99,11 @@ func (w *world) all(q events.TaskQuery) (ids []string, pages int) {
 	}
 }
 
+// listed is more than is looked at for one page.
+var listed = flag.Int("list.tasks", 2500, "tasks that are listed")
+
 func TestListPagesThroughManyTasks(t *testing.T) { // by itself: it takes what the machine has
-	const n = 5_000
+	n := *listed
 	w := full(t)
 	w.put(n, past)
 	want := func(match func(i int) bool) []string {

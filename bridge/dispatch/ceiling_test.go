@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -115,10 +116,11 @@ var mixes = map[string]func(rng *rand.Rand, models []string){
 	},
 }
 
+var seeds = flag.Int("ceiling.seeds", 1, "orders of requests that TestLimitsAreLearned tries of each mix")
+
 // TestLimitsAreLearned works off requests of two models where Kling counts tasks by pool, and where it counts them by
 // model, which nobody tells the bridge.
 func TestLimitsAreLearned(t *testing.T) {
-	const seeds = 3
 	for name, c := range map[string]struct {
 		limit  int
 		limits map[string]int
@@ -135,7 +137,7 @@ func TestLimitsAreLearned(t *testing.T) {
 	} {
 		for mix, order := range mixes {
 			t.Run(name+", "+mix, func(t *testing.T) {
-				for seed := range uint64(seeds) {
+				for seed := range uint64(*seeds) {
 					synctest.Test(t, func(t *testing.T) {
 						k := &countingKling{
 							limit: c.limit, limits: c.limits, takes: 2 * time.Second, latency: 20 * time.Millisecond, lag: 20 * time.Millisecond,
