@@ -35,11 +35,12 @@ LEAN := -vet=off -ldflags=-w
 test: ## Run all tests
 	go test $(SIDE_BY_SIDE) ./...
 
-# "make vet" looks at the tests as well. The packages that take longest begin first. Those of bridge/chaos start the program
+# "make vet" looks at the tests as well. The packages that take longest begin first. The race detector would have each of them
+# sleep for a second when it is done. Those of bridge/chaos start the program
 # as a process of its own, most of them with the race detector in it: see "stories".
 .PHONY: race
 race: ## Run the tests under the race detector
-	CGO_ENABLED=1 go test -race $(LEAN) $(SIDE_BY_SIDE) ./bridge ./cmd/klingbridge $$(go list ./... | grep -v /bridge/chaos$$)
+	GORACE=atexit_sleep_ms=10 CGO_ENABLED=1 go test -race $(LEAN) $(SIDE_BY_SIDE) ./bridge ./cmd/klingbridge $$(go list ./... | grep -v /bridge/chaos$$)
 
 .PHONY: stories
 stories: ## Kill and besiege the program; "make chaos" does it for longer

@@ -167,7 +167,7 @@ func (w *world) connect(url string) {
 // environment makes recovery fast. The addresses are added by each replica.
 func (w *world) environment(s setup) []string {
 	env := []string{
-		"GORACE=halt_on_error=1", // for a program with the race detector in it
+		"GORACE=halt_on_error=1 atexit_sleep_ms=10", // for a program with the race detector in it
 		"KLING_API_KEY=" + apiKey,
 		"NATS_URL=" + s.natsURL,
 		"BRIDGE_EMBEDDED_ADDR=" + s.embedded,
