@@ -181,7 +181,7 @@ func (l *line) shots() ([]shot, error) {
 		if len(parts) < 2 {
 			return nil, fmt.Errorf("callback URL %s", t.callbackURL)
 		}
-		shots = append(shots, newShot(u.Host, u.Path, parts[len(parts)-2], finished(t)))
+		shots = append(shots, newShot(l.callback, u.Path, parts[len(parts)-2], finished(t)))
 	}
 	return shots, nil
 }

@@ -106,10 +106,10 @@ func (f *flow) measure(ctx context.Context, round, n int) error {
 		return err
 	}
 	err = inTurns(round,
-		f.fire(&plain, n, func() (barrage, error) { return fireAt(ctx, f.plain.child, f.plain.shots(n)) }),
-		f.fire(&bridge, n, func() (barrage, error) { return f.bridge.callBack(ctx) }),
-		f.fire(&floor, n, func() (barrage, error) { return fireAt(ctx, f.floor.child, f.floor.shots(n)) }),
-		f.fire(&exporting, n, func() (barrage, error) { return f.exporting.callBack(ctx) }),
+		f.natsServer.fire(&plain, n, func() (barrage, error) { return fireAt(ctx, f.plain.child, f.plain.shots(n)) }),
+		f.natsServer.fire(&bridge, n, func() (barrage, error) { return f.bridge.callBack(ctx) }),
+		f.natsServer.fire(&floor, n, func() (barrage, error) { return fireAt(ctx, f.floor.child, f.floor.shots(n)) }),
+		f.natsServer.fire(&exporting, n, func() (barrage, error) { return f.exporting.callBack(ctx) }),
 	)
 	if err != nil || round == 0 {
 		return err
@@ -129,10 +129,10 @@ type fired struct {
 	serverCPU time.Duration
 }
 
-// fire returns what fires n callbacks.
-func (f *flow) fire(came *fired, n int, at func() (barrage, error)) func() error {
+// fire returns what fires n callbacks at something on this server.
+func (s *natsServer) fire(came *fired, n int, at func() (barrage, error)) func() error {
 	return func() error {
-		cpu, err := f.natsServer.cpuDuring(func() (err error) { came.barrage, err = at(); return err })
+		cpu, err := s.cpuDuring(func() (err error) { came.barrage, err = at(); return err })
 		came.serverCPU = cpu / time.Duration(n)
 		return err
 	}

@@ -132,6 +132,7 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{"flow", measureFlow},
+		{"cold", measureCold},
 		{"embedded", measureEmbedded},
 		{"slots", measureSlots},
 		{"latency", measureLatency},
