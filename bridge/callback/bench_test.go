@@ -42,6 +42,11 @@ func newRig(tb testing.TB) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return newRigOn(tb, b)
+}
+
+func newRigOn(tb testing.TB, b *bus.Bus) *rig {
+	tb.Helper()
 	meter := telemetry.NewMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))
 	log := slog.New(slog.NewJSONHandler(&answerWriter{}, nil))
 	signer := NewSigner("http://b.example", "kling", "ns", []string{"a-callback-secret-of-some-length"})

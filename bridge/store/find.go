@@ -17,18 +17,58 @@ import (
 )
 
 // Find returns the record of a request, or one made of its completion, or of its progress where the record is lost, or of
-// the little that its URL says: a callback needs no more than that to complete.
+// the little that its URL says: a callback needs no more than that to complete. kind is what the URL says.
+//
+// Most callbacks are about a task whose timer has not fired. Its record is read by its exact subject: a filter takes the server
+// about 1 ms where many tasks are in flight. Most of the others are repeats, whose request has ended.
 func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
+	rec, err := s.pendingRecord(ctx, kind, token)
+	if rec != nil || err != nil {
+		return rec, err
+	}
+	if rec, err = s.endedRecord(ctx, token); rec != nil || err != nil {
+		return rec, err
+	}
 	e, err := s.Load(ctx, token)
 	if err == nil || !errors.Is(err, bus.ErrNoMessage) {
 		return e.Rec, err
 	}
-	m, ev, err := s.Completion(ctx, token)
-	if errors.Is(err, bus.ErrNoMessage) {
-		return s.unheard(ctx, kind, token)
+	if rec, err = s.endedRecord(ctx, token); rec != nil || err != nil { // it may have ended meanwhile
+		return rec, err
 	}
+	return s.unheard(ctx, kind, token)
+}
+
+// pendingRecord returns the record of a request whose timer has not fired, if nothing else can say more than it does; nil:
+// there is none.
+//
+// A timer that fires and a completion remove it, and whoever writes the record again replaces it. So what may be stored beside
+// it, and later, are only:
+//
+//   - What PutDue has stored for the poller. It is a copy of this record or of an older one.
+//   - The record under another pool, where the kind has moved while replicas of both tables run. Only Arm and Replace store it
+//     there, as Claim names the pool in its guard. All that they add to a record of which no task is made again are polls and
+//     the id of the task, and a callback brings that along.
+//
+// Where a task may be made again, a record under another pool may be that of a further try, and what a newer version stores is
+// not known. This returns no such records.
+func (s *Store) pendingRecord(ctx context.Context, kind, token string) (*Record, error) {
+	pool, err := s.pool(kind)
+	if err != nil { // a kind that is no longer in the table
+		return nil, nil
+	}
+	e, err := s.load(ctx, s.Subjects.Pending(kind, string(pool), token))
+	if err != nil || e.Rec.Retries > 0 || e.Rec.Newer() {
+		return nil, ignoreGone(err)
+	}
+	return e.Rec, nil
+}
+
+// endedRecord returns what is left of the record of a request that has ended; nil: it has not.
+func (s *Store) endedRecord(ctx context.Context, token string) (*Record, error) {
+	m, ev, err := s.Completion(ctx, token)
 	if err != nil {
-		return nil, err
+		return nil, ignoreGone(err)
 	}
 	return EndedRecord(s.Telemetry, m, ev), nil
 }
@@ -106,7 +146,12 @@ type Entry struct {
 
 // Load returns the newest record of a request, or bus.ErrNoMessage.
 func (s *Store) Load(ctx context.Context, token string) (Entry, error) {
-	m, err := s.Guarded().Last(ctx, s.Subjects.StateOf(token))
+	return s.load(ctx, s.Subjects.StateOf(token))
+}
+
+// load returns the newest record on a filter, or bus.ErrNoMessage.
+func (s *Store) load(ctx context.Context, filter string) (Entry, error) {
+	m, err := s.Guarded().Last(ctx, filter)
 	if err != nil {
 		return Entry{}, err
 	}
