@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -41,46 +42,68 @@ func (b *Bus) get(ctx context.Context, stream string, query map[string]any) (*Me
 	if err != nil {
 		return nil, err
 	}
+	answer, err := b.call(ctx, "STREAM.MSG.GET."+stream, nil, payload)
+	if err != nil {
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	m, err := decodeMessage(answer)
+	if err != nil && !errors.Is(err, ErrNoMessage) {
+		err = fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	return m, err
+}
+
+// decodeMessage reads an answer with a message, or ErrNoMessage, or another error of the API's. It changes the answer.
+func decodeMessage(answer []byte) (*Message, error) {
+	data, answer, err := cutBase64(answer, "data") // it is most of the answer
+	if err != nil {
+		return nil, err
+	}
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
 			Subject string    `json:"subject"`
 			Seq     uint64    `json:"seq"`
-			Header  string    `json:"hdrs"`
-			Data    string    `json:"data"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
-	if err := b.api(ctx, "STREAM.MSG.GET."+stream, nil, payload, &resp); err != nil {
-		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	if err := json.Unmarshal(answer, &resp); err != nil {
+		return nil, err
 	}
 	if resp.Error != nil {
 		if resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
 			return nil, ErrNoMessage
 		}
-		return nil, fmt.Errorf("read from stream %s: %w", stream, resp.Error)
+		return nil, resp.Error
 	}
 	if resp.Message == nil {
-		return nil, fmt.Errorf("read from stream %s: empty answer", stream)
+		return nil, errors.New("empty answer")
 	}
-	return decodeMessage(resp.Message.Subject, resp.Message.Seq, resp.Message.Header, resp.Message.Data, resp.Message.Time)
-}
-
-func decodeMessage(subject string, seq uint64, header, data string, at time.Time) (*Message, error) {
-	m := &Message{Subject: subject, Seq: seq, Time: at, Header: nats.Header{}}
-	raw, err := base64.StdEncoding.DecodeString(header)
-	if err != nil {
-		return nil, fmt.Errorf("headers of message %d: %w", seq, err)
-	}
-	if header, err := nats.DecodeHeadersMsg(raw); err == nil {
+	m := &Message{Subject: resp.Message.Subject, Seq: resp.Message.Seq, Time: resp.Message.Time, Header: nats.Header{}, Data: data}
+	if header, err := nats.DecodeHeadersMsg(resp.Message.Header); err == nil {
 		m.Header = header
 	} else { // they are left out, as from a delivery
-		m.Garbled = len(raw) > 0
+		m.Garbled = len(resp.Message.Header) > 0
 	}
-	if m.Data, err = base64.StdEncoding.DecodeString(data); err != nil {
-		return nil, fmt.Errorf("data of message %d: %w", seq, err)
+	if len(data) == 0 {
+		m.Data = resp.Message.Data
 	}
 	return m, nil
+}
+
+// cutBase64 takes the value of a member out of a JSON object: the decoder would look at each byte of it twice. A quote within a
+// string is escaped, so that none is taken for a member. What is spelled another way is left to the decoder.
+func cutBase64(object []byte, member string) (value, rest []byte, err error) {
+	_, after, found := bytes.Cut(object, []byte(`"`+member+`":"`))
+	end := bytes.IndexByte(after, '"')
+	if !found || end < 0 {
+		return nil, object, nil
+	}
+	value, err = base64.StdEncoding.AppendDecode(nil, after[:end])
+	from := len(object) - len(after)
+	return value, append(object[:from], after[end:]...), err
 }
 
 // Error codes that answer the deletion of a message that is not there: which one depends on where in the store it was.
@@ -143,15 +166,24 @@ func (b *Bus) StateOf(ctx context.Context, stream, filter string) (jetstream.Str
 
 // api calls JetStream's own API. Its answer stays in the caller's hands: an API error is in resp.
 func (b *Bus) api(ctx context.Context, name string, header nats.Header, payload []byte, resp any) error {
+	answer, err := b.call(ctx, name, header, payload)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(answer, resp)
+}
+
+// call is api for an answer as it came.
+func (b *Bus) call(ctx context.Context, name string, header nats.Header, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	msg := &nats.Msg{Subject: b.API(name), Header: header, Data: payload}
 	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.denials.worked(msg.Subject)
-	return json.Unmarshal(reply.Data, resp)
+	return reply.Data, nil
 }
 
 // apiTimeout bounds one call of JetStream's API.
