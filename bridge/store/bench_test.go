@@ -35,12 +35,12 @@ func BenchmarkEncodeCompletion(b *testing.B) {
 		b.Fatal(err)
 	}
 	l, rec := &Store{}, hotRecord()
-	end := End{status: events.StatusSucceed, source: events.SourceCallback, task: &task}
-	ev := l.event(rec, end, rec.SubmittedAt)
+	end := End{status: events.StatusSucceed, source: events.SourceCallback}
+	ev := l.event(rec, end, &task, rec.SubmittedAt)
 	b.Run("event", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			l.event(rec, end, rec.SubmittedAt)
+			l.event(rec, end, &task, rec.SubmittedAt)
 		}
 	})
 	b.Run("encode", func(b *testing.B) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
+	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
 )
 
@@ -14,15 +15,16 @@ import (
 //
 // A task's end that loses against expired or cancelled is published once as late: its result was paid for.
 func (s *Store) Complete(ctx context.Context, rec *Record, end End) (first bool, err error) {
-	n, err := s.finish(ctx, rec, end)
+	n, err := s.finish(ctx, rec, end, nil)
 	return n == EffectEnd, err
 }
 
-// finish is complete for those who want to know what became of an end that was not the first.
-func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error) {
+// finish is complete for those who want to know what became of an end that was not the first. task is nil where nothing new is
+// known of one. It does not outlive the call, which spares each callback a copy.
+func (s *Store) finish(ctx context.Context, rec *Record, end End, task *kling.Task) (Effect, error) {
 	token := rec.Token()
 	now := s.Now()
-	st := s.story(rec, end, now)
+	st := s.story(rec, end, task, now)
 	ev := &st.Event
 	st.completedAt = events.At(now)
 	ev.CompletedAt = &st.completedAt
@@ -51,7 +53,7 @@ func (s *Store) finish(ctx context.Context, rec *Record, end End) (Effect, error
 	case first:
 		s.noteEnd(ctx, ev)
 		return EffectEnd, nil
-	case end.task != nil:
+	case task != nil:
 		return s.late(ctx, rec, ev)
 	default:
 		return EffectRepeated, nil

@@ -19,7 +19,6 @@ func Cancelled() End {
 type End struct {
 	status  events.Status
 	source  events.Source
-	task    *kling.Task // nil where there is none, or where nothing new is known of it
 	message string
 	err     *events.Error // nil on succeed
 	// Untouched demands that nothing at all is known of the request: it ends one that was never taken in hand.

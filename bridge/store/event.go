@@ -20,12 +20,12 @@ type story struct {
 	video                    [1]events.Video // of most results
 }
 
-// event fills in what every event says.
-func (s *Store) event(rec *Record, end End, now time.Time) *events.Event {
-	return &s.story(rec, end, now).Event
+// event fills in what every event says. task is nil where there is none, or where nothing new is known of it.
+func (s *Store) event(rec *Record, end End, task *kling.Task, now time.Time) *events.Event {
+	return &s.story(rec, end, task, now).Event
 }
 
-func (s *Store) story(rec *Record, end End, now time.Time) *story {
+func (s *Store) story(rec *Record, end End, task *kling.Task, now time.Time) *story {
 	st := &story{Event: events.Event{
 		RequestID:      rec.RequestID,
 		Kind:           rec.Kind,
@@ -46,10 +46,10 @@ func (s *Store) story(rec *Record, end End, now time.Time) *story {
 		ev.Metadata = map[string]string{}
 	}
 	submittedAt := rec.SubmittedAt
-	if t := end.task; t != nil {
-		st.add(t, now)
+	if task != nil {
+		st.add(task, now)
 		if submittedAt.IsZero() { // the callback was faster than the record
-			submittedAt = t.CreatedAt
+			submittedAt = task.CreatedAt
 		}
 	}
 	if !submittedAt.IsZero() {

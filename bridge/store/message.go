@@ -40,7 +40,7 @@ func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status,
 	subject, msgID := s.Subjects.Archived(rec.Kind, status, token), token+".archived"
 	ctx, span := s.sendSpan(ctx, subject, rec, msgID)
 	defer func() { telemetry.EndSpan(span, err) }()
-	ev := s.event(rec, End{status: status, source: events.SourceBridge}, s.Now())
+	ev := s.event(rec, End{status: status, source: events.SourceBridge}, nil, s.Now())
 	d := s.headDraft(ctx, ev, subject, msgID)
 	defer d.Release()
 	d.Set(events.HeaderCEType, ceTypeArchived+string(status))

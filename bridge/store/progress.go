@@ -28,11 +28,11 @@ func (s *Store) Observe(ctx context.Context, rec *Record, task kling.Task, sourc
 func (s *Store) publishNews(ctx context.Context, rec *Record, task kling.Task, source events.Source) (Effect, error) {
 	switch task.Status {
 	case kling.StatusSucceed:
-		return s.finish(ctx, rec, End{status: events.StatusSucceed, source: source, task: &task})
+		return s.finish(ctx, rec, End{status: events.StatusSucceed, source: source}, &task)
 	case kling.StatusFailed:
 		return s.finish(ctx, rec, End{
-			status: events.StatusFailed, source: source, task: &task, message: request.ClipTo(task.Message, maxMessage), err: failure(task),
-		})
+			status: events.StatusFailed, source: source, message: request.ClipTo(task.Message, maxMessage), err: failure(task),
+		}, &task)
 	case kling.StatusProcessing:
 		return s.progress(ctx, rec, events.StatusProcessing, source, &task)
 	case kling.StatusSubmitted:
@@ -47,7 +47,7 @@ func (s *Store) publishNews(ctx context.Context, rec *Record, task kling.Task, s
 func (s *Store) progress(
 	ctx context.Context, rec *Record, status events.Status, source events.Source, task *kling.Task,
 ) (Effect, error) {
-	ev := s.event(rec, End{status: status, source: source, task: task}, s.Now())
+	ev := s.event(rec, End{status: status, source: source}, task, s.Now())
 	return s.publishNext(ctx, rec, ev)
 }
 
@@ -72,7 +72,7 @@ func (s *Store) publishNext(ctx context.Context, rec *Record, ev *events.Event) 
 			if ev.SubmittedAt != nil {
 				first.CreatedAt = ev.SubmittedAt.Time
 			}
-			begun := s.event(rec, End{status: events.StatusSubmitted, source: ev.Source, task: first}, s.Now())
+			begun := s.event(rec, End{status: events.StatusSubmitted, source: ev.Source}, first, s.Now())
 			if _, err := s.publishProgress(ctx, rec, begun, last); err != nil {
 				return EffectNone, err
 			}
@@ -104,7 +104,7 @@ func (s *Store) Announce(ctx context.Context, rec *Record, task *kling.Task) err
 		_, err := s.progress(ctx, rec, events.StatusSubmitted, events.SourceBridge, task)
 		return err
 	}
-	ev := s.event(rec, End{status: events.StatusSubmitted, source: events.SourceBridge, task: task}, s.Now())
+	ev := s.event(rec, End{status: events.StatusSubmitted, source: events.SourceBridge}, task, s.Now())
 	_, err := s.publishProgress(ctx, rec, ev, 0)
 	return err
 }

@@ -159,7 +159,7 @@ func (s *Store) tellRetry(ctx context.Context, rec *Record) error {
 	told := *rec
 	last := told.undo()
 	told.SubmittedAt = rec.Failure.SubmittedAt
-	ev := s.event(&told, End{status: events.StatusRetrying, source: rec.Failure.Source, message: last.Message}, s.Now())
+	ev := s.event(&told, End{status: events.StatusRetrying, source: rec.Failure.Source, message: last.Message}, nil, s.Now())
 	ev.Units, ev.Kling = last.Units, rec.Failure.Kling
 	_, err := s.publishNext(ctx, &told, ev)
 	return err
