@@ -35,7 +35,7 @@ func FuzzRoute(f *testing.F) {
 		if o != outcomeTaken {
 			return
 		}
-		own := h.(ownURL)
+		own := h.(*ownURL)
 		want := callbackPrefix + own.kind.Name + "/" + own.token + "/" + s.sign(s.keys[0], own.kind.Name, own.token)
 		if path != want && path != "/base"+want {
 			t.Errorf("%q leads to %s %s", path, own.kind.Name, own.token)

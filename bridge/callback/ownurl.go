@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
+	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
 // ownURL receives callbacks on the signed URL of a task that the bridge has created. The URL is the proof; where webhook
@@ -15,21 +16,23 @@ type ownURL struct {
 	*Live
 	kind  kling.Kind
 	token string
+
+	remembered store.Record // if the replica remembers the task: here it takes no memory of its own
 }
 
-func (u ownURL) admit(*Receiver, http.Header) (done func(), o outcome) {
+func (u *ownURL) admit(*Receiver, http.Header) (done func(), o outcome) {
 	return func() {}, outcomeTaken
 }
 
-func (u ownURL) unread(o outcome) outcome { return o }
+func (u *ownURL) unread(o outcome) outcome { return o }
 
-func (u ownURL) proves(outcome) bool { return true }
+func (u *ownURL) proves(outcome) bool { return true }
 
-func (u ownURL) attrs() []slog.Attr {
+func (u *ownURL) attrs() []slog.Attr {
 	return []slog.Attr{slog.String("kind", u.kind.Name), slog.String("token", u.token)}
 }
 
-func (u ownURL) receive(ctx context.Context, h http.Header, body []byte, began time.Time) (outcome, error) {
+func (u *ownURL) receive(ctx context.Context, h http.Header, body []byte, began time.Time) (outcome, error) {
 	proof := u.examine(h, body)
 	if err := proof.none(); err != nil {
 		return outcomeUnsigned, err

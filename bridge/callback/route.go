@@ -44,7 +44,7 @@ func (lr *Live) route(r *http.Request, parts []string) (handler, outcome) {
 	case !posted:
 		return nil, outcomeNotPosted
 	default:
-		return ownURL{Live: lr, kind: kind, token: parts[1]}, outcomeTaken
+		return &ownURL{Live: lr, kind: kind, token: parts[1]}, outcomeTaken
 	}
 }
 

@@ -88,44 +88,44 @@ func (lr *Live) observe(ctx context.Context, cb callback, rec *store.Record, tas
 }
 
 // find returns what is known of a request, and refuses a body that contradicts it or is of another account.
-func (lr *Live) find(ctx context.Context, cb callback, p proof, task kling.Task) (rec *store.Record, o outcome, err error) {
-	rec, err = lr.known(ctx, cb)
+func (u *ownURL) find(ctx context.Context, cb callback, p proof, task kling.Task) (rec *store.Record, o outcome, err error) {
+	rec, err = u.known(ctx, cb)
 	if err != nil {
 		return nil, outcomeUnavailable, err
 	}
-	if o, err := lr.ofEarlierTry(rec, p, task); o != outcomeTaken {
+	if o, err := u.ofEarlierTry(rec, p, task); o != outcomeTaken {
 		return nil, o, err
 	}
-	if o, err := lr.authorize(ctx, cb, rec, p, task); o != outcomeTaken {
+	if o, err := u.authorize(ctx, cb, rec, p, task); o != outcomeTaken {
 		return nil, o, err
 	}
 	if err := contradiction(rec, cb, task); err != nil {
 		return nil, outcomeContradicting, err
 	}
 	if rec.ExternalTaskID == "" {
-		return lr.unheardOf(ctx, rec, cb, task)
+		return u.unheardOf(ctx, rec, cb, task)
 	}
 	return rec, outcomeTaken, nil
 }
 
 // known returns the record of a request, or one made of what else there is of it: of its end, of its progress, or, where the
 // store was set back, of the request itself, which may still wait to be looked up.
-func (lr *Live) known(ctx context.Context, cb callback) (*store.Record, error) {
-	if rec := lr.Cache.Get(cb.token); rec != nil {
-		return rec, nil
+func (u *ownURL) known(ctx context.Context, cb callback) (*store.Record, error) {
+	if u.Cache.Get(cb.token, &u.remembered) {
+		return &u.remembered, nil
 	}
-	rec, err := lr.Store.Find(ctx, cb.kind.Name, cb.token)
+	rec, err := u.Store.Find(ctx, cb.kind.Name, cb.token)
 	if err != nil || rec.State != store.StateUnheard || rec.ExternalTaskID != "" {
 		return rec, err
 	}
-	waiting, err := lr.Waiting.ByToken(ctx, cb.token)
+	waiting, err := u.Waiting.ByToken(ctx, cb.token)
 	if err != nil {
 		return nil, err
 	}
 	if waiting == nil || waiting.Invalid != nil {
-		return lr.Store.Find(ctx, cb.kind.Name, cb.token) // it may have been looked up meanwhile
+		return u.Store.Find(ctx, cb.kind.Name, cb.token) // it may have been looked up meanwhile
 	}
-	rec = lr.Store.WaitingRecord(waiting, cmp.Or(waiting.Req.ExternalID, lr.Namer.ExternalID(cb.token)))
+	rec = u.Store.WaitingRecord(waiting, cmp.Or(waiting.Req.ExternalID, u.Namer.ExternalID(cb.token)))
 	rec.On(waiting.Req.Account)
 	return rec, nil
 }

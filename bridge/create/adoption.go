@@ -50,7 +50,7 @@ func (c *Creator) suspects(r *request.Request) bool {
 	if n := c.Store.Bus.Reconnections(); n != c.reconnections.Swap(n) {
 		c.SuspectBefore(c.Store.Now())
 	}
-	return r.RequestedAt.UnixNano() < c.suspectedAt.Load() || c.Cache.Get(r.Token) != nil
+	return r.RequestedAt.UnixNano() < c.suspectedAt.Load() || c.Cache.Has(r.Token)
 }
 
 // doubtful reports whether a request is to be looked up before its first send: it was delivered before, or was stored before a
