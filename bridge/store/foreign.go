@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,7 +70,7 @@ func (s Guarded) Foreign(m *bus.Message) bool {
 		Kind      string `json:"kind"`
 	}
 	switch {
-	case known && ownMessageID(p, m.Header.Get(jetstream.MsgIDHeader)):
+	case known && (ownMessageID(p, m.Header.Get(jetstream.MsgIDHeader)) || isRecordOf(p, m.Data)):
 		return false
 	case m.Garbled, events.Token(m.Header.Get(events.HeaderRequestID)) == p.Token:
 		return false
@@ -84,6 +85,12 @@ func (s Guarded) Foreign(m *bus.Message) bool {
 func ownMessageID(p subjects.Parsed, id string) bool {
 	return id == p.Token+"."+string(p.Type) || id == p.Token+"."+string(p.Status) ||
 		strings.HasPrefix(id, p.Token+"."+string(p.Type)+".") // of several that follow each other
+}
+
+// isRecordOf tells most records of the request from other messages by how they begin. Whoever wants a record reads it whole once.
+func isRecordOf(p subjects.Parsed, data []byte) bool {
+	_, afterVersion, _ := bytes.Cut(data, []byte(","))
+	return bytes.HasPrefix(data, []byte(`{"v":`)) && bytes.HasPrefix(afterVersion, []byte(`"request_id":"`+p.Token+`","kind":"`+p.Kind+`",`))
 }
 
 // Last returns the newest message on filter that is the bridge's, as the stream's leader knows it, or bus.ErrNoMessage.
