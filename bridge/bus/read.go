@@ -29,15 +29,22 @@ type Message struct {
 // Last returns the newest message on subject, a literal or a filter with wildcards, as the stream's leader knows it:
 // a direct get may be answered by a follower that is behind.
 func (b *Bus) Last(ctx context.Context, stream, subject string) (*Message, error) {
-	return b.get(ctx, stream, map[string]any{"last_by_subj": subject})
+	return b.get(ctx, stream, lookup{LastBySubject: subject})
 }
 
 // Next returns the first message on subject at or after seq.
 func (b *Bus) Next(ctx context.Context, stream, subject string, seq uint64) (*Message, error) {
-	return b.get(ctx, stream, map[string]any{"seq": seq, "next_by_subj": subject})
+	return b.get(ctx, stream, lookup{Sequence: seq, NextBySubject: subject})
 }
 
-func (b *Bus) get(ctx context.Context, stream string, query map[string]any) (*Message, error) {
+// lookup says which message is wanted.
+type lookup struct {
+	Sequence      uint64 `json:"seq,omitempty"`
+	LastBySubject string `json:"last_by_subj,omitempty"`
+	NextBySubject string `json:"next_by_subj,omitempty"`
+}
+
+func (b *Bus) get(ctx context.Context, stream string, query lookup) (*Message, error) {
 	payload, err := json.Marshal(query)
 	if err != nil {
 		return nil, err
@@ -55,7 +62,11 @@ func (b *Bus) get(ctx context.Context, stream string, query map[string]any) (*Me
 
 // decodeMessage reads an answer with a message, or ErrNoMessage, or another error of the API's. It changes the answer.
 func decodeMessage(answer []byte) (*Message, error) {
-	data, answer, err := cutBase64(answer, "data") // it is most of the answer
+	data, answer, err := cutBase64(answer, "data") // these are most of the answer
+	if err != nil {
+		return nil, err
+	}
+	header, answer, err := cutBase64(answer, "hdrs")
 	if err != nil {
 		return nil, err
 	}
@@ -81,14 +92,12 @@ func decodeMessage(answer []byte) (*Message, error) {
 	if resp.Message == nil {
 		return nil, errors.New("empty answer")
 	}
+	data, header = append(data, resp.Message.Data...), append(header, resp.Message.Header...) // each is in one of the two
 	m := &Message{Subject: resp.Message.Subject, Seq: resp.Message.Seq, Time: resp.Message.Time, Header: nats.Header{}, Data: data}
-	if header, err := nats.DecodeHeadersMsg(resp.Message.Header); err == nil {
-		m.Header = header
+	if read, err := nats.DecodeHeadersMsg(header); err == nil {
+		m.Header = read
 	} else { // they are left out, as from a delivery
-		m.Garbled = len(resp.Message.Header) > 0
-	}
-	if len(data) == 0 {
-		m.Data = resp.Message.Data
+		m.Garbled = len(header) > 0
 	}
 	return m, nil
 }
@@ -175,8 +184,11 @@ func (b *Bus) api(ctx context.Context, name string, header nats.Header, payload 
 
 // call is api for an answer as it came.
 func (b *Bus) call(ctx context.Context, name string, header nats.Header, payload []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > apiTimeout { // a second timer, and a goroutine for some contexts
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, apiTimeout)
+		defer cancel()
+	}
 	msg := &nats.Msg{Subject: b.API(name), Header: header, Data: payload}
 	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {

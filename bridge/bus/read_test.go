@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// answerWith is what the server says of a message, whose data stands in the member of that name.
+// answerWith is what the server says of a message, with its data in that member and its headers in one that is spelled likewise.
 func answerWith(subject, header, member, data string) []byte {
-	return fmt.Appendf(nil, `{"type":"io.nats.jetstream.api.v1.stream_msg_get_response","message":{"subject":%q,"seq":42,"hdrs":%q,%s%q,`+
-		`"time":"2026-10-01T12:00:00.123456789Z"}}`, subject, base64.StdEncoding.EncodeToString([]byte(header)), member,
-		base64.StdEncoding.EncodeToString([]byte(data)))
+	return fmt.Appendf(nil, `{"type":"io.nats.jetstream.api.v1.stream_msg_get_response","message":{"subject":%q,"seq":42,%s%q,%s%q,`+
+		`"time":"2026-10-01T12:00:00.123456789Z"}}`, subject, strings.NewReplacer("data", "hdrs", "Data", "Hdrs").Replace(member), base64.StdEncoding.EncodeToString([]byte(header)),
+		member, base64.StdEncoding.EncodeToString([]byte(data)))
 }
 
 const someHeader = "NATS/1.0\r\nNats-Schedule: @at 2026-10-01T12:00:00Z\r\n\r\n"
