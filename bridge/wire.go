@@ -90,7 +90,7 @@ func (w *wiring) wirePools(p *replica) {
 	}
 	w.pauses.Listen(p.freed)
 	p.inFlight = &dispatch.InFlight{
-		Bus: w.conn, Store: w.store, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Pools: p.pools, Log: w.log,
+		Bus: w.conn, Store: w.store, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Pools: p.pools, Cache: w.cache, Log: w.log,
 	}
 }
 

@@ -26,6 +26,7 @@ type InFlight struct {
 	Subjects subjects.Subjects
 	Kinds    kling.Kinds
 	Pools    map[kling.Pool]*Pool
+	Cache    *store.Cache // forgets tasks that have ended, also those that other replicas were told of
 	Log      *slog.Logger
 	news     chan *nats.Msg
 }
@@ -90,6 +91,9 @@ func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	kind, ok := f.Kinds.Lookup(parsed.Kind)
 	if !ok || msg.Header.Get("Nats-Stream") != f.Subjects.EventsStream() {
 		return
+	}
+	if parsed.Type == events.TypeCompletion {
+		f.Cache.Remove(parsed.Token)
 	}
 	p := f.Pools[kind.Pool]
 	if parsed.Type == events.TypeCompletion || parsed.Status == events.StatusRetrying {

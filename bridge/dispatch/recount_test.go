@@ -35,7 +35,8 @@ func counting(t *testing.T, p *Pool) *InFlight {
 	}
 	st := &store.Store{Bus: conn, Subjects: s, Kinds: kling.DefaultKinds(), Retention: time.Hour, Log: quiet}
 	return &InFlight{
-		Bus: conn, Store: st, Subjects: s, Kinds: st.Kinds, Pools: map[kling.Pool]*Pool{kling.PoolVideo: p}, Log: quiet,
+		Bus: conn, Store: st, Subjects: s, Kinds: st.Kinds, Pools: map[kling.Pool]*Pool{kling.PoolVideo: p},
+		Cache: store.NewCache(10), Log: quiet,
 	}
 }
 
