@@ -100,11 +100,12 @@ func (c *child) stop() {
 // stopTime is what a process has to end by itself.
 const stopTime = 30 * time.Second
 
-// usage is what the operating system says that a process has used.
+// usage is what the operating system says that a process has used. Memory is its own: what it has read of its file is the
+// file's, and given up before anything else is.
 type usage struct {
-	cpu  time.Duration // user and system
-	rss  int64         // bytes, now
-	peak int64         // bytes, the most ever
+	cpu    time.Duration // user and system
+	memory int64         // bytes, now
+	peak   int64         // bytes, the most ever, beside as much of its file as now
 }
 
 // ticksPerSecond is the unit of CPU times in /proc on every Linux that Go runs on.
@@ -134,16 +135,20 @@ func (c *child) usage() (usage, error) {
 	if err != nil {
 		return usage{}, c.failed(err)
 	}
+	var most, file int64
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
 		kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		switch name {
-		case "VmRSS":
-			u.rss = kilobytes << 10
+		case "RssAnon":
+			u.memory = kilobytes << 10
+		case "RssFile":
+			file = kilobytes << 10
 		case "VmHWM":
-			u.peak = kilobytes << 10
+			most = kilobytes << 10
 		}
 	}
+	u.peak = most - file
 	return u, nil
 }
 

@@ -157,7 +157,7 @@ func (f *flow) rows() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory := f.judge("RSS under that load, at most", bytesUsed, atMost(40<<20, value),
+	memory := f.judge("memory under that load, at most", bytesUsed, atMost(25<<20, value),
 		[]pair{{float64(bridge.peak), float64(plain.peak)}})
 	return []row{
 		f.judge("callback to stored completion, 64 connections; the floor", perSecond, atLeast(0.85, ratio), f.toFloor.rate),

@@ -28,7 +28,7 @@ func measureInFlight(ctx context.Context, b *bench) ([]row, error) {
 	}
 	kling := startAccepting()
 	defer kling.Close()
-	var rss, ready, idle []pair
+	var memory, ready, idle []pair
 	settle, watch := time.Duration(b.of(4, 1))*time.Second, time.Duration(b.of(12, 3))*time.Second
 	for round := range b.rounds() {
 		b.note("  round %d of %d", round+1, b.rounds())
@@ -46,13 +46,13 @@ func measureInFlight(ctx context.Context, b *bench) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		rss = append(rss, pair{float64(full.rss), float64(none.rss)})
+		memory = append(memory, pair{float64(full.memory), float64(none.memory)})
 		ready = append(ready, secondsPair(full.ready, none.ready))
 		idle = append(idle, pair{full.cpu, none.cpu})
 	}
 	name := fmt.Sprintf("%d tasks in flight: ", n)
 	return []row{
-		b.judge(name+"RSS", bytesUsed, atMost(60<<20, difference), rss),
+		b.judge(name+"memory", bytesUsed, atMost(25<<20, difference), memory),
 		b.judge("  idle CPU, of a core", share, atMost(0.01, value), idle),
 		b.judge("  from start to ready", seconds, atMost(2, value), ready),
 	}, nil
@@ -83,9 +83,9 @@ func (b *bench) putInFlight(ctx context.Context, srv *natsServer, n int) error {
 
 // rest is a program that has nothing to do.
 type rest struct {
-	ready time.Duration
-	rss   int64   // at the end
-	cpu   float64 // of a core, while watched
+	ready  time.Duration
+	memory int64   // bytes, at the end
+	cpu    float64 // of a core, while watched
 }
 
 // idle starts the program, lets it settle, watches what it uses and stops it.
@@ -103,5 +103,5 @@ func (b *bench) idle(ctx context.Context, s setup, settle, watch time.Duration) 
 		return rest{}, err
 	}
 	u, err := p.usage()
-	return rest{ready: p.ready, rss: u.rss, cpu: cpu.Seconds() / watch.Seconds()}, err
+	return rest{ready: p.ready, memory: u.memory, cpu: cpu.Seconds() / watch.Seconds()}, err
 }

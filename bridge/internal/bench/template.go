@@ -84,6 +84,24 @@ func (l *line) trace(ctx context.Context, end bool) (template, error) {
 	return l.cut(ctx, l.subjects, l.subjects.CompletionOf(templateID), tasks[0].id)
 }
 
+// leavings runs one request to its completion and returns all that the program keeps of it: its progress, the request as it
+// came, and the completion.
+func (l *line) leavings(ctx context.Context) ([]template, error) {
+	completion, err := l.trace(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]template, 0, 3)
+	for _, filter := range []string{l.subjects.Progress("*", "*", templateID), l.subjects.OriginalOf(templateID)} {
+		s, err := l.cut(ctx, l.subjects, filter, completion.taskID)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return append(all, completion), nil
+}
+
 // fill stores n copies.
 func (c *natsClient) fill(ctx context.Context, s template, n int) error {
 	return c.publishAll(ctx, n, func(i int) *nats.Msg { return s.copy(copyID(i), copyTaskID(i)) })
