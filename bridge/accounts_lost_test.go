@@ -72,6 +72,12 @@ func TestLostStateIsLookedUpEverywhere(t *testing.T) {
 			left.Store(unanswered)
 			w.submitTo("", "lost")
 			w.replicas = []*running{w.startBridge(setup{bridge: on(t, main, burst)})}
+			if unanswered > 0 {
+				w.eventually("it says what it waits for", func() bool {
+					task, err := w.client.Task(w.ctx, "lost")
+					return err == nil && strings.HasPrefix(task.WaitsFor, "Kling on account burst: ") && task.Wait.For == events.WaitForAgain
+				})
+			}
 			if task := w.untilStatus("lost", events.StatusSubmitted); task.Account != "burst" {
 				t.Errorf("it is on %q", task.Account)
 			}

@@ -1,6 +1,7 @@
 package create
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (c *Creator) pauses(j *attempt) *dispatch.Pauses { return c.Pauses.Of(j.rec
 // gone lets a request wait whose account is not configured any more: nobody else knows of its task.
 func (c *Creator) gone(ctx context.Context, j *attempt, why error) dispatch.Result {
 	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", why))...)
-	return dispatch.TryAgain(maxLookupWait)
+	return dispatch.TryAgain(maxLookupWait).Because(why.Error())
 }
 
 // freed reports whether a request whose account has denied the task may go on to another one: all that was sent there was answered
@@ -52,31 +53,34 @@ func (c *Creator) freed(j *attempt) bool {
 }
 
 // askOthers asks the other accounts for the task of a doubtful request, and moves it to the one that has it. Its own account is
-// asked next. It reports false while one that may have the task does not answer: sent elsewhere, the request would be paid for
+// asked next. It returns which one does not answer while that may have the task: sent elsewhere, the request would be paid for
 // twice. An account that refuses the bridge's key can't be asked, maybe for ever: it is only asked a few times.
-func (c *Creator) askOthers(ctx context.Context, j *attempt) (asked bool) {
+func (c *Creator) askOthers(ctx context.Context, j *attempt) (unanswered string) {
 	if j.Req.Account != "" {
-		return true
+		return ""
 	}
-	silent, refused := false, false
+	silent, refused := "", ""
 	for _, other := range c.Accounts.All() {
 		if other.Name == j.Account() {
 			continue
 		}
-		switch c.askOther(ctx, j, other) {
+		switch is, why := c.askOther(ctx, j, other); is {
 		case hasTask:
 			j.MoveTo(other.Name)
-			return true
+			return ""
 		case refusesKey:
-			refused = true
+			refused = why
 		case isSilent:
-			silent = true
+			silent = why
 		}
 	}
-	if silent || refused {
+	if silent != "" || refused != "" {
 		j.otherAsks++
 	}
-	return !silent && (!refused || j.otherAsks >= maxAsks)
+	if silent == "" && j.otherAsks >= maxAsks {
+		return ""
+	}
+	return cmp.Or(silent, refused)
 }
 
 // whereabouts is what an account says of a task.
@@ -89,18 +93,23 @@ const (
 	isSilent
 )
 
-// askOther asks an account for the task of a doubtful request.
-func (c *Creator) askOther(ctx context.Context, j *attempt, other kling.Account) whereabouts {
+// askOther asks an account for the task of a doubtful request. why tells people of an account that does not say.
+func (c *Creator) askOther(ctx context.Context, j *attempt, other kling.Account) (is whereabouts, why string) {
 	task, err := other.Client.FindExternal(ctx, j.Req.Kind, c.externalID(j))
 	switch {
 	case err == nil && !older(j, task):
-		return hasTask
+		return hasTask, ""
 	case err == nil || kling.IsNotFound(err):
-		return hasNoTask
+		return hasNoTask, ""
 	}
 	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.String("account", other.Name), slog.Any("err", err))...)
-	if failure, answered := errors.AsType[*kling.Error](err); answered && (failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission) {
-		return refusesKey
+	failure, answered := errors.AsType[*kling.Error](err)
+	if !answered {
+		return isSilent, "Kling on account " + other.Name
 	}
-	return isSilent
+	why = fmt.Sprintf("Kling on account %s: %s", other.Name, failure.Brief())
+	if failure.Class == kling.ClassAuth || failure.Class == kling.ClassPermission {
+		return refusesKey, why
+	}
+	return isSilent, why
 }

@@ -2,6 +2,7 @@ package create
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -78,7 +79,11 @@ func (c *Creator) askFirst(ctx context.Context, j *attempt, body request.Object)
 		return c.send(ctx, j, body)
 	}
 	c.Log.WarnContext(ctx, "lookup put off", append(j.Attrs(), slog.Any("err", err))...)
-	return c.unsay(ctx, j, clock.Backoff(j.asks))
+	again, failed := c.unsay(ctx, j, clock.Backoff(j.asks))
+	if failure, ok := errors.AsType[*kling.Error](err); ok {
+		again = again.Because(trouble(failure, j.asks))
+	}
+	return again, failed
 }
 
 // unsay takes an intent back that nothing was sent under, and tries again after that time.

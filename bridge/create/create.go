@@ -133,8 +133,10 @@ func (c *Creator) ownID(ctx context.Context, j *attempt) (why *events.Error, err
 // intend stores the intent and sends.
 func (c *Creator) intend(ctx context.Context, j *attempt, body request.Object) (dispatch.Result, error) {
 	doubtful := c.doubtful(j)
-	if doubtful && !c.askOthers(ctx, j) {
-		return dispatch.TryAgain(clock.Backoff(j.otherAsks)), nil
+	if doubtful {
+		if unanswered := c.askOthers(ctx, j); unanswered != "" {
+			return dispatch.TryAgain(clock.Backoff(j.otherAsks)).Because(counted(unanswered, j.otherAsks)), nil
+		}
 	}
 	j.claimedAt = time.Now()
 	rec, seq, first, err := c.storeIntent(ctx, j, body)

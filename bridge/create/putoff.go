@@ -46,10 +46,15 @@ func (c *Creator) putOff(ctx context.Context, j *attempt, failure *kling.Error) 
 
 // trouble tells people what keeps a request from becoming a task.
 func trouble(failure *kling.Error, tries int) string {
+	return counted("Kling: "+failure.Brief(), tries)
+}
+
+// counted adds to what is in the way how often it was met.
+func counted(trouble string, tries int) string {
 	if tries == 1 {
-		return "Kling: " + failure.Brief() + ", 1 try"
+		return trouble + ", 1 try"
 	}
-	return fmt.Sprintf("Kling: %s, %d tries", failure.Brief(), tries)
+	return fmt.Sprintf("%s, %d tries", trouble, tries)
 }
 
 // unclaim forgets a send that certainly made no task. The record stays after an earlier one of unknown outcome, whose task
