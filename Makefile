@@ -49,7 +49,7 @@ stories: ## Kill and besiege the program; "make chaos" does it for longer
 # The race detector changes what they count, or takes fifty times as long.
 .PHONY: figures
 figures: ## Run the tests that count, without the race detector
-	go test $(LEAN) ./bridge/callback ./bridge/dispatch -run '^(TestReceiverNeedsLittleMemory|TestReplicasShareAccounts)$$'
+	go test $(LEAN) ./bridge/callback ./bridge/dispatch ./bridge/store -run '^(TestReceiverNeedsLittleMemory|TestReplicasShareAccounts|TestCacheNeedsLittleMemory)$$'
 
 # The same tests as in "make race", for minutes: see bridge/chaos.
 CHAOS ?= -chaos.requests 2000 -chaos.kills 105 -chaos.burst-kills 20 -chaos.outage 10s -chaos.attack 20s -chaos.archive-kills 20 -chaos.file 200 \
