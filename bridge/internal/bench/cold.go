@@ -173,7 +173,7 @@ func (c *cold) rows() []row {
 		c.judge("  CPU of each", seconds, atMost(1.1, ratio), c.toIdle.cpu),
 		c.judge("  CPU of the NATS server for each", seconds, reportOnly(), c.toIdle.serverCPU),
 		c.judge("  p99 of the answers", seconds, reportOnly(), c.toIdle.p99),
-		c.judge("  memory, at most", bytesUsed, reportOnly(), []pair{{bridge: float64(c.peak)}}),
+		c.judge("  memory, at most", bytesUsed, reportValue(), []pair{{bridge: float64(c.peak)}}),
 		c.judge("the same; the floor", perSecond, reportOnly(), c.toFloor.rate),
 		c.judge("  CPU of each", seconds, reportOnly(), c.toFloor.cpu),
 		c.judge("the same right after a restart; before it", perSecond, atLeast(0.6, ratio), c.toWarm.rate),

@@ -49,6 +49,7 @@ const (
 func atLeast(bound float64, of basis) target { return target{of: of, least: true, bound: bound} }
 func atMost(bound float64, of basis) target  { return target{of: of, bound: bound} }
 func reportOnly() target                     { return target{of: ratio, spared: true} }
+func reportValue() target                    { return target{of: value, spared: true} } // where there is no reference
 
 // judged returns what of a pair the target is about.
 func (t target) judged(p pair) float64 {

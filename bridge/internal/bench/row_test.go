@@ -54,6 +54,7 @@ func TestReport(t *testing.T) {
 	r.Rows = []row{
 		b.judge("rate", perSecond, atLeast(1, ratio), []pair{{100, 200}, {300, 200}, {150, 200}}),
 		b.judge("memory", bytesUsed, atMost(1<<20, difference), []pair{{3 << 20, 2 << 20}}),
+		b.judge("alone", bytesUsed, reportValue(), []pair{{bridge: 5 << 20}}),
 	}
 	r.finish()
 	var table bytes.Buffer
@@ -78,7 +79,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal(data, &read); err != nil {
 		t.Fatal(err)
 	}
-	if len(read.Rows) != 2 || read.Rows[0] != r.Rows[0] || !read.Quick || read.Machine != r.Machine {
+	if len(read.Rows) != 3 || read.Rows[0] != r.Rows[0] || !read.Quick || read.Machine != r.Machine {
 		t.Errorf("read %+v", read)
 	}
 }
