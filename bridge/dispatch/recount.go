@@ -2,8 +2,11 @@ package dispatch
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/request"
 	"github.com/klingbridge/klingbridge/bridge/store"
@@ -26,8 +29,8 @@ func (s *Slots) endRecount(stored map[string]request.Need, began time.Time) {
 	for token, of := range stored {
 		u, known := s.used[token]
 		switch {
-		case !known && !s.removed[token]:
-			s.put(token, usage{Need: of, held: true, at: began})
+		case !known && !s.removed[token]: // the token is a part of its subject, which is not to be kept
+			s.put(strings.Clone(token), usage{Need: of, held: true, at: began})
 		case known && u.Model == unknownModel:
 			u.Need = of
 			s.put(token, u)
@@ -64,6 +67,7 @@ type stored map[string]seat
 type seat struct {
 	account string // empty: not known
 	of      request.Need
+	subject string // of its record; empty: it has several
 }
 
 // Recount reads from the stream what is in flight.
@@ -82,7 +86,10 @@ func (f *InFlight) Recount(ctx context.Context) error {
 			return
 		}
 		if tokens := found[kling.Pool(parsed.Pool)]; tokens != nil {
-			tokens[parsed.Token] = seat{of: request.Need{N: 1, Model: unknownModel}}
+			if _, again := tokens[parsed.Token]; again {
+				subject = ""
+			}
+			tokens[parsed.Token] = seat{of: request.Need{N: 1, Model: unknownModel}, subject: subject}
 		}
 	}
 	// In one step: between two a record whose timer fires, or is set anew, could escape both.
@@ -130,17 +137,17 @@ const maxWeighed = 1000
 // Kling and wait to be made again: the event that tells so may have been missed, and what is in the stream is a record as before.
 func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool) {
 	read := 0
-	for token := range found {
+	for token, is := range found {
 		share, of := p.seated(token)
 		if share != nil {
-			found[token] = seat{share.Account, of}
+			found[token] = seat{share.Account, of, is.subject}
 		}
 		known := share != nil && of.Model != unknownModel
 		if known && !share.Slots.mayWait(token) || read >= maxWeighed && (known || !every) {
 			continue
 		}
 		read++
-		e, err := f.Store.Load(ctx, token)
+		e, err := f.record(ctx, token, is.subject)
 		if err != nil {
 			continue
 		}
@@ -151,6 +158,17 @@ func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool)
 	}
 }
 
+// record reads the newest record of a request, of which one was met on the subject.
+func (f *InFlight) record(ctx context.Context, token, subject string) (store.Entry, error) {
+	if subject != "" {
+		e, err := f.Store.LoadOn(ctx, subject)
+		if !errors.Is(err, bus.ErrNoMessage) {
+			return e, err
+		}
+	}
+	return f.Store.Load(ctx, token) // also one whose timer has fired meanwhile
+}
+
 // weighOne notes what the task of a record takes, unless that is known. One that waits to be made again takes nothing.
 func (f *InFlight) weighOne(found stored, token string, rec *store.Record) {
 	if rec.State == store.StateRetrying {
@@ -159,7 +177,7 @@ func (f *InFlight) weighOne(found stored, token string, rec *store.Record) {
 	}
 	if kind, ok := f.Kinds.Lookup(rec.Kind); ok && found[token].of.Model == unknownModel {
 		of := request.Need{N: max(rec.Slots, 1), Model: request.ModelKey(kind, rec.Model)}
-		found[token] = seat{rec.Account, of}
+		found[token] = seat{account: rec.Account, of: of}
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *Store) pendingRecord(ctx context.Context, kind, token string) (*Record,
 	if err != nil { // a kind that is no longer in the table
 		return nil, nil
 	}
-	e, err := s.load(ctx, s.Subjects.Pending(kind, string(pool), token))
+	e, err := s.LoadOn(ctx, s.Subjects.Pending(kind, string(pool), token))
 	if err != nil || e.Rec.Retries > 0 || e.Rec.Newer() {
 		return nil, ignoreGone(err)
 	}
@@ -146,11 +146,11 @@ type Entry struct {
 
 // Load returns the newest record of a request, or bus.ErrNoMessage.
 func (s *Store) Load(ctx context.Context, token string) (Entry, error) {
-	return s.load(ctx, s.Subjects.StateOf(token))
+	return s.LoadOn(ctx, s.Subjects.StateOf(token))
 }
 
-// load returns the newest record on a filter, or bus.ErrNoMessage.
-func (s *Store) load(ctx context.Context, filter string) (Entry, error) {
+// LoadOn returns the newest record on a subject or filter, or bus.ErrNoMessage. A filter takes the server much longer.
+func (s *Store) LoadOn(ctx context.Context, filter string) (Entry, error) {
 	m, err := s.Guarded().Last(ctx, filter)
 	if err != nil {
 		return Entry{}, err
