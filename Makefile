@@ -113,12 +113,12 @@ release-check: ## Check .goreleaser.yaml
 	go run github.com/goreleaser/goreleaser/v2@v2.16.0 check
 
 .PHONY: bench
-bench: ## Measure the program beside references, in 15 minutes, with results in bin/bench.json too
+bench: ## Measure the program beside references, in half an hour, with results in bin/bench.json too
 	@mkdir -p bin
 	go run ./bridge/internal/bench -json bin/bench.json
 
 .PHONY: bench-quick
-bench-quick: ## The same with less of everything, in two minutes
+bench-quick: ## The same with less of everything, in four minutes
 	@mkdir -p bin
 	go run ./bridge/internal/bench -quick -json bin/bench-quick.json
 

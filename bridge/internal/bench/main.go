@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string) error {
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	quick := flags.Bool("quick", false, "fewer rounds of less, in two minutes; what is scaled down is marked")
+	quick := flags.Bool("quick", false, "fewer rounds of less, in four minutes; what is scaled down is marked")
 	jsonFile := flags.String("json", "", "also write the results to this `file`")
 	only := flags.String("only", "", "run only the suites whose name matches this `regexp`")
 	dir := flags.String("dir", "", "`directory` for stores and logs, on a real disk; empty: a temporary one")
