@@ -193,6 +193,7 @@ func TestLostNATSIsTold(t *testing.T) {
 		done <- run(t.Context(), strings.Fields("watch --id order-1"), environ, strings.NewReader(""), io.Discard, stderr)
 	}()
 	eventually(t, "somebody watches", watched)
+	eventually(t, "it says so", func() bool { return strings.Contains(stderr.String(), "waiting for events\n") })
 	srv.Stop()
 	<-stderr.seen
 	srv.Restart()

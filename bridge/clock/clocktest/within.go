@@ -4,7 +4,7 @@ package clocktest
 import "time"
 
 const (
-	firstPause = 5 * time.Millisecond
+	firstPause = 20 * time.Millisecond
 	maxPause   = 100 * time.Millisecond
 )
 

@@ -16,7 +16,7 @@ func TestWithin(t *testing.T) {
 		least, most    int // looks
 	}{
 		"at once":             {0, time.Second, true, 1, 1},
-		"soon":                {30 * time.Millisecond, time.Minute, true, 4, 7},
+		"soon":                {30 * time.Millisecond, time.Minute, true, 3, 4},
 		"late":                {20 * time.Second, time.Minute, true, 180, 240},
 		"as time runs out":    {time.Second, time.Second, true, 10, 40},
 		"when it is too late": {2 * time.Second, time.Second, false, 10, 40},
