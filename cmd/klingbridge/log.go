@@ -16,7 +16,7 @@ import (
 //
 // Lines for a program that reads them are gathered for some milliseconds, those for a person are not.
 func newLogger(w io.Writer, level, format string) *slog.Logger {
-	options := &slog.HandlerOptions{Level: logLevel(level), ReplaceAttr: spellDuration}
+	options := &slog.HandlerOptions{Level: logLevel(level)} // ReplaceAttr would more than double the time of a line
 	terminal := isTerminal(w)
 	lines := func(w io.Writer) slog.Handler {
 		if format == "text" || format == "" && terminal {
@@ -35,21 +35,23 @@ func newLogger(w io.Writer, level, format string) *slog.Logger {
 	return slog.New(tracedHandler{urgentHandler{handler, &beside.paced}})
 }
 
-// tracedHandler adds the ids of the trace that a line belongs to, so that a line leads to its trace and back.
+// tracedHandler spells durations, and adds the ids of the trace that a line belongs to, so that a line leads to its trace and back.
 type tracedHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
 func (h tracedHandler) Handle(ctx context.Context, r slog.Record) error {
+	const usual = 16
+	var few [usual]slog.Attr
+	attrs := spelled(few[:0], r)
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
-		r = r.Clone() // its attributes may be shared with other handlers
-		r.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
+		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
 	}
-	return h.Handler.Handle(ctx, r)
+	return h.Handler.Handle(ctx, withAttrs(r, attrs))
 }
 
 // WithAttrs implements [slog.Handler].
 func (h tracedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return tracedHandler{h.Handler.WithAttrs(attrs)}
+	return tracedHandler{h.Handler.WithAttrs(spelledAll(attrs))}
 }
 
 // WithGroup implements [slog.Handler].
@@ -83,39 +85,53 @@ func (h levelHandler) WithGroup(name string) slog.Handler {
 	return levelHandler{h.Handler.WithGroup(name), h.levels}
 }
 
-// spellDuration writes 4.005s where JSON would have nanoseconds.
-func spellDuration(_ []string, attr slog.Attr) slog.Attr {
+// spelledHandler spells durations.
+type spelledHandler struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (h spelledHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.Handler.Handle(ctx, withAttrs(r, spelled(nil, r)))
+}
+
+// WithAttrs implements [slog.Handler].
+func (h spelledHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return spelledHandler{h.Handler.WithAttrs(spelledAll(attrs))}
+}
+
+// WithGroup implements [slog.Handler].
+func (h spelledHandler) WithGroup(name string) slog.Handler {
+	return spelledHandler{h.Handler.WithGroup(name)}
+}
+
+// spelled appends the attributes of a line: 4.005s where JSON would have nanoseconds.
+func spelled(attrs []slog.Attr, r slog.Record) []slog.Attr {
+	r.Attrs(func(attr slog.Attr) bool {
+		attrs = append(attrs, spell(attr))
+		return true
+	})
+	return attrs
+}
+
+func spelledAll(attrs []slog.Attr) []slog.Attr {
+	all := slices.Clone(attrs)
+	for i := range all {
+		all[i] = spell(all[i])
+	}
+	return all
+}
+
+func spell(attr slog.Attr) slog.Attr {
 	if attr.Value.Kind() == slog.KindDuration {
 		attr.Value = slog.StringValue(attr.Value.Duration().String())
 	}
 	return attr
 }
 
-// spelledHandler is for a handler that has no such option.
-type spelledHandler struct{ slog.Handler }
-
-// Handle implements [slog.Handler].
-func (h spelledHandler) Handle(ctx context.Context, r slog.Record) error {
-	spelled := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	r.Attrs(func(attr slog.Attr) bool {
-		spelled.AddAttrs(spellDuration(nil, attr))
-		return true
-	})
-	return h.Handler.Handle(ctx, spelled)
-}
-
-// WithAttrs implements [slog.Handler].
-func (h spelledHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	spelled := slices.Clone(attrs)
-	for i := range spelled {
-		spelled[i] = spellDuration(nil, spelled[i])
-	}
-	return spelledHandler{h.Handler.WithAttrs(spelled)}
-}
-
-// WithGroup implements [slog.Handler].
-func (h spelledHandler) WithGroup(name string) slog.Handler {
-	return spelledHandler{h.Handler.WithGroup(name)}
+// withAttrs is a line with other attributes: its own may be shared with other handlers.
+func withAttrs(r slog.Record, attrs []slog.Attr) slog.Record {
+	line := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	line.AddAttrs(attrs...)
+	return line
 }
 
 func logLevel(name string) slog.Level {
