@@ -6,6 +6,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 COMMIT  ?= $(shell git rev-parse --verify -q HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
+# One setting for all, so that vet, the linters, the build and the tests compile every package once, but for the race detector, which
+# needs a C compiler.
+export CGO_ENABLED := 0
+export GOFLAGS := $(GOFLAGS) -trimpath
+
 FUZZTIME ?= 5s
 BENCH    ?= .
 
@@ -24,7 +29,7 @@ dev: build ## Run the bridge with an embedded NATS server and a simulated Kling
 
 .PHONY: build
 build: ## Build bin/klingbridge, one static file
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/klingbridge ./cmd/klingbridge
+	go build -ldflags '$(LDFLAGS)' -o bin/klingbridge ./cmd/klingbridge
 
 # Most of a test's time is waiting, so that more of them run at a time than there are cores. Linking takes half the time
 # without what only debuggers read.

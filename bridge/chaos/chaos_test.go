@@ -153,7 +153,7 @@ func TestPromises(t *testing.T) {
 // build makes the program as "make build" does, with further flags.
 func build(t *testing.T, flags ...string) string {
 	t.Helper()
-	return goBuild(t, "0", append([]string{"-trimpath"}, flags...)...)
+	return goBuild(t, "0", flags...)
 }
 
 // buildGuarded makes the program with the race detector in it, which ends it at the first race. It is not for stories that
@@ -166,7 +166,7 @@ func buildGuarded(t *testing.T) string {
 func goBuild(t *testing.T, cgo string, flags ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "klingbridge")
-	args := append(append([]string{"build", "-ldflags=-s -w", "-o", binary}, flags...), "./cmd/klingbridge")
+	args := append(append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", binary}, flags...), "./cmd/klingbridge")
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = filepath.Join("..", "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOFLAGS=")
