@@ -139,18 +139,6 @@ func (b *Bus) Delete(ctx context.Context, stream string, seq uint64) error {
 	return nil
 }
 
-// Subjects calls yield with every subject in the stream that matches filter, in the server's order.
-func (b *Bus) Subjects(ctx context.Context, stream, filter string, yield func(subject string)) error {
-	state, err := b.StateOf(ctx, stream, filter)
-	if err != nil {
-		return fmt.Errorf("subjects of stream %s: %w", stream, err)
-	}
-	for subject := range state.Subjects {
-		yield(subject)
-	}
-	return nil
-}
-
 // State returns what a stream holds.
 func (b *Bus) State(ctx context.Context, stream string) (jetstream.StreamState, error) {
 	s, err := b.js.Stream(ctx, stream)
