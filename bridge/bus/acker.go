@@ -55,10 +55,15 @@ func newAcker(nc *nats.Conn) (*acker, error) {
 	return a, err
 }
 
+// AtDeadline is the key of a value, true, that a context has which ends at its deadline and hardly before. To wait for such an end
+// takes no channel, and no timer of its own. It is noticed up to sweepEvery late.
+type AtDeadline struct{}
+
 // request publishes a message and returns the answer, an error of ctx, or [nats.ErrTimeout] when none came in time. An
 // answer that comes later is dropped.
 func (a *acker) request(ctx context.Context, msg *nats.Msg, timeout time.Duration) ([]byte, error) {
-	n, w := a.begin(time.Now().Add(timeout))
+	until, ended := a.end(ctx, time.Now().Add(timeout))
+	n, w := a.begin(until)
 	var reply [64]byte
 	msg.Reply = string(strconv.AppendUint(append(reply[:0], a.inbox...), n, 36))
 	if err := a.nc.PublishMsg(msg); err != nil {
@@ -67,7 +72,7 @@ func (a *acker) request(ctx context.Context, msg *nats.Msg, timeout time.Duratio
 	var got answer
 	select {
 	case got = <-w.answer:
-	case <-ctx.Done():
+	case <-ended:
 		a.settle(n, answer{err: ctx.Err()})
 		got = <-w.answer // or what came just before
 	}
@@ -75,6 +80,18 @@ func (a *acker) request(ctx context.Context, msg *nats.Msg, timeout time.Duratio
 	defer a.mu.Unlock()
 	a.idle = append(a.idle, w)
 	return got.data, got.err
+}
+
+// end tells until when to wait for an answer, and what closes before.
+func (a *acker) end(ctx context.Context, latest time.Time) (until time.Time, ended <-chan struct{}) {
+	deadline, ok := ctx.Deadline()
+	if at, _ := ctx.Value(AtDeadline{}).(bool); !ok || !at {
+		return latest, ctx.Done()
+	}
+	if deadline.Before(latest) {
+		latest = deadline
+	}
+	return latest, nil
 }
 
 func (a *acker) begin(until time.Time) (n uint64, w *waiter) {

@@ -106,6 +106,19 @@ func TestAnAnswerTooLateIsNobodys(t *testing.T) {
 	}
 }
 
+// TestContextThatEndsAtItsDeadline waits for an answer no longer than its context lasts, though nothing tells of its end.
+func TestContextThatEndsAtItsDeadline(t *testing.T) {
+	t.Parallel()
+	a := connectAcker(t, bustest.Start(t).URL())
+	subscribe(t, a.nc, "silent", func(*nats.Msg) {})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	ctx = context.WithValue(ctx, AtDeadline{}, true)
+	if _, err := a.request(ctx, nats.NewMsg("silent"), time.Hour); !errors.Is(err, nats.ErrTimeout) || ctx.Err() == nil {
+		t.Errorf("nobody answered until the deadline: %v, and the context says %v", err, ctx.Err())
+	}
+}
+
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	a := connectAcker(t, bustest.Start(t).URL())

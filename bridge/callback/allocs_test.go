@@ -7,7 +7,7 @@ import "testing"
 // TestReceiverNeedsLittleMemory counts what a callback allocates, but for what NATS's client does. The collector's work grows
 // with it.
 func TestReceiverNeedsLittleMemory(t *testing.T) {
-	const most = 22
+	const most = 20
 	r := newRig(t)
 	r.again()
 	msg, i := completion(), 0

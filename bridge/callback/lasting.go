@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/klingbridge/klingbridge/bridge/bus"
 )
 
 // lasting is the context in which a callback is settled. It has the values of its request, goes on when the caller hangs up,
@@ -24,6 +26,14 @@ type lasting struct {
 // last returns a context that ends after that time. Whoever has it stops it.
 func last(ctx context.Context, d time.Duration) *lasting {
 	return &lasting{Context: ctx, until: time.Now().Add(d)}
+}
+
+// Value implements [context.Context].
+func (l *lasting) Value(key any) any {
+	if key == (bus.AtDeadline{}) {
+		return true
+	}
+	return l.Context.Value(key)
 }
 
 // Deadline implements [context.Context].
