@@ -49,7 +49,7 @@ func UseOfNATS(b *bus.Bus, o Options) NATSUse {
 	publish = append(publish, archive.Subjects(o.Archive)...)
 	slices.Sort(publish)
 	return NATSUse{Publish: publish, Subscribe: []string{
-		s.Progress("*", events.StatusSubmitted, "*"), s.AllCompletions(), s.SlotNews("*"),
+		s.SlotNews("*"),
 		s.API(events.EndpointTaskGet), s.API(events.EndpointStatus), s.Call(events.CallTTS), "$SRV.PING", "$SRV.INFO.klingbridge",
 		b.Conn().NewInbox(),
 	}}

@@ -89,9 +89,8 @@ func (w *wiring) wirePools(p *replica) {
 		p.lanes = append(p.lanes, p.intake.Lanes(name)...)
 	}
 	w.pauses.Listen(p.freed)
-	p.inFlight = &dispatch.InFlight{
-		Bus: w.conn, Store: w.store, Subjects: w.o.Subjects, Kinds: w.o.Kinds, Pools: p.pools, Cache: w.cache, Log: w.log,
-	}
+	p.inFlight = dispatch.NewInFlight(w.conn, w.store, p.pools, w.cache, w.log)
+	w.store.Stored = p.inFlight.Stored
 }
 
 // shares are what the accounts have of a pool.

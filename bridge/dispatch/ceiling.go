@@ -13,6 +13,7 @@ type ceiling struct {
 	reserved, held int // by create calls under way, and by tasks
 	foreign        int // the part of reserved that is other replicas'
 	unsure         int // the part of held whose tasks may not exist
+	hearsay        int // the part of held that only other replicas speak of
 
 	limit     int // learned from refusals; unknownLimit until the first
 	grown     int // tasks begun since the limit was unknown: so much surer is it that there is room
@@ -42,6 +43,9 @@ func (c *ceiling) count(u usage, n int) {
 		c.held += n
 		if u.unsure {
 			c.unsure += n
+		}
+		if u.hearsay {
+			c.hearsay += n
 		}
 		return
 	}
@@ -292,6 +296,7 @@ func (s *Slots) forgetModels() {
 	for name, m := range s.models {
 		if _, known := s.refusals[name]; !known && m.reserved+m.held == 0 {
 			delete(s.models, name)
+			s.used.models.forget(name)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (s *Slots) crowd(of request.Need) crowd {
 // mutex.
 func (p *Pool) sendAway(j *Job) (away bool) {
 	known := p.crowd(j)
-	seated, _ := p.seated(j.Req.Token)
+	seated := p.seated(j.Req.Token)
 	if !known.waits || !known.certain || seated != nil || j.Invalid != nil || !p.crowds().full {
 		return false
 	}

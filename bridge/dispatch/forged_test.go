@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,8 +31,17 @@ func TestForgedNews(t *testing.T) {
 		"is refused": func(i int) []slotNews {
 			return []slotNews{{Replica: "x", Token: fmt.Sprint(i), Given: true, Refused: true}}
 		},
+		"begins": func(i int) []slotNews {
+			return []slotNews{{Replica: "x", tasksNews: tasksNews{Begun: []begunTask{{Token: fmt.Sprint(i), Take: maxTake}}}}}
+		},
+		"begins and ends": func(i int) []slotNews {
+			return []slotNews{{Replica: "x", tasksNews: tasksNews{
+				Begun: []begunTask{{Token: fmt.Sprint(i), Take: maxTake}}, Ended: []string{fmt.Sprint(i - 50)},
+			}}}
+		},
 		"all of it": func(i int) []slotNews {
 			return []slotNews{
+				{Replica: "x", tasksNews: tasksNews{Begun: []begunTask{{Token: fmt.Sprint("b", i), Take: maxTake}}}},
 				{Replica: "x", Token: fmt.Sprint(i), Take: maxTake}, {Replica: "x", Token: fmt.Sprint(i - 50), Given: true, Refused: true},
 				{Replica: fmt.Sprint("r", i%50), Wait: maxTake, Waited: maxWaited, Priority: events.PriorityHigh},
 			}
@@ -62,7 +72,7 @@ func TestForgedNews(t *testing.T) {
 					}
 					if i%int(recountInterval/step) == 0 {
 						p.all[0].Slots.beginRecount()
-						p.all[0].Slots.endRecount(nil, now)
+						p.all[0].Slots.endRecount(now)
 					}
 					for _, n := range news(i) {
 						p.turns.hear(told(n), p, now)
@@ -85,8 +95,18 @@ func TestForgedNewsTakeBoundedMemory(t *testing.T) {
 		p.turns.hear(told(slotNews{Replica: fmt.Sprint("r", i), Wait: 1}), p, now)
 		p.turns.hear(told(slotNews{Replica: "r", Token: fmt.Sprint("t", i), Take: 1}), p, now)
 	}
-	if n := len(p.all[0].Slots.used); n > maxForeign {
+	if n := p.all[0].Slots.used.len(); n > maxForeign {
 		t.Errorf("%d reservations are kept", n)
+	}
+	for i := range 2 * maxSaid / maxUntold {
+		var news tasksNews
+		for n := range maxUntold {
+			news.Begun = append(news.Begun, begunTask{Token: fmt.Sprint("b", i*maxUntold+n)})
+		}
+		p.turns.hear(told(slotNews{Replica: "r", tasksNews: news}), p, now)
+	}
+	if n := p.all[0].Slots.used.len(); n > maxForeign+maxSaid {
+		t.Errorf("%d reservations and tasks are kept", n)
 	}
 	if n := len(p.turns.others); n > maxOthers {
 		t.Errorf("%d replicas are kept", n)
@@ -94,11 +114,18 @@ func TestForgedNewsTakeBoundedMemory(t *testing.T) {
 	for _, n := range []slotNews{
 		{Replica: "r", Take: 1}, {Replica: "r", Token: "a.b", Take: 1}, {Replica: "r", Token: string(make([]byte, 65)), Take: 1},
 		{Wait: 1}, {Replica: "a b", Wait: 1},
+		{Replica: "r", tasksNews: tasksNews{Begun: []begunTask{{Token: "a.b"}}}},
+		{Replica: "r", tasksNews: tasksNews{Begun: []begunTask{{Token: "a"}, {Token: "b", Take: maxTake + 1}}}},
+		{Replica: "r", tasksNews: tasksNews{Begun: []begunTask{{Token: "a", Account: "no account"}}}},
+		{Replica: "r", tasksNews: tasksNews{Begun: []begunTask{{Token: "a"}}, Ended: []string{""}}},
+		{Replica: "r", tasksNews: tasksNews{Begun: slices.Repeat([]begunTask{{Token: "a"}}, maxUntold+1)}},
 	} {
 		s, turns := NewSlots(0), NewPeers(nil, "", "a")
 		turns.hear(told(n), lone{s}, now)
-		if len(s.used)+len(turns.others) > 0 {
+		if s.used.len()+len(turns.others) > 0 {
 			t.Errorf("%+v is believed", n)
 		}
 	}
 }
+
+func (h *holdings) len() int { return len(h.reserved) + len(h.tasks) }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +17,8 @@ import (
 )
 
 // InFlight keeps every pool's slots in step with what all replicas do: tasks begin with a submitted event and end with
-// a completion, or for the next try with a retrying event. Plain subscriptions are at most once, so what is in flight is recounted from the stream at the start,
+// a completion, or for the next try with a retrying event. What this replica has stored of those it knows, and what others have
+// they tell. News are at most once, so what is in flight is recounted from the stream at the start,
 // after a reconnect, and now and then.
 type InFlight struct {
 	Bus      *bus.Bus
@@ -29,82 +29,115 @@ type InFlight struct {
 	Cache    *store.Cache // forgets tasks that have ended, also those that other replicas were told of
 	Log      *slog.Logger
 	news     chan *nats.Msg
+	untold   chan struct{} // of capacity 1: there is something to tell
 }
 
-// recountInterval bounds how long a lost event holds a slot.
+// recountInterval bounds how long lost news hold a slot.
 const recountInterval = 30 * time.Second
 
 // newsBacklog is how many messages may wait to be followed; beyond it they are lost until the next recount.
 const newsBacklog = 16 << 10
 
-// Subscribe collects events and the news of other replicas until the returned function is called. All of it goes through
-// one channel: what one replica said first is to be heard first.
-func (f *InFlight) Subscribe() (stop func(), err error) {
-	f.news = make(chan *nats.Msg, newsBacklog)
-	var subs []*nats.Subscription
-	stop = func() {
-		for _, sub := range subs {
-			_ = sub.Unsubscribe() // the connection is closed next
-		}
+// NewInFlight follows what becomes of the tasks of pools.
+func NewInFlight(conn *bus.Bus, st *store.Store, pools map[kling.Pool]*Pool, cache *store.Cache, log *slog.Logger) *InFlight {
+	return &InFlight{
+		Bus: conn, Store: st, Subjects: st.Subjects, Kinds: st.Kinds, Pools: pools, Cache: cache, Log: log,
+		news: make(chan *nats.Msg, newsBacklog), untold: make(chan struct{}, 1),
 	}
-	for _, subject := range []string{
-		f.Subjects.Progress("*", events.StatusSubmitted, "*"), f.Subjects.Progress("*", events.StatusRetrying, "*"),
-		f.Subjects.AllCompletions(), f.Subjects.SlotNews("*"),
-	} {
-		sub, err := f.Bus.Conn().ChanSubscribe(subject, f.news)
-		if err != nil {
-			stop()
-			return nil, err
-		}
-		subs = append(subs, sub)
-	}
-	return stop, nil
 }
 
-// Listen follows what was subscribed to until ctx ends.
+// Subscribe collects the news of other replicas until the returned function is called. All of it goes through
+// one channel: what one replica said first is to be heard first.
+func (f *InFlight) Subscribe() (stop func(), err error) {
+	sub, err := f.Bus.Conn().ChanSubscribe(f.Subjects.SlotNews("*"), f.news)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = sub.Unsubscribe() }, nil // the connection is closed next
+}
+
+// Listen follows what was subscribed to, and tells other replicas what this one has stored, until ctx ends.
 func (f *InFlight) Listen(ctx context.Context) {
+	defer f.tell()
+	var due <-chan time.Time
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case msg := <-f.news:
 			f.follow(msg, time.Now())
+		case <-f.untold:
+			if due == nil {
+				due = time.After(max(f.delay()-time.Since(last), 0))
+			}
+		case <-due:
+			f.tell()
+			due, last = nil, time.Now()
 		}
 	}
 }
 
-// follow takes one message in. What the stream has stored carries the stream's name. Whoever may publish on the bridge's
-// subjects and forges even that can keep requests of a pool with a configured bound waiting for as long as it does; with
-// what replicas tell each other, only for minutes at a time, see credit.
+// delay is how long news are collected.
+func (f *InFlight) delay() time.Duration {
+	for _, p := range f.Pools {
+		if p.turns.contested(time.Now()) {
+			return hastyDelay
+		}
+	}
+	return newsDelay
+}
+
+// tell tells other replicas all that is left to tell.
+func (f *InFlight) tell() {
+	for _, p := range f.Pools {
+		p.turns.tellTasks()
+	}
+}
+
+// follow takes one message in. Whoever may publish it and is no replica can keep requests of a pool with a configured bound
+// waiting, but only for minutes at a time, see credit; and it can have more of them sent than the bound allows, until the next
+// recount.
 func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	parsed, ok := f.Subjects.Parse(msg.Subject)
+	p := f.Pools[kling.Pool(parsed.Pool)]
+	if !ok || parsed.Type != subjects.TypeSlots || p == nil {
+		return
+	}
+	for _, token := range p.turns.hear(msg, p, now) {
+		f.Cache.Remove(token)
+	}
+	p.Freed()
+}
+
+// Stored follows an event that this replica has stored, and has the others told of it.
+func (f *InFlight) Stored(rec *store.Record, status events.Status) {
+	kind, ok := f.Kinds.Lookup(rec.Kind)
 	if !ok {
 		return
 	}
-	if parsed.Type == subjects.TypeSlots {
-		if p := f.Pools[kling.Pool(parsed.Pool)]; p != nil {
-			p.turns.hear(msg, p, now)
-			p.Freed()
-		}
+	p, token, now := f.Pools[kind.Pool], rec.Token(), time.Now()
+	switch {
+	case status == events.StatusSubmitted:
+		account, of := cmp.Or(rec.Account, kling.DefaultAccount), needOf(kind, rec)
+		p.hold(account, token, of, now)
+		p.turns.noteBegun(account, token, of)
+	case status == events.StatusRetrying, status.Terminal():
+		f.Cache.Remove(token)
+		p.ended(token, now)
+		p.turns.noteEnded(token)
+	default:
 		return
 	}
-	kind, ok := f.Kinds.Lookup(parsed.Kind)
-	if !ok || msg.Header.Get("Nats-Stream") != f.Subjects.EventsStream() {
-		return
+	select {
+	case f.untold <- struct{}{}:
+	default:
 	}
-	if parsed.Type == events.TypeCompletion {
-		f.Cache.Remove(parsed.Token)
-	}
-	p := f.Pools[kind.Pool]
-	if parsed.Type == events.TypeCompletion || parsed.Status == events.StatusRetrying {
-		p.ended(parsed.Token, now)
-		return
-	}
-	p.hold(cmp.Or(msg.Header.Get(events.HeaderAccount), kling.DefaultAccount), parsed.Token, needOf(kind, msg.Header), now)
 }
 
 // ended frees what a request has taken. A recount that is under way is to know that it has ended, wherever it was.
 func (p *Pool) ended(token string, now time.Time) {
+	p.gone.add(token, now)
 	for _, share := range p.met() {
 		of, _ := share.Slots.need(token)
 		share.Slots.release(token, p.turns.until(token, want{share.Account, of.Model}, now))
@@ -112,13 +145,9 @@ func (p *Pool) ended(token string, now time.Time) {
 	p.Freed()
 }
 
-// needOf reads what a submitted event says that its task takes.
-func needOf(kind kling.Kind, h nats.Header) request.Need {
-	of := request.Need{N: 1, Model: request.ModelKey(kind, h.Get(events.HeaderModel))}
-	if n, err := strconv.Atoi(h.Get(events.HeaderSlots)); err == nil && n > 1 {
-		of.N = min(n, request.MaxImages)
-	}
-	return of
+// needOf is what the task of a record takes.
+func needOf(kind kling.Kind, rec *store.Record) request.Need {
+	return request.Need{N: min(max(rec.Slots, 1), request.MaxImages), Model: request.ModelKey(kind, rec.Model)}
 }
 
 // Run recounts until ctx ends.

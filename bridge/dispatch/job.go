@@ -85,7 +85,7 @@ func (j *Job) Unseat() bool {
 	if j.reserved || j.share == nil {
 		return false
 	}
-	if seated, _ := j.pool.seated(j.Req.Token); seated == nil {
+	if seated := j.pool.seated(j.Req.Token); seated == nil {
 		return false
 	}
 	j.pool.ended(j.Req.Token, time.Now())

@@ -92,12 +92,7 @@ func (s *Slots) Status() (status slotStatus, tasks int) {
 	if bound := s.bound; bound > 0 {
 		status.Cap = &bound
 	}
-	for _, u := range s.used {
-		if u.held {
-			tasks++
-		}
-	}
-	return status, tasks
+	return status, len(s.used.tasks)
 }
 
 // Wait is what keeps a request from being a task.

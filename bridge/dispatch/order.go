@@ -141,7 +141,7 @@ func (p *Pool) nextSeated(now time.Time) *Job {
 		for i, j := range jobs {
 			share := j.share
 			if !j.reserved {
-				share, _ = p.seated(j.Req.Token)
+				share = p.seated(j.Req.Token)
 			}
 			if share != nil && share.mayAsk(j.Req.Kind, now) {
 				j.share = share

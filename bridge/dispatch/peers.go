@@ -35,6 +35,7 @@ type Peers struct {
 	own    map[want]bid             // told last
 	echoes map[string]chan standing // by token: who waits for its own news to come back
 	grace  trust                    // for replicas that are said to wait for several slots
+	untold tasksNews                // what became of tasks, and is to be told
 }
 
 // bidder is a replica and what it waits for.
@@ -65,6 +66,7 @@ type slotNews struct {
 	Waited  time.Duration `json:"waited,omitempty"`  // for them
 
 	Priority events.Priority `json:"priority,omitempty"` // of the request that waits
+	tasksNews
 }
 
 const (
@@ -75,8 +77,8 @@ const (
 	// bidInterval is how often a replica that goes on waiting says so, and bidLife how long that counts.
 	bidInterval = 500 * time.Millisecond
 	bidLife     = 5 * bidInterval
-	// maxNews is the longest message that is read.
-	maxNews = 1 << 10
+	// maxNews is the longest message that is read: as long as one with maxUntold tasks may be.
+	maxNews = 64 << 10
 	// maxTake is what a request takes at most.
 	maxTake = request.MaxImages
 	// maxWaited bounds what is believed of a replica's patience.
@@ -101,8 +103,11 @@ func NewPeers(nc *nats.Conn, subject, self string) *Peers {
 	}
 }
 
-// tell publishes news. While NATS is away they are lost, but nothing can be sent to Kling either.
+// tell publishes news, with what became of tasks before. While NATS is away they are lost, but nothing can be sent to Kling either.
 func (t *Peers) tell(news slotNews) {
+	t.mu.Lock()
+	news.tasksNews, t.untold = t.untold, tasksNews{}
+	t.mu.Unlock()
 	news.Replica = t.self
 	if data, err := json.Marshal(news); err == nil {
 		_ = t.publish(t.subject, data)
@@ -205,14 +210,20 @@ type ledger interface {
 	slots(account string) *Slots // nil: the account is not known
 	bounded(account string) bool // there is a configured bound, on the account or on all
 	standing(account string, at place, n int) standing
+	said(of begunTask, now time.Time) // by another replica
+	ended(token string, now time.Time)
 }
 
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
-// holds up requests for a bounded time.
-func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) {
+// holds up requests for a bounded time. It returns the tokens of requests that are said to have ended.
+func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) (ended []string) {
 	news, ok := readNews(msg.Data)
 	if !ok {
-		return
+		return nil
+	}
+	if news.Replica != t.self {
+		news.apply(l, now)
+		ended = news.Ended
 	}
 	of := request.Need{N: news.Take, Model: cmp.Or(news.Model, unknownModel)}
 	account := cmp.Or(news.Account, kling.DefaultAccount)
@@ -229,6 +240,7 @@ func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) {
 	case news.Given:
 		s.given(news.Token, of.Model, news.Refused, now)
 	}
+	return ended
 }
 
 // follow sets the clock to what was heard, if that is later.
@@ -246,8 +258,11 @@ func readNews(data []byte) (news slotNews, ok bool) {
 	if news.Account != "" && !kling.IsAccountName(news.Account) {
 		return news, false
 	}
-	return news, news.Model == "" || request.ModelPattern.MatchString(news.Model)
+	return news, isModel(news.Model) && news.credible()
 }
+
+// isModel reports whether news may name a model so, or none.
+func isModel(name string) bool { return name == "" || request.ModelPattern.MatchString(name) }
 
 // hearBid notes that another replica waits.
 func (t *Peers) hearBid(news slotNews, now time.Time) {
@@ -270,6 +285,9 @@ func (t *Peers) until(token string, freed want, now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
+	if len(t.others) == 0 {
+		return time.Time{}
+	}
 	order := turnOrder(token)
 	urgency := func(b bid) int { return slices.Index(order, b.priority) }
 	own := weight(token, t.self)

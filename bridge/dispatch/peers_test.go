@@ -57,6 +57,10 @@ func (l lone) bounded(string) bool { return l.Slots.bounded() }
 func (l lone) standing(_ string, at place, n int) standing {
 	return l.Slots.standing(at, n)
 }
+func (l lone) said(b begunTask, now time.Time) {
+	l.Slots.said(b.Token, request.Need{N: 1, Model: b.Model}, now)
+}
+func (l lone) ended(token string, now time.Time) { l.release(token, now) }
 
 func told(n slotNews) *nats.Msg {
 	data, err := json.Marshal(n)
@@ -329,7 +333,8 @@ func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
 		probe bool
 	}{{foreignLife / 2, false}, {2 * foreignLife, true}} {
 		s.beginRecount()
-		s.endRecount(map[string]request.Need{"orphan": {N: 1}}, now.Add(c.after))
+		s.found("orphan", request.Need{N: 1}, now.Add(c.after))
+		s.endRecount(now.Add(c.after))
 		if got := s.reserve("probe", request.Need{N: 1}, now.Add(c.after)); got.ok != c.probe {
 			t.Errorf("after %s the pool was tried: %v, want %v", c.after, got.ok, c.probe)
 		}

@@ -30,7 +30,7 @@ const (
 func (s *Slots) standing(at place, n int) standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, known := s.used[at.token]
+	u, known := s.used.get(at.token)
 	later, own := s.later(at, u.Model)
 	total := s.reserved + s.held - later
 	if s.bound > 0 && total > s.bound && total > n {
@@ -52,8 +52,8 @@ func (s *Slots) later(at place, model string) (all, own int) {
 	if at == afterAll(at.token) {
 		return 0, 0
 	}
-	for token, u := range s.used {
-		if u.held || !at.before(place{u.clock, token}) {
+	for token, u := range s.used.reserved {
+		if !at.before(place{u.clock, token}) {
 			continue
 		}
 		all += u.N
@@ -76,8 +76,8 @@ func (s *Slots) after(at place) int {
 func (s *Slots) told(at place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, known := s.used[at.token]; known {
+	if u, known := s.used.reserved[at.token]; known {
 		u.clock = at.clock
-		s.used[at.token] = u
+		s.used.reserved[at.token] = u
 	}
 }

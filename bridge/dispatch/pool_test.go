@@ -141,7 +141,8 @@ func TestRefusalDuringRecount(t *testing.T) {
 	began := time.Now()
 	p.all[0].Slots.beginRecount()
 	p.step()
-	p.all[0].Slots.endRecount(map[string]request.Need{"ghost": {N: 1}}, began)
+	p.all[0].Slots.found("ghost", request.Need{N: 1}, began)
+	p.all[0].Slots.endRecount(began)
 	if of, known := p.all[0].Slots.need("ghost"); known {
 		t.Errorf("the refused request holds %d slots", of.N)
 	}

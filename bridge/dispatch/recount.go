@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -12,149 +13,110 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/store"
 )
 
-// beginRecount marks the start of a recount: events are at most once, so what is in flight is now and then read from
-// the stream. What ends while the stream is being read must not come back.
-func (s *Slots) beginRecount() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.removed = map[string]bool{}
-}
-
-// endRecount takes over what the stream says is in flight, by token. Reservations of this replica and what was added
-// since began stay.
-func (s *Slots) endRecount(stored map[string]request.Need, began time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dropStale(stored, began)
-	for token, of := range stored {
-		u, known := s.used[token]
-		switch {
-		case !known && !s.removed[token]: // the token is a part of its subject, which is not to be kept
-			s.put(strings.Clone(token), usage{Need: of, held: true, at: began})
-		case known && u.Model == unknownModel:
-			u.Need = of
-			s.put(token, u)
-		}
-	}
-	s.removed = nil
-}
-
-// dropStale lets go of what is not stored and was not taken since the recount began; the caller holds the mutex.
-func (s *Slots) dropStale(stored map[string]request.Need, began time.Time) {
-	for token, u := range s.used {
-		_, ok := stored[token]
-		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
-		switch {
-		case !ok && (stale || u.held && u.at.Before(began)):
-			s.remove(token)
-		case ok && stale && !u.held: // whoever reserved it may be gone: it must not hold up probes
-			u.held = true
-			s.put(token, u)
-		}
-	}
-}
-
-// abortRecount ends a recount that could not read the stream.
-func (s *Slots) abortRecount() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.removed = nil
-}
-
-// stored is what a recount has found of a pool: what each request takes, by token, and of which account.
-type stored map[string]seat
-
-type seat struct {
-	account string // empty: not known
-	of      request.Need
-	subject string // of its record; empty: it has several
-}
-
-// Recount reads from the stream what is in flight.
-func (f *InFlight) Recount(ctx context.Context) error {
-	began := time.Now()
-	found := map[kling.Pool]stored{}
-	for name, p := range f.Pools {
-		found[name] = stored{}
-		for _, share := range p.met() {
-			share.Slots.beginRecount()
-		}
-	}
-	count := func(subject string) {
-		parsed, ok := f.Subjects.Parse(subject)
-		if !ok {
-			return
-		}
-		if tokens := found[kling.Pool(parsed.Pool)]; tokens != nil {
-			if _, again := tokens[parsed.Token]; again {
-				subject = ""
-			}
-			tokens[parsed.Token] = seat{of: request.Need{N: 1, Model: unknownModel}, subject: subject}
-		}
-	}
-	// In one step: between two a record whose timer fires, or is set anew, could escape both.
-	if err := f.Bus.Subjects(ctx, f.Subjects.EventsStream(), f.Subjects.Records("*"), count); err != nil {
-		for _, p := range f.Pools {
-			for _, share := range p.met() {
-				share.Slots.abortRecount()
-			}
-		}
-		return err
-	}
-	for name, p := range f.Pools {
-		f.weigh(ctx, p, found[name], name == kling.PoolImage || len(p.all) > 1)
-		p.endRecount(found[name], began)
-		p.Freed()
-	}
-	return nil
-}
-
-// endRecount takes over what the stream says is in flight, account by account. What is not known to be of another one is of the
-// first.
-func (p *Pool) endRecount(found stored, began time.Time) {
-	byAccount := map[*Share]map[string]request.Need{}
-	for token, is := range found {
-		share := p.all[0]
-		if is.account != "" {
-			share = p.meet(is.account)
-		}
-		if byAccount[share] == nil {
-			byAccount[share] = map[string]request.Need{}
-		}
-		byAccount[share][token] = is.of
-	}
-	for _, share := range p.met() {
-		share.Slots.endRecount(byAccount[share], began)
-	}
+// recount compares what a pool takes to be in flight with the records in the stream, as these are read: there may be a hundred
+// thousand of them.
+type recount struct {
+	*Pool
+	began time.Time
+	every bool // the record of each task is read that this replica knows nothing of
+	// doubtful has the requests whose records are to be read, by token: the subject of its record, or none if it has several.
+	doubtful map[string]string
 }
 
 // maxWeighed is how many records of a pool one recount reads to know their models, and whether their tasks wait to be made again.
 // The others count for the pool alone, and as they did, until the next recount.
 const maxWeighed = 1000
 
-// weigh looks up what the tasks take that this replica has not seen begin, and of which account. every: all are looked up, as
-// they may take more than one slot, or be of several accounts. It also looks whether tasks that it has seen begin were failed by
-// Kling and wait to be made again: the event that tells so may have been missed, and what is in the stream is a record as before.
-func (f *InFlight) weigh(ctx context.Context, p *Pool, found stored, every bool) {
-	read := 0
-	for token, is := range found {
-		share, of := p.seated(token)
-		if share != nil {
-			found[token] = seat{share.Account, of, is.subject}
+// Recount reads from the stream what is in flight.
+func (f *InFlight) Recount(ctx context.Context) error {
+	counts := map[kling.Pool]*recount{}
+	for name, p := range f.Pools {
+		counts[name] = p.beginRecount(time.Now())
+	}
+	count := func(subject string) {
+		parsed, ok := f.Subjects.Parse(subject)
+		if c := counts[kling.Pool(parsed.Pool)]; ok && c != nil {
+			c.meet(parsed.Token, subject)
 		}
-		known := share != nil && of.Model != unknownModel
-		if known && !share.Slots.mayWait(token) || read >= maxWeighed && (known || !every) {
-			continue
+	}
+	// In one step: between two a record whose timer fires, or is set anew, could escape both.
+	if err := f.Bus.Subjects(ctx, f.Subjects.EventsStream(), f.Subjects.Records("*"), count); err != nil {
+		for _, c := range counts {
+			c.abort()
 		}
-		read++
-		e, err := f.record(ctx, token, is.subject)
+		return err
+	}
+	for _, c := range counts {
+		f.weigh(ctx, c)
+		c.end()
+		c.Freed()
+	}
+	return nil
+}
+
+// beginRecount marks the start of a recount: what ends while the stream is being read must not come back.
+func (p *Pool) beginRecount(now time.Time) *recount {
+	for _, share := range p.met() {
+		share.Slots.beginRecount()
+	}
+	// They may take more than one slot, or be of several accounts.
+	every := p.pool == kling.PoolImage || len(p.all) > 1
+	return &recount{Pool: p, began: now, every: every, doubtful: map[string]string{}}
+}
+
+// meet notes that there is a record of a request on a subject, of which nothing is kept.
+func (c *recount) meet(token, subject string) {
+	if _, again := c.doubtful[token]; again {
+		c.doubtful[token] = ""
+		return
+	}
+	share, u := c.see(token)
+	known := share != nil && u.Model != unknownModel
+	switch {
+	case known && (!u.held || u.final):
+	case len(c.doubtful) < maxWeighed || c.every && !known:
+		c.doubtful[strings.Clone(token)] = strings.Clone(subject)
+	case share == nil:
+		c.find("", token, request.Need{N: 1, Model: unknownModel})
+	}
+}
+
+// see notes in the share in which a request takes slots that there is a record of it; nil: it is in none that is known.
+func (s *shares) see(token string) (*Share, usage) {
+	for _, share := range s.met() {
+		if u, known := share.Slots.see(token); known {
+			return share, u
+		}
+	}
+	return nil, usage{}
+}
+
+// find takes over a task of an account. What is not known to be of another one is of the first.
+func (c *recount) find(account, token string, of request.Need) {
+	share := c.Pool.meet(cmp.Or(account, c.all[0].Account))
+	for _, other := range c.met() {
+		if other != share {
+			other.Slots.displace(token)
+		}
+	}
+	if share != nil {
+		share.Slots.found(token, of, c.began)
+	}
+}
+
+// weigh looks up what the tasks take that this replica has not seen begin, and of which account. It also looks whether tasks that
+// it has seen begin were failed by Kling and wait to be made again: the news that tell so may have been missed, and what is in
+// the stream is a record as before.
+func (f *InFlight) weigh(ctx context.Context, c *recount) {
+	for token, subject := range c.doubtful {
+		e, err := f.record(ctx, token, subject)
 		if err != nil {
+			if share, _ := c.see(token); share == nil {
+				c.find("", token, request.Need{N: 1, Model: unknownModel})
+			}
 			continue
 		}
-		if share != nil && e.Rec.Retries == 0 {
-			share.Slots.noteFinal(token)
-		}
-		f.weighOne(found, token, e.Rec)
+		f.weighOne(c, token, e.Rec)
 	}
 }
 
@@ -170,32 +132,133 @@ func (f *InFlight) record(ctx context.Context, token, subject string) (store.Ent
 }
 
 // weighOne notes what the task of a record takes, unless that is known. One that waits to be made again takes nothing.
-func (f *InFlight) weighOne(found stored, token string, rec *store.Record) {
-	if rec.State == store.StateRetrying {
-		delete(found, token)
-		return
+func (f *InFlight) weighOne(c *recount, token string, rec *store.Record) {
+	share, u := c.see(token)
+	if share != nil && rec.Retries == 0 {
+		share.Slots.noteFinal(token)
 	}
-	if kind, ok := f.Kinds.Lookup(rec.Kind); ok && found[token].of.Model == unknownModel {
-		of := request.Need{N: max(rec.Slots, 1), Model: request.ModelKey(kind, rec.Model)}
-		found[token] = seat{account: rec.Account, of: of}
+	kind, ok := f.Kinds.Lookup(rec.Kind)
+	switch {
+	case rec.State == store.StateRetrying:
+		if share != nil {
+			share.Slots.overlook(token)
+		}
+	case share != nil && u.Model != unknownModel:
+	case ok:
+		c.find(rec.Account, token, needOf(kind, rec))
+	case share == nil:
+		c.find("", token, request.Need{N: 1, Model: unknownModel})
 	}
 }
 
-// mayWait reports whether the task of a request that holds slots may be one that Kling has failed and that is to be made again.
-// Of a call under way the record may say so too, of the try before.
-func (s *Slots) mayWait(token string) bool {
+func (c *recount) end() {
+	for _, share := range c.met() {
+		share.Slots.endRecount(c.began)
+	}
+}
+
+// abort ends a recount that could not read the stream.
+func (c *recount) abort() {
+	for _, share := range c.met() {
+		share.Slots.abortRecount()
+	}
+}
+
+func (s *Slots) beginRecount() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := s.used[token]
-	return u.held && !u.final
+	s.removed = map[uint64]struct{}{}
 }
+
+// see notes that there is a record of a request, if it is known to take slots.
+func (s *Slots) see(token string) (u usage, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, known = s.used.get(token)
+	switch {
+	case !known:
+	case u.hearsay:
+		u.seen, u.hearsay = true, false
+		s.put(token, u)
+		s.begun(u.Model)
+	default:
+		u.seen = true
+		s.used.set(token, u)
+	}
+	return u, known
+}
+
+// found takes over a task that a recount has found and that this replica knows nothing of, or not the model. What has ended meanwhile
+// does not come back.
+func (s *Slots) found(token string, of request.Need, began time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, known := s.used.get(token)
+	_, ended := s.removed[s.used.hash(token)]
+	switch {
+	case !known && ended:
+		return
+	case !known:
+		u = usage{Need: of, held: true, at: began}
+	case u.Model == unknownModel:
+		u.Need = of
+	}
+	u.seen = true
+	s.put(token, u)
+}
+
+// overlook takes back that there is a record of a task.
+func (s *Slots) overlook(token string) { s.note(token, func(u *usage) { u.seen = false }) }
 
 // noteFinal notes that the task of a request is never made again: a recount need not look at its record any more.
-func (s *Slots) noteFinal(token string) {
+func (s *Slots) noteFinal(token string) { s.note(token, func(u *usage) { u.final = true }) }
+
+func (s *Slots) note(token string, what func(*usage)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, known := s.used[token]; known {
-		u.final = true
-		s.used[token] = u
+	if u, known := s.used.get(token); known {
+		what(&u)
+		s.used.set(token, u)
+	}
+}
+
+// endRecount lets go of what has no record and was not taken since the recount began. Reservations of this replica stay.
+func (s *Slots) endRecount(began time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for token, u := range s.used.reserved {
+		stale := u.foreign && u.at.Before(began.Add(-foreignLife))
+		switch {
+		case stale && !u.seen:
+			s.remove(token)
+		case stale: // whoever reserved it may be gone: it must not hold up probes
+			u.held, u.seen = true, false
+			s.put(token, u)
+		}
+	}
+	for hash, packed := range s.used.tasks {
+		if packed.flags&flagSeen == 0 && packed.at < began.UnixNano() {
+			s.drop(hash)
+		}
+	}
+	s.forgetRecount()
+}
+
+func (s *Slots) abortRecount() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetRecount()
+}
+
+// forgetRecount prepares the next recount; the caller holds the mutex.
+func (s *Slots) forgetRecount() {
+	s.removed = nil
+	for token, u := range s.used.reserved {
+		u.seen = false
+		s.used.reserved[token] = u
+	}
+	for hash, packed := range s.used.tasks {
+		packed.flags &^= flagSeen
+		s.used.tasks[hash] = packed
 	}
 }

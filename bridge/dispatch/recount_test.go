@@ -34,10 +34,7 @@ func counting(t *testing.T, p *Pool) *InFlight {
 		t.Fatal(err)
 	}
 	st := &store.Store{Bus: conn, Subjects: s, Kinds: kling.DefaultKinds(), Retention: time.Hour, Log: quiet}
-	return &InFlight{
-		Bus: conn, Store: st, Subjects: s, Kinds: st.Kinds, Pools: map[kling.Pool]*Pool{kling.PoolVideo: p},
-		Cache: store.NewCache(10), Log: quiet,
-	}
+	return NewInFlight(conn, st, map[kling.Pool]*Pool{kling.PoolVideo: p}, store.NewCache(10), quiet)
 }
 
 // TestRecountOfMissedRetrying has Kling fail tasks that are to be made again while the replica hears no events: they hold no slot
@@ -83,7 +80,8 @@ func TestRecountOfMissedRetrying(t *testing.T) {
 	begin("runs", 2)
 	failed, sent := begin("failed", 2), begin("sent", 2)
 	holds("all run", map[string]bool{"once": true, "runs": true, "failed": true, "sent": true})
-	if slots.mayWait("once") || !slots.mayWait("runs") {
+	once, _ := slots.used.get("once")
+	if runs, _ := slots.used.get("runs"); !once.final || runs.final {
 		t.Error("want the records looked at again of those tasks only that may be made again")
 	}
 	fail(failed)

@@ -41,6 +41,7 @@ type shares struct {
 
 	mu     sync.Mutex
 	strays []*Share // of accounts that are not configured any more, and have tasks
+	gone   departed
 }
 
 // maxStrays bounds the accounts that are counted and not configured.
@@ -93,14 +94,14 @@ func (s *shares) met() []*Share {
 	return slices.Concat(s.all, s.strays)
 }
 
-// seated returns the share in which a request takes slots, and what; nil: in none that is known.
-func (s *shares) seated(token string) (*Share, request.Need) {
+// seated returns the share in which a request takes slots; nil: in none that is known.
+func (s *shares) seated(token string) *Share {
 	for _, share := range s.met() {
-		if of, known := share.Slots.need(token); known {
-			return share, of
+		if _, known := share.Slots.need(token); known {
+			return share
 		}
 	}
-	return nil, request.Need{}
+	return nil
 }
 
 // candidates lists the accounts that a request may go to: all, or the one that it demands or is bound to. None: that one is
@@ -184,6 +185,14 @@ func (s *shares) slots(account string) *Slots {
 
 // hold notes a task of an account. It is on no other.
 func (s *shares) hold(account, token string, of request.Need, now time.Time) {
+	s.put(account, token, of, (*Slots).hold, now)
+}
+
+// put notes a task of an account in a way, unless its request has ended.
+func (s *shares) put(account, token string, of request.Need, how func(*Slots, string, request.Need, time.Time), now time.Time) {
+	if s.gone.has(token, now) {
+		return
+	}
 	share := s.meet(account)
 	for _, other := range s.met() {
 		if other != share {
@@ -191,7 +200,7 @@ func (s *shares) hold(account, token string, of request.Need, now time.Time) {
 		}
 	}
 	if share != nil {
-		share.Slots.hold(token, of, now)
+		how(share.Slots, token, of, now)
 	}
 }
 
@@ -235,7 +244,7 @@ func (s *Slots) free() int {
 func (s *Slots) displace(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, known := s.used[token]; known && (u.held || u.foreign) {
+	if u, known := s.used.get(token); known && (u.held || u.foreign) {
 		s.forget(token)
 	}
 }

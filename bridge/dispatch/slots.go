@@ -14,25 +14,26 @@ import (
 //
 // Safe for concurrent use.
 type Slots struct {
-	mu sync.Mutex
-	// used is what each request takes, by token: reserved for a create call under way, or held by a task.
-	used map[string]usage
+	mu   sync.Mutex
+	used holdings
 	ceiling
 	models    map[string]*modelSlots
 	refusals  map[string]int // models that were refused under the limit, and how many slots each may have by itself
 	resting   resting        // freed, and left to other replicas for a moment
 	bound     int            // configured upper bound; 0: none
 	deafUntil time.Time      // what other replicas say that they reserve is not believed
-	// removed collects what ended while a recount was reading, see beginRecount. Nil otherwise.
-	removed map[string]bool
+	// removed collects the hashes of what ended while a recount was reading, see beginRecount. Nil otherwise.
+	removed map[uint64]struct{}
 }
 
 type usage struct {
 	request.Need
 	held    bool // by a task, rather than reserved for a call under way
 	foreign bool // reserved by another replica
+	hearsay bool // held, as far as another replica says
 	unsure  bool // held, and the task may not exist
 	final   bool // its task is known never to be made again
+	seen    bool // by the recount under way
 	at      time.Time
 	clock   uint64 // of its announcement; 0: it was not told yet, or by a replica that counts none
 
@@ -68,7 +69,7 @@ const (
 // NewSlots knows no limit yet; bound is the configured one, or 0.
 func NewSlots(bound int) *Slots {
 	return &Slots{
-		used: map[string]usage{}, ceiling: newCeiling(), models: map[string]*modelSlots{}, refusals: map[string]int{}, bound: bound,
+		used: newHoldings(), ceiling: newCeiling(), models: map[string]*modelSlots{}, refusals: map[string]int{}, bound: bound,
 	}
 }
 
@@ -103,7 +104,7 @@ func (s *Slots) try(token string, of request.Need, now time.Time) grant {
 func (s *Slots) ask(token string, of request.Need, beyond bool, now time.Time) grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.used[token]; known {
+	if _, known := s.used.get(token); known {
 		return grant{ok: true}
 	}
 	var v view
@@ -154,7 +155,7 @@ func (v view) soon() bool {
 func (s *Slots) judge(of request.Need, now time.Time) view {
 	v := s.look(of, true, now)
 	alone := v
-	if !v.ok && s.foreign > 0 {
+	if !v.ok && s.foreign+s.hearsay > 0 {
 		alone = s.look(of, false, now)
 	}
 	waits := alone.ok && !v.ok // for what only others say
@@ -178,7 +179,7 @@ func (s *Slots) look(of request.Need, others bool, now time.Time) view {
 	m := s.model(of.Model)
 	all, own := s.reserved, m.reserved
 	if !others {
-		all, own = all-s.foreign, own-m.foreign
+		all, own = all-s.foreign-s.hearsay, own-m.foreign-m.hearsay
 	}
 	resting, ownResting := s.resting.at(of.Model, now)
 	limit, _ := s.ownLimit(of.Model)
@@ -206,7 +207,7 @@ func (s *Slots) bounded() bool { return s.bound > 0 }
 func (s *Slots) accepted(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, ok := s.used[token]
+	u, ok := s.used.get(token)
 	if ok {
 		s.grow()
 		s.model(u.Model).grow()
@@ -225,7 +226,7 @@ func (s *Slots) accepted(token string) {
 func (s *Slots) suspect(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, ok := s.used[token]; ok && !u.held {
+	if u, ok := s.used.get(token); ok && !u.held {
 		u.held, u.unsure = true, true
 		s.put(token, u)
 	}
@@ -246,7 +247,7 @@ func (s *Slots) begun(model string) {
 func (s *Slots) refused(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := s.used[token]
+	u, _ := s.used.get(token)
 	s.forget(token)
 	s.learnRefusal(of.Model, of.N, u, now)
 }
@@ -256,7 +257,7 @@ func (s *Slots) refused(token string, of request.Need, now time.Time) {
 func (s *Slots) release(token string, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, known := s.used[token]
+	u, known := s.used.get(token)
 	s.forget(token)
 	if known && u.held && !until.IsZero() {
 		s.resting = append(s.resting, rest{u.N, u.Model, until})
@@ -267,7 +268,7 @@ func (s *Slots) release(token string, until time.Time) {
 func (s *Slots) hold(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, known := s.used[token]; known && (u.held && !u.unsure || !u.held && !u.foreign) {
+	if u, known := s.used.get(token); known && (u.held && !u.unsure || !u.held && !u.foreign) {
 		return
 	}
 	s.put(token, usage{Need: of, held: true, at: now})
@@ -278,7 +279,7 @@ func (s *Slots) hold(token string, of request.Need, now time.Time) {
 func (s *Slots) taken(by place, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.used[by.token]; known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
+	if _, known := s.used.get(by.token); known || s.foreign >= maxForeign || now.Before(s.deafUntil) {
 		return
 	}
 	s.put(by.token, usage{Need: of, foreign: true, at: now, clock: by.clock})
@@ -290,7 +291,7 @@ func (s *Slots) taken(by place, of request.Need, now time.Time) {
 func (s *Slots) given(token, model string, refused bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u, known := s.used[token]; known && u.foreign && !u.held {
+	if u, known := s.used.get(token); known && u.foreign && !u.held {
 		s.forget(token)
 	}
 	if refused {
@@ -302,16 +303,23 @@ func (s *Slots) given(token, model string, refused bool, now time.Time) {
 // put and remove keep the sums; the caller holds the mutex.
 func (s *Slots) put(token string, u usage) {
 	s.remove(token)
-	s.used[token] = u
+	u = s.used.set(token, u)
 	s.count(u, u.N)
 }
 
 func (s *Slots) remove(token string) {
-	u, ok := s.used[token]
+	u, ok := s.used.get(token)
 	if !ok {
 		return
 	}
-	delete(s.used, token)
+	s.used.remove(token)
+	s.count(u, -u.N)
+}
+
+// drop is remove for a task of which the token is not known.
+func (s *Slots) drop(hash uint64) {
+	u := s.used.unpack(s.used.tasks[hash])
+	delete(s.used.tasks, hash)
 	s.count(u, -u.N)
 }
 
@@ -324,7 +332,7 @@ func (s *Slots) count(u usage, n int) {
 func (s *Slots) forget(token string) {
 	s.remove(token)
 	if s.removed != nil {
-		s.removed[token] = true
+		s.removed[s.used.hash(token)] = struct{}{}
 	}
 }
 
@@ -332,7 +340,7 @@ func (s *Slots) forget(token string) {
 func (s *Slots) need(token string) (of request.Need, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, known := s.used[token]
+	u, known := s.used.get(token)
 	return u.Need, known
 }
 

@@ -23,11 +23,16 @@ func (c *trust) holds(wanted bool, now time.Time) bool {
 	return c.held
 }
 
-// forgetForeign gives up what other replicas say that they have reserved; the caller holds the mutex.
+// forgetForeign gives up what other replicas say that they have reserved or begun; the caller holds the mutex.
 func (s *Slots) forgetForeign() {
-	for token, u := range s.used {
-		if u.foreign && !u.held {
+	for token, u := range s.used.reserved {
+		if u.foreign {
 			s.remove(token)
+		}
+	}
+	for hash, packed := range s.used.tasks {
+		if packed.flags&flagHearsay != 0 {
+			s.drop(hash)
 		}
 	}
 }

@@ -31,6 +31,9 @@ func (s *Store) publishEvent(
 	defer d.Release()
 	guard(d)
 	_, stored, err = s.put(ctx, &d.Msg)
+	if stored && s.Stored != nil {
+		s.Stored(rec, ev.Status)
+	}
 	return stored, err
 }
 

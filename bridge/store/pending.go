@@ -26,6 +26,7 @@ type Store struct {
 	Metrics   *Metrics
 	Dead      *deadLetters
 	Log       *slog.Logger
+	Stored    func(rec *Record, status events.Status) // is told of each event that was stored; nil: nobody is
 }
 
 // PublishTimeout bounds one certain write outside HTTP handlers: longer than a leader failover, which takes up to 8 s.

@@ -268,7 +268,7 @@ func TestAllSayTheSame(t *testing.T) {
 		{"a stream that can't be made anew", (*faulty).streamInTheWay, "make streams anew", "see streams above"},
 		{"a consumer that can't be reached", (*faulty).consumerInTheWay, "consumer polls of stream KLING_EVENTS fails", "nats consumer rm"},
 		{"a permission that is missing", func(f *faulty) func() {
-			f.srv.Reload(bustest.Config(f.t, smallAccount(strings.Replace(listed, `"kling.completion.>"  #`, "#", 1))))
+			f.srv.Reload(bustest.Config(f.t, smallAccount(strings.Replace(listed, "\"kling-state.slots.*\"\n", "\n", 1))))
 			return func() { f.srv.Reload(bustest.Config(f.t, smallAccount(listed))) }
 		}, "Permissions Violation for Subscription", "that deployments/README.md lists"},
 		{"all streams are lost", func(f *faulty) func() {
