@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
@@ -104,20 +105,27 @@ func (c *recount) find(account, token string, of request.Need) {
 	}
 }
 
+// weighers is how many records are read at a time.
+const weighers = 16
+
 // weigh looks up what the tasks take that this replica has not seen begin, and of which account. It also looks whether tasks that
 // it has seen begin were failed by Kling and wait to be made again: the news that tell so may have been missed, and what is in
 // the stream is a record as before.
 func (f *InFlight) weigh(ctx context.Context, c *recount) {
-	for token, subject := range c.doubtful {
-		e, err := f.record(ctx, token, subject)
-		if err != nil {
-			if share, _ := c.see(token); share == nil {
-				c.find("", token, request.Need{N: 1, Model: unknownModel})
+	tokens := make(chan string)
+	var all sync.WaitGroup
+	for range min(weighers, len(c.doubtful)) {
+		all.Go(func() {
+			for token := range tokens {
+				f.weighOne(ctx, c, token)
 			}
-			continue
-		}
-		f.weighOne(c, token, e.Rec)
+		})
 	}
+	for token := range c.doubtful {
+		tokens <- token
+	}
+	close(tokens)
+	all.Wait()
 }
 
 // record reads the newest record of a request, of which one was met on the subject.
@@ -131,23 +139,31 @@ func (f *InFlight) record(ctx context.Context, token, subject string) (store.Ent
 	return f.Store.Load(ctx, token) // also one whose timer has fired meanwhile
 }
 
-// weighOne notes what the task of a record takes, unless that is known. One that waits to be made again takes nothing.
-func (f *InFlight) weighOne(c *recount, token string, rec *store.Record) {
+// weighOne notes what a task takes, unless that is known. One that waits to be made again takes nothing.
+func (f *InFlight) weighOne(ctx context.Context, c *recount, token string) {
 	share, u := c.see(token)
-	if share != nil && rec.Retries == 0 {
+	e, err := f.record(ctx, token, c.doubtful[token])
+	unknown := request.Need{N: 1, Model: unknownModel}
+	if err != nil {
+		if share == nil {
+			c.find("", token, unknown)
+		}
+		return
+	}
+	if share != nil && e.Rec.Retries == 0 {
 		share.Slots.noteFinal(token)
 	}
-	kind, ok := f.Kinds.Lookup(rec.Kind)
+	kind, ok := f.Kinds.Lookup(e.Rec.Kind)
 	switch {
-	case rec.State == store.StateRetrying:
+	case e.Rec.State == store.StateRetrying:
 		if share != nil {
 			share.Slots.overlook(token)
 		}
 	case share != nil && u.Model != unknownModel:
 	case ok:
-		c.find(rec.Account, token, needOf(kind, rec))
+		c.find(e.Rec.Account, token, needOf(kind, e.Rec))
 	case share == nil:
-		c.find("", token, request.Need{N: 1, Model: unknownModel})
+		c.find("", token, unknown)
 	}
 }
 
