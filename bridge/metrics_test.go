@@ -293,7 +293,8 @@ func TestMetricsAreBounded(t *testing.T) { // by itself: it takes what the machi
 	}
 	after := settle(requests)
 	for name := range after {
-		if _, known := before[name]; !known {
+		waited := strings.HasPrefix(name, `kling_slot_handover_`) && strings.Contains(name, `{pool="video"`) // no request had to before
+		if _, known := before[name]; !known && !waited {
 			t.Errorf("%s has come up", name)
 		}
 	}

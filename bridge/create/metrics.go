@@ -18,6 +18,8 @@ import (
 type Metrics struct {
 	tasks    metric.Int64Counter
 	duration metric.Float64Histogram
+	handover metric.Float64Histogram
+	byPool   *telemetry.Series[kling.Pool]
 	byKind   *telemetry.Series[accountKind]
 	byLane   *telemetry.Series[poolLane]
 }
@@ -30,7 +32,10 @@ type poolLane struct {
 // NewMetrics makes the instruments of creating tasks.
 func NewMetrics(m *telemetry.Meter) *Metrics {
 	buckets := []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600}
+	short := []float64{.0005, .001, .002, .003, .005, .01, .02, .05, .1, .25, .5, 1}
 	return &Metrics{
+		handover: m.Seconds("kling.slot.handover.duration", "From a slot being freed to the create call of a request that has waited for it.", short),
+		byPool:   telemetry.NewSeries(telemetry.One[kling.Pool](telemetry.AttrPool)),
 		tasks:    m.Count("kling.tasks", "{task}", "Tasks created at Kling."),
 		duration: m.Seconds("kling.submit.duration", "From a request being stored to its task being created.", buckets),
 		byKind: telemetry.NewSeries(func(k accountKind) []attribute.KeyValue {
@@ -45,6 +50,13 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 				attribute.String(telemetry.AttrPriority, telemetry.PriorityName(l.priority)), attribute.String(telemetry.AttrPool, string(l.pool)),
 			}
 		}),
+	}
+}
+
+// handedOver notes how long the slots were free that a request has waited for.
+func (c *Creator) handedOver(ctx context.Context, j *attempt) {
+	if freed := j.Freed(); !freed.IsZero() {
+		c.Metrics.handover.Record(ctx, j.sentAt.Sub(freed).Seconds(), c.Metrics.byPool.Of(j.Req.Kind.Pool))
 	}
 }
 

@@ -70,6 +70,7 @@ func (c *Creator) post(ctx context.Context, j *attempt, body request.Object) (kl
 		trace.SpanFromContext(ctx).SetAttributes(telemetry.KeyQueueTime.Float64(waited.Seconds()))
 	}
 	j.sentAt = time.Now()
+	c.handedOver(ctx, j)
 	return client.Fenced(c.fence(j)).Create(ctx, j.Req.Kind, j.Req.Model, j.Req.CreateBody(body, j.rec.ExternalTaskID, callback)...)
 }
 

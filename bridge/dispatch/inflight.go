@@ -139,8 +139,12 @@ func (f *InFlight) Stored(rec *store.Record, status events.Status) {
 func (p *Pool) ended(token string, now time.Time) {
 	p.gone.add(token, now)
 	for _, share := range p.met() {
-		of, _ := share.Slots.need(token)
-		share.Slots.release(token, p.turns.until(token, want{share.Account, of.Model}, now))
+		of, known := share.Slots.need(token)
+		until := p.turns.until(token, want{share.Account, of.Model}, now)
+		share.Slots.release(token, until)
+		if known && until.IsZero() {
+			p.noteFreed(now)
+		}
 	}
 	p.Freed()
 }

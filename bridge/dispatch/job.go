@@ -32,6 +32,7 @@ type Job struct {
 	told     bool      // to other replicas
 	taken    bool      // as a task at Kling
 	waits    time.Time // for slots, as the first that does; zero: it has not
+	freed    time.Time // the slots that it has got; zero: nobody waited for them
 	passed   int       // creates of others before its turn, to be restored if the turn comes to nothing
 	cleared  bool      // no pause keeps it from being sent this time
 	probing  bool      // it tries whether a pause is over
@@ -56,6 +57,9 @@ func (j *Job) Suspect() {
 		j.share.Slots.suspect(j.Req.Token)
 	}
 }
+
+// Freed is when the slots were freed that the job has got; zero: nobody waited for them then.
+func (j *Job) Freed() time.Time { return j.freed }
 
 // Account names the account that the job was given; empty: it has none, as it will not become a task.
 func (j *Job) Account() string {

@@ -182,6 +182,7 @@ func (p *Pool) nextOf(priority events.Priority, scan scan, now time.Time) *Job {
 				continue
 			}
 			j.cleared = true
+			p.handOver(j, now)
 			p.ready[key] = slices.Delete(p.ready[key], at, at+1)
 			p.running++
 			p.turn += i + 1 // the other generation is next
@@ -261,6 +262,27 @@ func (q *queue) wait(j *Job, why full, now time.Time) {
 		q.passed[model] = true
 	default:
 		q.passed[model] = true
+	}
+}
+
+// maxHandover is how long a freed slot is one that a request may just have got: another replica may have it.
+const maxHandover = time.Second
+
+// handOver notes since when the slots are free that a request has got.
+func (p *Pool) handOver(j *Job, now time.Time) {
+	p.freed = slices.DeleteFunc(p.freed, func(at time.Time) bool { return now.Sub(at) > maxHandover })
+	if j.freed = (time.Time{}); len(p.freed) > 0 {
+		j.freed = p.freed[0]
+		p.freed = slices.Delete(p.freed, 0, 1)
+	}
+}
+
+// noteFreed notes that a slot is free which this replica may take at once, if requests wait for one.
+func (p *Pool) noteFreed(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.blocked) > 0 && len(p.freed) < maxWindow {
+		p.freed = append(p.freed, now)
 	}
 }
 

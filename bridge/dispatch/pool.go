@@ -32,6 +32,7 @@ type Pool struct {
 	turn    int                     // of the API generations, which alternate
 	room    chan struct{}           // closed and replaced when count falls or slots free
 	blocked map[want]*Job           // that come first, by what they wait for
+	freed   []time.Time             // slots that requests wait for, oldest first
 	closed  bool
 }
 

@@ -35,6 +35,7 @@ type bridge struct {
 	*child
 	subjects subjects.Subjects
 	callback string // host:port
+	admin    string // host:port
 	natsURL  string
 	ready    time.Duration // from its start until it said so
 }
@@ -69,7 +70,7 @@ func (b *bench) startBridge(ctx context.Context, s setup) (*bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &bridge{child: c, subjects: subjects, callback: addrs[0], natsURL: s.natsURL}
+	p := &bridge{child: c, subjects: subjects, callback: addrs[0], admin: addrs[1], natsURL: s.natsURL}
 	if s.natsURL == "" {
 		p.natsURL = "nats://" + addrs[2]
 	}
