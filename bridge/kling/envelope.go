@@ -26,6 +26,14 @@ var errNoEnvelope = errors.New("no envelope")
 // openEnvelope reads an answer. It fails with errNoEnvelope where the answer is whole but not Kling's: a page, a list, or
 // an object without a code that Kling could have given. Relays put words there, others an HTTP status.
 func openEnvelope(body []byte) (envelope, error) {
+	if e, ok := openPlainEnvelope(body); ok {
+		return e, nil
+	}
+	return openAnyEnvelope(body)
+}
+
+// openAnyEnvelope is openEnvelope for whatever comes.
+func openAnyEnvelope(body []byte) (envelope, error) {
 	var fields struct {
 		Code      json.RawMessage `json:"code"`
 		Message   json.RawMessage `json:"message"`
@@ -42,6 +50,41 @@ func openEnvelope(body []byte) (envelope, error) {
 		return envelope{}, errNoEnvelope
 	}
 	return envelope{code, readText(fields.Message), readText(fields.RequestID), fields.Data}, nil
+}
+
+// openPlainEnvelope reads an answer that says yes, spelled as Kling does it. Its data shares the memory of body. Any other is for
+// [openEnvelope] to judge.
+func openPlainEnvelope(body []byte) (e envelope, ok bool) {
+	var accepted bool
+	ok = readMembers(body, func(name, value []byte) bool {
+		var known bool
+		switch string(name) {
+		case "code":
+			accepted, known = string(value) == "0", true
+		case "message":
+			e.message, known = plainScalar(value)
+		case "request_id":
+			e.requestID, known = plainScalar(value)
+		case "data":
+			e.data, known = value, true
+		default:
+			known = plainName(name)
+		}
+		return known
+	})
+	return e, ok && accepted
+}
+
+// plainScalar is what a string without escapes says, or a number as it is spelled.
+func plainScalar(value []byte) (s string, ok bool) {
+	switch c := value[0]; {
+	case c == '"' && bytes.IndexByte(value, '\\') < 0:
+		return string(value[1 : len(value)-1]), true
+	case c == '-', c >= '0' && c <= '9':
+		return string(value), true
+	default:
+		return "", false
+	}
 }
 
 // lowestCode is the lowest of Kling's codes, but for 0 (its error code page, 2026-10).

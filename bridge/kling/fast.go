@@ -36,6 +36,42 @@ func readFast(raw []byte) (w wireTask, ok bool) {
 	return r.task, ok && r.d.InputOffset() == int64(len(raw))
 }
 
+// readMembers gives each member of an object to read, as parts of raw, and reports whether read knew them all and nothing follows.
+func readMembers(raw []byte, read func(name, value []byte) bool) bool {
+	r := fastReaders.Get().(*fastReader)
+	defer func() {
+		r.src = bytes.Buffer{}
+		r.d.Reset(&r.src) // an answer may be large
+		fastReaders.Put(r)
+	}()
+	r.src = *bytes.NewBuffer(raw)
+	r.d.Reset(&r.src)
+	if start, err := r.d.ReadToken(); err != nil || start.Kind() != '{' {
+		return false
+	}
+	for r.d.PeekKind() == '"' {
+		name, err := r.part(raw)
+		if err != nil {
+			return false
+		}
+		value, err := r.part(raw)
+		if err != nil || !read(name[1:len(name)-1], value) {
+			return false
+		}
+	}
+	if _, err := r.d.ReadToken(); err != nil { // the brace
+		return false
+	}
+	return len(trimSpace(raw[r.d.InputOffset():])) == 0
+}
+
+// part reads the next value as a part of what is read.
+func (r *fastReader) part(raw []byte) ([]byte, error) {
+	value, err := r.d.ReadValue()
+	end := int(r.d.InputOffset())
+	return raw[end-len(value) : end : end], err
+}
+
 // value reads the next value into v, and reports whether it is of the kind that belongs there.
 func (r *fastReader) value(v reflect.Value) bool {
 	kind := r.d.PeekKind()

@@ -40,3 +40,19 @@ func BenchmarkHasReferences(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkCreateBody(b *testing.B) {
+	k, _ := kling.DefaultKinds().Lookup("text2video")
+	r, err := Parse(Raw{
+		Kind: k, Header: nats.Header{events.HeaderRequestID: {"order-000000042"}},
+		Data: []byte(`{"model_name":"kling-v3","mode":"pro","duration":"5","cfg_scale":0.5,` +
+			`"prompt":"a lighthouse in a storm at dawn, seen from a small boat that is about to turn back"}`),
+	}, Defaults{Timeout: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.CreateBody(r.Body, "k7f3abcd-order-000000042", "https://bridge.example.com/callbacks/text2video/order-000000042/0123456789")
+	}
+}

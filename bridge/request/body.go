@@ -117,9 +117,12 @@ func (r *Request) countSlots() {
 // readModelName reads which model an older kind's body names. It is forwarded as it is; what can't be a model is left for
 // Kling to refuse.
 func (r *Request) readModelName() {
-	var name string
-	raw, ok := r.Body.get("model_name")
-	if ok && json.Unmarshal(raw, &name) == nil && ModelPattern.MatchString(name) {
+	raw, _ := r.Body.get("model_name")
+	name, ok := plainString(raw) // that of a model needs no escapes, but may be spelled with some
+	if !ok && json.Unmarshal(raw, &name) != nil {
+		return
+	}
+	if ModelPattern.MatchString(name) {
 		r.Model = name
 	}
 }
@@ -141,6 +144,9 @@ func (r *Request) CreateBody(body Object, externalID, callbackURL string) [][]by
 }
 
 func quote(s string) json.RawMessage {
+	if plainText(s) {
+		return appendPlain(make([]byte, 0, len(s)+len(`""`)), s)
+	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // strings always encode

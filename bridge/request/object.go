@@ -22,8 +22,16 @@ type field struct {
 
 var errNotObject = errors.New("body: want a JSON object")
 
-// parseObject reads data, which must be one JSON object in UTF-8 and nothing else.
+// parseObject reads data, which must be one JSON object in UTF-8 and nothing else. Values may be parts of data.
 func parseObject(data []byte) (Object, error) {
+	if o, ok := parsePlain(data); ok {
+		return o, nil
+	}
+	return parseAny(data)
+}
+
+// parseAny is parseObject for whatever comes.
+func parseAny(data []byte) (Object, error) {
 	if !utf8.Valid(data) {
 		return Object{}, errors.New("body: not UTF-8")
 	}
@@ -75,6 +83,9 @@ func (o Object) get(name string) (json.RawMessage, bool) {
 // takeString removes every field of that name and returns the longest of their values, so that repeating a name hides
 // nothing. No field, null and "" are the same: Kling's own samples send "" for what is not set.
 func (o *Object) takeString(name string) (string, error) {
+	if _, there := o.get(name); !there {
+		return "", nil
+	}
 	value := ""
 	kept := make([]field, 0, len(o.fields))
 	for _, f := range o.fields {
@@ -143,13 +154,13 @@ const largeValue = 64 << 10
 // pieces returns the object as JSON in pieces, so that no large value is copied: it is a piece of its own.
 func (o Object) pieces() [][]byte {
 	var all [][]byte
-	var small []byte
+	small := make([]byte, 0, o.smallSize())
 	for i, f := range o.fields {
 		separator := byte(',')
 		if i == 0 {
 			separator = '{'
 		}
-		small = append(append(append(small, separator), encodeName(f.name)...), ':')
+		small = append(appendName(append(small, separator), f.name), ':')
 		if len(f.value) < largeValue {
 			small = append(small, f.value...)
 			continue
@@ -163,14 +174,30 @@ func (o Object) pieces() [][]byte {
 	return append(all, append(small, '}'))
 }
 
-func encodeName(name string) []byte {
+// smallSize is about what the object takes up to its first large value, in bytes.
+func (o Object) smallSize() (n int) {
+	const marks = 4 // quotes, colon and comma
+	for _, f := range o.fields {
+		n += len(f.name) + marks
+		if len(f.value) >= largeValue {
+			return n
+		}
+		n += len(f.value)
+	}
+	return n + 1
+}
+
+func appendName(dst []byte, name string) []byte {
+	if plainText(name) {
+		return appendPlain(dst, name)
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(name); err != nil {
 		panic(err) // strings always encode
 	}
-	return bytes.TrimRight(buf.Bytes(), "\n")
+	return append(dst, bytes.TrimRight(buf.Bytes(), "\n")...)
 }
 
 // Size is what the values take, in bytes.
