@@ -132,23 +132,24 @@ const maxOversized = 16
 
 // Dispatch starts jobs until stop closes, then waits for those under way and gives the others back.
 func (p *Pool) Dispatch(stop <-chan struct{}) {
-	var workers sync.WaitGroup
+	workers := newWorkers(p.run)
 	ticker := time.NewTicker(recheck)
 	defer ticker.Stop()
 	for {
 		for j := p.next(time.Now()); j != nil; j = p.next(time.Now()) {
-			workers.Go(func() { p.run(j) })
+			workers.start(j)
 		}
 		p.bid(time.Now())
 		timer := p.nextDelay()
 		select {
 		case <-stop:
 			timer.Stop()
-			p.close(&workers)
+			p.close(workers)
 			return
 		case <-p.wake:
 		case <-timer.C:
 		case <-ticker.C:
+			workers.rest()
 		}
 		timer.Stop()
 	}
@@ -165,11 +166,11 @@ func (p *Pool) bid(now time.Time) {
 }
 
 // close waits for the workers and gives back what is left in hand.
-func (p *Pool) close(workers *sync.WaitGroup) {
+func (p *Pool) close(workers *workers) {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	workers.Wait()
+	workers.wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, jobs := range p.ready {
