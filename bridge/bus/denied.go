@@ -181,13 +181,18 @@ type delivered interface {
 	Reply() string
 }
 
+// ackTimeout bounds the wait for the server's word on an ack: longer than a leader failover, which takes up to 8 s.
+const ackTimeout = 20 * time.Second
+
 // Ack acknowledges a message that does no harm when it comes again: the ack may get lost. While something is denied it waits
 // for the server's word, from which it is learned that acks are not.
 func (b *Bus) Ack(ctx context.Context, msg delivered) error {
-	if b.denials.count.Load() > 0 {
-		return b.DoubleAck(ctx, msg)
+	if b.denials.count.Load() == 0 {
+		return msg.Ack()
 	}
-	return msg.Ack()
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	return b.DoubleAck(ctx, msg)
 }
 
 // DoubleAck acknowledges a message and returns once the server has confirmed it.

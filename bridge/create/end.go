@@ -97,6 +97,8 @@ func (c *Creator) keepUnsentAndAck(ctx context.Context, j *attempt, end events.S
 // tellAndAck tells what became of a request and keeps it as it came, beside each other, and acks it once both are stored.
 // Whatever of that a crash or an error leaves out is made up for when the request comes again.
 func (c *Creator) tellAndAck(ctx context.Context, j *attempt, tell func(context.Context) error) (dispatch.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout) // one for all writes: each would make its own
+	defer cancel()
 	kept := make(chan error, 1)
 	go func() { kept <- c.Store.Keep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data()) }()
 	told := tell(ctx)
@@ -108,8 +110,6 @@ func (c *Creator) tellAndAck(ctx context.Context, j *attempt, tell func(context.
 
 // ack takes the request off the stream. Should the ack get lost, the message comes again and is met as one that is known.
 func (c *Creator) ack(ctx context.Context, j *attempt) (dispatch.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout)
-	defer cancel()
 	if err := c.Store.Bus.Ack(ctx, j.Msg); err != nil {
 		return dispatch.Result{}, err
 	}

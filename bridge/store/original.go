@@ -68,7 +68,7 @@ func (s *Store) originalMsg(r *request.Request, header nats.Header, body []byte)
 
 // keep stores a request as it came where there is room.
 func (s *Store) keep(ctx context.Context, r *request.Request, msg *nats.Msg, room func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	ctx, cancel := bounded(ctx)
 	defer cancel()
 	err := room(ctx)
 	if err == nil {

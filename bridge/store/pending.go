@@ -208,13 +208,18 @@ func (s *Store) pendingMsg(rec *Record, fireAt time.Time) (*nats.Msg, error) {
 
 // put publishes within the caller's deadline, or publishTimeout where there is none.
 func (s *Store) put(ctx context.Context, msg *nats.Msg) (seq uint64, stored bool, err error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, PublishTimeout)
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	ack, err := s.Guarded().publish(ctx, msg)
 	return ack.Seq, ack.Stored, err
+}
+
+// bounded returns ctx with a deadline: its own, or publishTimeout from now.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, PublishTimeout)
 }
 
 const (
