@@ -66,7 +66,7 @@ func (m *callMetrics) of(plain bool, health *kling.Health) func(account string) 
 }
 
 func (m *callMetrics) called(ctx context.Context, account string, c kling.Call) {
-	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.Of(callCode{account: account, call: c.Op}))
+	m.duration.Record(ctx, c.Duration.Seconds(), m.byCall.Records(callCode{account: account, call: c.Op})...)
 	if c.Err != nil {
 		m.failed.Add(ctx, 1, m.byCode.Of(callCode{account, c.Op, codeName(c.Err)}))
 	}

@@ -66,8 +66,8 @@ func (c *Creator) created(ctx context.Context, r *request.Request, rec *store.Re
 	if !c.Accounts.Plain() {
 		of.account = rec.Account
 	}
-	c.Metrics.tasks.Add(ctx, 1, c.Metrics.byKind.Of(of))
-	c.Metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.Metrics.byLane.Of(poolLane{r.Kind.Pool, r.Priority}))
-	c.Log.InfoContext(ctx, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
+	c.Metrics.tasks.Add(ctx, 1, c.Metrics.byKind.Adds(of)...)
+	c.Metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.Metrics.byLane.Records(poolLane{r.Kind.Pool, r.Priority})...)
+	c.Log.LogAttrs(ctx, slog.LevelInfo, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.String("account", rec.Account), slog.String("pool", string(r.Kind.Pool)))
 }

@@ -94,8 +94,8 @@ func (m *Metrics) showSlots(o metric.Observer, plain bool, name kling.Pool, shar
 
 // received notes a request that was delivered for the first time.
 func (in *Intake) received(ctx context.Context, r *request.Request) {
-	in.Metrics.requests.Add(ctx, 1, in.Metrics.byKind.Of(kindLane{r.Kind.Name, r.Priority}))
-	in.Log.DebugContext(ctx, "received", slog.String("request_id", r.ID), slog.String("kind", r.Kind.Name),
+	in.Metrics.requests.Add(ctx, 1, in.Metrics.byKind.Adds(kindLane{r.Kind.Name, r.Priority})...)
+	in.Log.LogAttrs(ctx, slog.LevelDebug, "received", slog.String("request_id", r.ID), slog.String("kind", r.Kind.Name),
 		slog.String("pool", string(r.Kind.Pool)))
 }
 

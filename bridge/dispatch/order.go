@@ -18,6 +18,10 @@ func (p *Pool) next(now time.Time) *Job {
 		return nil
 	}
 	p.promote(now)
+	if !p.waiting() { // as most often: each event and each piece of news wakes the pool
+		p.blocked = nil
+		return nil
+	}
 	if j := p.nextSlotless(now); j != nil {
 		return j
 	}
@@ -42,6 +46,16 @@ func (p *Pool) next(now time.Time) *Job {
 	}
 	p.blocked = scan.blocked()
 	return nil
+}
+
+// waiting reports whether requests in hand wait for anything; the caller holds the mutex.
+func (p *Pool) waiting() bool {
+	for _, jobs := range p.ready {
+		if len(jobs) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // want is what a request waits for: slots of an account, where it may go to no other, and of a model, where that is what is

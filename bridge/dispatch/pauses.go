@@ -111,6 +111,9 @@ func (p *Pauses) allowForeign(k kling.Kind, now time.Time) bool {
 func (p *Pauses) allowIn(scopes []Scope, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.active) == 0 {
+		return true
+	}
 	var active []*pause
 	for _, scope := range scopes {
 		if a := p.active[scope]; a != nil {
@@ -137,6 +140,9 @@ func (p *Pauses) any() bool {
 func (p *Pauses) holds(k kling.Kind) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.active) == 0 { // as most often
+		return false
+	}
 	for _, scope := range scopes(k) {
 		if p.active[scope] != nil {
 			return true

@@ -135,15 +135,16 @@ func (p *Pool) Dispatch(stop <-chan struct{}) {
 	workers := newWorkers(p.run)
 	ticker := time.NewTicker(recheck)
 	defer ticker.Stop()
+	timer := time.NewTimer(recheck)
+	defer timer.Stop()
 	for {
 		for j := p.next(time.Now()); j != nil; j = p.next(time.Now()) {
 			workers.start(j)
 		}
 		p.bid(time.Now())
-		timer := p.nextDelay()
+		timer.Reset(p.nextDelay())
 		select {
 		case <-stop:
-			timer.Stop()
 			p.close(workers)
 			return
 		case <-p.wake:
@@ -151,7 +152,6 @@ func (p *Pool) Dispatch(stop <-chan struct{}) {
 		case <-ticker.C:
 			workers.rest()
 		}
-		timer.Stop()
 	}
 }
 
@@ -186,8 +186,8 @@ func (p *Pool) close(workers *workers) {
 	p.ready, p.delayed = nil, nil
 }
 
-// nextDelay fires when the next delayed job is due or time makes room.
-func (p *Pool) nextDelay() *time.Timer {
+// nextDelay is how long it takes until the next delayed job is due or time makes room.
+func (p *Pool) nextDelay() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	wait := recheck
@@ -200,7 +200,7 @@ func (p *Pool) nextDelay() *time.Timer {
 			wait = min(wait, change.Sub(now))
 		}
 	}
-	return time.NewTimer(max(wait, 0))
+	return max(wait, 0)
 }
 
 // giveBack returns what a job has reserved.

@@ -71,8 +71,7 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 		return answer{}, r.fail(verdict{action: ActionRetry, class: ClassKling}, context.Cause(ctx))
 	}
 	limit := c.timeout + UploadTime(r.bodySize())
-	timeout := fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, lateError(limit))
 	defer cancel()
 
 	token, err := c.auth.bearer()
@@ -94,6 +93,15 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	}
 	return a, nil
 }
+
+// lateError is why a call was given up, by the time that it had. Its text is only made where it is needed.
+type lateError time.Duration
+
+func (e lateError) Error() string {
+	return fmt.Sprintf("no answer within %s: %s", time.Duration(e), context.DeadlineExceeded)
+}
+
+func (lateError) Unwrap() error { return context.DeadlineExceeded }
 
 // send makes one HTTP exchange.
 func (c *Client) send(ctx context.Context, r request, token string) (answer, *Error) {
