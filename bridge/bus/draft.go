@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,6 +64,12 @@ func (d *Draft) Keys() []string { return slices.Collect(maps.Keys(d.Header)) }
 func (d *Draft) GuardSequence(subjects string, seq uint64) {
 	d.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
 	d.Set(jetstream.ExpectedLastSubjSeqSubjHeader, subjects)
+}
+
+// ScheduleAt is [ScheduleAt].
+func (d *Draft) ScheduleAt(at time.Time, target string) {
+	d.Set(jetstream.ScheduleHeader, scheduleAt(at))
+	d.Set(jetstream.ScheduleTargetHeader, target)
 }
 
 // PurgeTimer is [PurgeTimer].

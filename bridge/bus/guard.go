@@ -18,8 +18,13 @@ func GuardSequence(msg *nats.Msg, subjects string, seq uint64) {
 // ScheduleAt makes msg a timer: at that time the server stores it on target instead, in one step. A later message on
 // the same subject replaces it. The target is named as it is published.
 func ScheduleAt(msg *nats.Msg, at time.Time, target string) {
-	msg.Header.Set(jetstream.ScheduleHeader, "@at "+at.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(jetstream.ScheduleHeader, scheduleAt(at))
 	msg.Header.Set(jetstream.ScheduleTargetHeader, target)
+}
+
+func scheduleAt(at time.Time) string {
+	const before, usual = "@at ", len("@at 2026-10-01T12:00:00.123456789Z")
+	return string(at.UTC().AppendFormat(append(make([]byte, 0, usual), before...), time.RFC3339Nano))
 }
 
 // PurgeTimer makes the storing of msg remove the timer on subject, if there is one, in the same write.

@@ -46,24 +46,26 @@ func (s *Store) pool(kind string) (kling.Pool, error) {
 // Intend stores the record of a request before its task is created. It stores nothing and returns false if anything at
 // all is known of the request: this is what keeps a repeated request from becoming a second task.
 func (s *Store) Intend(ctx context.Context, rec *Record, fireAt time.Time) (seq uint64, first bool, err error) {
-	msg, err := s.pendingMsg(rec, fireAt)
+	d, err := s.pendingDraft(rec, fireAt)
 	if err != nil {
 		return 0, false, err
 	}
+	defer d.Release()
 	if err := s.Bus.RoomToBegin(ctx); err != nil {
 		return 0, false, err
 	}
-	bus.GuardSequence(msg, s.Subjects.AnythingOf(rec.Token()), 0)
-	return s.put(ctx, msg)
+	d.GuardSequence(s.Subjects.AnythingOf(rec.Token()), 0)
+	return s.put(ctx, &d.Msg)
 }
 
 // Claim replaces the record if it is still the one with that sequence. It must hold before every further send: a
 // replica that was taken for dead finds its claim gone.
 func (s *Store) Claim(ctx context.Context, rec *Record, fireAt time.Time, seq uint64) (next uint64, held bool, err error) {
-	msg, err := s.pendingMsg(rec, fireAt)
+	d, err := s.pendingDraft(rec, fireAt)
 	if err != nil {
 		return 0, false, err
 	}
+	defer d.Release()
 	pool, err := s.pool(rec.Kind)
 	if err != nil {
 		return 0, false, err
@@ -71,18 +73,19 @@ func (s *Store) Claim(ctx context.Context, rec *Record, fireAt time.Time, seq ui
 	if err := s.Bus.RoomToBegin(ctx); err != nil {
 		return 0, false, err
 	}
-	bus.GuardSequence(msg, s.Subjects.Pending(rec.Kind, string(pool), rec.Token()), seq)
-	return s.put(ctx, msg)
+	d.GuardSequence(s.Subjects.Pending(rec.Kind, string(pool), rec.Token()), seq)
+	return s.put(ctx, &d.Msg)
 }
 
 // Arm replaces the record unless the request has been completed.
 func (s *Store) Arm(ctx context.Context, rec *Record, fireAt time.Time) (stored bool, err error) {
-	msg, err := s.pendingMsg(rec, fireAt)
+	d, err := s.pendingDraft(rec, fireAt)
 	if err != nil {
 		return false, err
 	}
-	bus.GuardSequence(msg, s.Subjects.CompletionOf(rec.Token()), 0)
-	_, stored, err = s.put(ctx, msg)
+	defer d.Release()
+	d.GuardSequence(s.Subjects.CompletionOf(rec.Token()), 0)
+	_, stored, err = s.put(ctx, &d.Msg)
 	return stored, err
 }
 
@@ -112,16 +115,22 @@ func (s *Store) Replace(ctx context.Context, rec *Record, fireAt time.Time, of u
 		if _, err := s.Guarded().Last(ctx, s.Subjects.CompletionOf(token)); !errors.Is(err, bus.ErrNoMessage) {
 			return 0, false, err
 		}
-		msg, err := s.pendingMsg(rec, fireAt)
-		if err != nil {
-			return 0, false, err
-		}
-		bus.GuardSequence(msg, s.Subjects.AnythingOf(token), newest.Seq)
-		if next, stored, err = s.put(ctx, msg); stored || err != nil {
+		if next, stored, err = s.replaceNewest(ctx, rec, fireAt, newest.Seq); stored || err != nil {
 			return next, stored, err
 		}
 	}
 	return 0, false, ctx.Err()
+}
+
+// replaceNewest stores a record if the newest message about its request still is the one with that sequence.
+func (s *Store) replaceNewest(ctx context.Context, rec *Record, fireAt time.Time, newest uint64) (seq uint64, stored bool, err error) {
+	d, err := s.pendingDraft(rec, fireAt)
+	if err != nil {
+		return 0, false, err
+	}
+	defer d.Release()
+	d.GuardSequence(s.Subjects.AnythingOf(rec.Token()), newest)
+	return s.put(ctx, &d.Msg)
 }
 
 // ignoreGone takes it for no error that there is no message any more.
@@ -182,10 +191,10 @@ func (s *Store) Withdraw(ctx context.Context, seq uint64) error {
 	return s.Bus.Delete(ctx, s.Subjects.EventsStream(), seq)
 }
 
-// pendingMsg is the record as a timer. It never waits longer than half the retention: firing and arming anew is what
+// pendingDraft is the record as a timer. It never waits longer than half the retention: firing and arming anew is what
 // keeps a record from ageing out of the stream. A record of a newer version is never written as one: its timer means what
 // that version says.
-func (s *Store) pendingMsg(rec *Record, fireAt time.Time) (*nats.Msg, error) {
+func (s *Store) pendingDraft(rec *Record, fireAt time.Time) (*bus.Draft, error) {
 	if rec.Newer() {
 		return nil, fmt.Errorf("request %s: %w", rec.RequestID, errNewer)
 	}
@@ -200,10 +209,10 @@ func (s *Store) pendingMsg(rec *Record, fireAt time.Time) (*nats.Msg, error) {
 	if latest := s.Now().Add(s.Retention / 2); fireAt.After(latest) {
 		fireAt = latest
 	}
-	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Pending(rec.Kind, string(pool), rec.Token())))
-	msg.Data = data
-	bus.ScheduleAt(msg, fireAt, s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
-	return msg, nil
+	d := bus.NewDraft(s.Subjects.Put(s.Subjects.Pending(rec.Kind, string(pool), rec.Token())))
+	d.Data = data
+	d.ScheduleAt(fireAt, s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
+	return d, nil
 }
 
 // put publishes within the caller's deadline, or publishTimeout where there is none.
