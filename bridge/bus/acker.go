@@ -62,36 +62,52 @@ type AtDeadline struct{}
 // request publishes a message and returns the answer, an error of ctx, or [nats.ErrTimeout] when none came in time. An
 // answer that comes later is dropped.
 func (a *acker) request(ctx context.Context, msg *nats.Msg, timeout time.Duration) ([]byte, error) {
-	until, ended := a.end(ctx, time.Now().Add(timeout))
+	return a.await(ctx, a.send(ctx, msg, timeout))
+}
+
+// asked is a message that was sent. Its answer is waited for once.
+type asked struct {
+	n uint64 // of its waiter
+	w *waiter
+}
+
+// send is the first half of request. It keeps nothing of msg.
+func (a *acker) send(ctx context.Context, msg *nats.Msg, timeout time.Duration) asked {
+	until := time.Now().Add(timeout)
+	if deadline, ok := ctx.Deadline(); ok && endsAtDeadline(ctx) && deadline.Before(until) {
+		until = deadline
+	}
 	n, w := a.begin(until)
 	var reply [64]byte
 	msg.Reply = string(strconv.AppendUint(append(reply[:0], a.inbox...), n, 36))
 	if err := a.nc.PublishMsg(msg); err != nil {
 		a.settle(n, answer{err: err})
 	}
+	return asked{n, w}
+}
+
+// await is the second half.
+func (a *acker) await(ctx context.Context, of asked) ([]byte, error) {
+	var ended <-chan struct{}
+	if !endsAtDeadline(ctx) {
+		ended = ctx.Done()
+	}
 	var got answer
 	select {
-	case got = <-w.answer:
+	case got = <-of.w.answer:
 	case <-ended:
-		a.settle(n, answer{err: ctx.Err()})
-		got = <-w.answer // or what came just before
+		a.settle(of.n, answer{err: ctx.Err()})
+		got = <-of.w.answer // or what came just before
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.idle = append(a.idle, w)
+	a.idle = append(a.idle, of.w)
 	return got.data, got.err
 }
 
-// end tells until when to wait for an answer, and what closes before.
-func (a *acker) end(ctx context.Context, latest time.Time) (until time.Time, ended <-chan struct{}) {
-	deadline, ok := ctx.Deadline()
-	if at, _ := ctx.Value(AtDeadline{}).(bool); !ok || !at {
-		return latest, ctx.Done()
-	}
-	if deadline.Before(latest) {
-		latest = deadline
-	}
-	return latest, nil
+func endsAtDeadline(ctx context.Context) bool {
+	ends, _ := ctx.Value(AtDeadline{}).(bool)
+	return ends
 }
 
 func (a *acker) begin(until time.Time) (n uint64, w *waiter) {

@@ -80,15 +80,38 @@ const (
 	later              // the outcome is unknown
 )
 
+// Start sends a message and returns at once, so that another may go out with it. stored waits for the answer, and has to be called
+// once: it reports whether the message is stored. Where it is not, or nobody knows, [Bus.Publish] is to follow.
+func (b *Bus) Start(ctx context.Context, msg *nats.Msg) (stored func(context.Context) bool) {
+	if err := b.roomFor(ctx, msg); err != nil {
+		return func(context.Context) bool { return false }
+	}
+	began, subject, sent := time.Now(), msg.Subject, b.acker.send(ctx, msg, attemptTimeout)
+	return func(ctx context.Context) bool {
+		reply, err := b.acker.await(ctx, sent)
+		ack, again, err := b.judge(subject, reply, err)
+		b.notePublish(subject, ack, err, began)
+		if again != never {
+			b.retried()
+		}
+		return ack.Stored
+	}
+}
+
 func (b *Bus) publishOnce(ctx context.Context, msg *nats.Msg) (Ack, again, error) {
 	if err := b.roomFor(ctx, msg); err != nil {
 		return Ack{}, later, err
 	}
 	reply, err := b.acker.request(ctx, msg, attemptTimeout)
+	return b.judge(msg.Subject, reply, err)
+}
+
+// judge says what came of a publish, by the answer or the error instead of one.
+func (b *Bus) judge(subject string, reply []byte, err error) (Ack, again, error) {
 	if err != nil {
 		return Ack{}, classifyClient(err), err
 	}
-	b.denials.worked(msg.Subject)
+	b.denials.worked(subject)
 	if seq, ok := plainAck(reply); ok {
 		return Ack{Seq: seq, Stored: true}, never, nil
 	}

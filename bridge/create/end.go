@@ -99,10 +99,9 @@ func (c *Creator) keepUnsentAndAck(ctx context.Context, j *attempt, end events.S
 func (c *Creator) tellAndAck(ctx context.Context, j *attempt, tell func(context.Context) error) (dispatch.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout) // one for all writes: each would make its own
 	defer cancel()
-	kept := make(chan error, 1)
-	go func() { kept <- c.Store.Keep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data()) }()
+	kept := c.Store.StartKeep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data())
 	told := tell(ctx)
-	if err := errors.Join(told, <-kept); err != nil {
+	if err := errors.Join(told, kept(ctx)); err != nil {
 		return dispatch.Result{}, err
 	}
 	return c.ack(ctx, j)

@@ -45,6 +45,23 @@ func (s *Store) Keep(ctx context.Context, r *request.Request, header nats.Header
 	return s.keep(ctx, r, s.originalMsg(r, header, body), s.Bus.RoomToBegin)
 }
 
+// StartKeep is Keep beside whatever else the caller publishes before it calls kept, which has to be called once.
+func (s *Store) StartKeep(ctx context.Context, r *request.Request, header nats.Header, body []byte) (kept func(context.Context) error) {
+	whole := func(ctx context.Context) error { return s.Keep(ctx, r, header, body) }
+	if s.Bus.RoomToBegin(ctx) != nil {
+		return whole
+	}
+	msg := s.originalMsg(r, header, body)
+	bus.GuardSequence(msg, s.Subjects.Original(r.Priority, r.Token), 0)
+	stored := s.Bus.Start(ctx, msg)
+	return func(ctx context.Context) error {
+		if stored(ctx) {
+			return nil
+		}
+		return whole(ctx)
+	}
+}
+
 // KeepUnsent is Keep for a request that ended before anything was sent to Kling. It has cost nothing, so that there may be any
 // number: they leave half of a bounded stream to the guards. It takes no permission but that of publishing to have one expire:
 // of one with a large body only the beginning is kept.

@@ -43,3 +43,23 @@ func TestNoTryOfHalfABody(t *testing.T) {
 		}
 	}
 }
+
+// TestKeepBesideAnother keeps a request as it came beside another publish, again after a crash, and where one of the same id was
+// kept before, of which all else was deleted.
+func TestKeepBesideAnother(t *testing.T) {
+	l := newLedger(t, bustest.Start(t).URL(), 1)
+	r := &request.Request{ID: "order", Token: "order"}
+	for _, body := range []string{`{"prompt":"a"}`, `{"prompt":"a"}`, `{"prompt":"b"}`} {
+		kept := l.StartKeep(t.Context(), r, nats.Header{"Kling-Meta-Tenant": {"acme"}}, []byte(body))
+		if err := kept(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := l.Original(t.Context(), "order"); err != nil || string(o.Body) != body || o.Header.Get("Kling-Meta-Tenant") != "acme" {
+			t.Errorf("%+v, %v; want %s", o, err, body)
+		}
+	}
+	state, err := l.Bus.State(t.Context(), l.Subjects.EventsStream())
+	if err != nil || state.LastSeq != 2 {
+		t.Errorf("%d messages were stored, want 2; %v", state.LastSeq, err)
+	}
+}
