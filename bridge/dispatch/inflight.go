@@ -124,7 +124,7 @@ func (f *InFlight) Stored(rec *store.Record, status events.Status) {
 		p.turns.noteBegun(account, token, of)
 	case status == events.StatusRetrying, status.Terminal():
 		f.Cache.Remove(token)
-		p.ended(token, now)
+		p.free(token, turnStep, now)
 		p.turns.noteEnded(token)
 	default:
 		return
@@ -136,15 +136,20 @@ func (f *InFlight) Stored(rec *store.Record, status events.Status) {
 }
 
 // ended frees what a request has taken. A recount that is under way is to know that it has ended, wherever it was.
-func (p *Pool) ended(token string, now time.Time) {
+func (p *Pool) ended(token string, now time.Time) { p.free(token, 0, now) }
+
+// free is ended where other replicas hear of it so much later: slots are left to them for as much longer.
+func (p *Pool) free(token string, later time.Duration, now time.Time) {
 	p.gone.add(token, now)
 	for _, share := range p.met() {
 		of, known := share.Slots.need(token)
 		until := p.turns.until(token, want{share.Account, of.Model}, now)
-		share.Slots.release(token, until)
-		if known && until.IsZero() {
+		if !until.IsZero() {
+			until = until.Add(later)
+		} else if known {
 			p.noteFreed(now)
 		}
+		share.Slots.release(token, until)
 	}
 	p.Freed()
 }

@@ -168,3 +168,28 @@ func TestHearsayIsFound(t *testing.T) {
 		t.Errorf("%d held, %d of them by hearsay", s.held, s.hearsay)
 	}
 }
+
+// TestRefusedBeforeTheNews has Kling refuse a call of a replica that has not heard yet of the task that has the only slot. It takes
+// the slot as soon as it hears that the task has ended.
+func TestRefusedBeforeTheNews(t *testing.T) {
+	t.Parallel()
+	p, now := newPair(), time.Now()
+	of := request.Need{N: 1, Model: "kling-v3"}
+	slots := p.b.Pools[kling.PoolVideo].all[0].Slots
+	if !slots.reserve("b", of, now).owned {
+		t.Fatal("nothing is known, and it does not try")
+	}
+	slots.refused("b", of, now)
+	task := &store.Record{RequestID: "a", Kind: "text2video", Model: "kling-v3", Slots: 1}
+	for _, status := range []events.Status{events.StatusSubmitted, events.StatusSucceed} {
+		if slots.reserve("b", of, now).ok {
+			t.Fatalf("it sends before it hears of %s", status)
+		}
+		p.a.Stored(task, status)
+		p.a.tell()
+		p.pass("a", now)
+	}
+	if !slots.reserve("b", of, now).owned {
+		t.Error("it does not take the slot that is free")
+	}
+}

@@ -234,8 +234,13 @@ func (s *Slots) suspect(token string) {
 
 // begun follows the beginning of a task; the caller holds the mutex.
 func (s *Slots) begun(model string) {
+	s.trust.spent, s.model(model).trust.spent = 0, 0
+	s.hadRoom(model)
+}
+
+// hadRoom corrects limits after a task more is held; the caller holds the mutex.
+func (s *Slots) hadRoom(model string) {
 	m := s.model(model)
-	s.trust.spent, m.trust.spent = 0, 0
 	s.raise()
 	m.raise()
 	if own := s.suspicion(model); own != UnknownLimit && m.held-m.unsure > own {

@@ -99,7 +99,8 @@ func (p *Pool) said(b begunTask, now time.Time) {
 	p.put(cmp.Or(b.Account, kling.DefaultAccount), b.Token, of, (*Slots).said, now)
 }
 
-// said is hold for a task that only another replica speaks of, until a recount has found it: that it has begun teaches nothing yet.
+// said is hold for a task that only another replica speaks of, until a recount has found it. It does not make what others say any
+// more credible.
 func (s *Slots) said(token string, of request.Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,6 +109,7 @@ func (s *Slots) said(token string, of request.Need, now time.Time) {
 		return
 	}
 	s.put(token, usage{Need: of, held: true, hearsay: true, at: now})
+	s.hadRoom(of.Model)
 }
 
 // departed remembers for a moment which requests have ended: that their tasks have begun may be told later, by another replica. It
