@@ -335,6 +335,9 @@ func TestOrphanDoesNotHoldUpProbes(t *testing.T) {
 		s.beginRecount()
 		s.found("orphan", request.Need{N: 1}, now.Add(c.after))
 		s.endRecount(now.Add(c.after))
+		if _, known := s.used.get("orphan"); !known {
+			t.Errorf("after %s its record is there, and nothing is held for it", c.after)
+		}
 		if got := s.reserve("probe", request.Need{N: 1}, now.Add(c.after)); got.ok != c.probe {
 			t.Errorf("after %s the pool was tried: %v, want %v", c.after, got.ok, c.probe)
 		}

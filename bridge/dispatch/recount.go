@@ -248,7 +248,7 @@ func (s *Slots) endRecount(began time.Time) {
 		case stale && !u.seen:
 			s.remove(token)
 		case stale: // whoever reserved it may be gone: it must not hold up probes
-			u.held, u.seen = true, false
+			u.held = true
 			s.put(token, u)
 		}
 	}
