@@ -96,7 +96,7 @@ func (f *InFlight) tell() {
 }
 
 // follow takes one message in. Whoever may publish it and is no replica can keep requests of a pool with a configured bound
-// waiting, but only for minutes at a time, see credit; and it can have more of them sent than the bound allows, until the next
+// waiting, but only for minutes at a time, see trust; and it can have more of them sent than the bound allows, until the next
 // recount.
 func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	parsed, ok := f.Subjects.Parse(msg.Subject)

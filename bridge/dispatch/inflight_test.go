@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,5 +192,36 @@ func TestRefusedBeforeTheNews(t *testing.T) {
 	}
 	if !slots.reserve("b", of, now).owned {
 		t.Error("it does not take the slot that is free")
+	}
+}
+
+// TestManyTellAtATime has callbacks end tasks beside each other. Whoever hears of it believes all of it.
+func TestManyTellAtATime(t *testing.T) {
+	t.Parallel()
+	const callers, each = 64, 200
+	var mu sync.Mutex
+	told := 0
+	peers := NewPeers(nil, "", "a")
+	peers.publish = func(_ string, data []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		news, ok := readNews(data)
+		if told += len(news.Ended); !ok {
+			t.Errorf("news of %d tasks are not believed", len(news.Ended))
+		}
+		return nil
+	}
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			for k := range each {
+				peers.noteEnded(fmt.Sprintf("order-%d-%d", i, k))
+			}
+		})
+	}
+	all.Wait()
+	peers.tellTasks()
+	if told != callers*each {
+		t.Errorf("%d ends were told of %d", told, callers*each)
 	}
 }

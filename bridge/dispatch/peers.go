@@ -108,6 +108,11 @@ func (t *Peers) tell(news slotNews) {
 	t.mu.Lock()
 	news.tasksNews, t.untold = t.untold, tasksNews{}
 	t.mu.Unlock()
+	t.send(news)
+}
+
+// send publishes news as they are.
+func (t *Peers) send(news slotNews) {
 	news.Replica = t.self
 	if data, err := json.Marshal(news); err == nil {
 		_ = t.publish(t.subject, data)

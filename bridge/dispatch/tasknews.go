@@ -52,23 +52,30 @@ func (t *Peers) noteEnded(token string) {
 	t.note(func(news *tasksNews) { news.Ended = append(news.Ended, token) })
 }
 
+// note adds to what is to be told, of which there is never more than one message has room for: who fills it tells it.
 func (t *Peers) note(add func(*tasksNews)) {
 	t.mu.Lock()
 	add(&t.untold)
-	full := t.untold.len() >= maxUntold
-	t.mu.Unlock()
-	if full {
-		t.tellTasks()
+	var full tasksNews
+	if t.untold.len() >= maxUntold {
+		full, t.untold = t.untold, tasksNews{}
 	}
+	t.mu.Unlock()
+	t.sendTasks(full)
 }
 
 // tellTasks tells what was collected.
 func (t *Peers) tellTasks() {
 	t.mu.Lock()
-	none := t.untold.len() == 0
+	collected := t.untold
+	t.untold = tasksNews{}
 	t.mu.Unlock()
-	if !none {
-		t.tell(slotNews{})
+	t.sendTasks(collected)
+}
+
+func (t *Peers) sendTasks(news tasksNews) {
+	if news.len() > 0 {
+		t.send(slotNews{tasksNews: news})
 	}
 }
 
