@@ -2,7 +2,6 @@ package kling
 
 import (
 	"bytes"
-	"reflect"
 	"strings"
 	"sync"
 
@@ -13,14 +12,13 @@ import (
 // unusual it leaves to [readTask]'s other ways, which decide what it means: repeated names, names in other letters or
 // escaped, types that don't fit. What it accepts they read alike.
 type fastReader struct {
-	src    bytes.Buffer
-	d      jsontext.Decoder
-	text   string // what is read: strings are parts of it
-	task   wireTask
-	fields map[reflect.Type]map[string]int
+	src  bytes.Buffer
+	d    jsontext.Decoder
+	text string // what is read: strings are parts of it
+	task wireTask
 }
 
-var fastReaders = sync.Pool{New: func() any { return &fastReader{fields: map[reflect.Type]map[string]int{}} }}
+var fastReaders = sync.Pool{New: func() any { return new(fastReader) }}
 
 // readFast reads a task object. ok is false where that is for somebody else to judge.
 func readFast(raw []byte) (w wireTask, ok bool) {
@@ -32,7 +30,7 @@ func readFast(raw []byte) (w wireTask, ok bool) {
 	r.src = *bytes.NewBuffer(raw)
 	r.d.Reset(&r.src)
 	r.text = string(raw)
-	ok = r.value(reflect.ValueOf(&r.task).Elem())
+	ok = r.value(&r.task)
 	return r.task, ok && r.d.InputOffset() == int64(len(raw))
 }
 
@@ -72,14 +70,14 @@ func (r *fastReader) part(raw []byte) ([]byte, error) {
 	return raw[end-len(value) : end : end], err
 }
 
-// value reads the next value into v, and reports whether it is of the kind that belongs there.
-func (r *fastReader) value(v reflect.Value) bool {
+// value reads the next value into a field, and reports whether it is of the kind that belongs there.
+func (r *fastReader) value(field any) bool {
 	kind := r.d.PeekKind()
 	if kind == 'n' {
 		_, err := r.d.ReadToken()
 		return err == nil
 	}
-	switch at := v.Addr().Interface().(type) {
+	switch at := field.(type) {
 	case *text:
 		return r.scalar(at, kind, true)
 	case *ident:
@@ -90,12 +88,10 @@ func (r *fastReader) value(v reflect.Value) bool {
 		return r.scalar((*text)(at), kind, false)
 	case *links:
 		return r.links(at, kind)
-	}
-	switch {
-	case v.Kind() == reflect.Struct && kind == '{':
-		return r.object(v)
-	case v.Kind() == reflect.Slice && kind == '[':
-		return r.list(v)
+	case wireList:
+		return kind == '[' && r.list(at)
+	case wireObject:
+		return kind == '{' && r.object(at)
 	default:
 		return false
 	}
@@ -128,7 +124,7 @@ func (r *fastReader) scalar(at *text, kind jsontext.Kind, number bool) bool {
 // links reads a URL, or a list of them.
 func (r *fastReader) links(at *links, kind jsontext.Kind) bool {
 	if kind == '[' {
-		return r.list(reflect.ValueOf((*[]link)(at)).Elem())
+		return r.list((*list[link])(at))
 	}
 	var one text
 	if !r.scalar(&one, kind, false) {
@@ -140,14 +136,12 @@ func (r *fastReader) links(at *links, kind jsontext.Kind) bool {
 	return true
 }
 
-func (r *fastReader) list(v reflect.Value) bool {
+func (r *fastReader) list(at wireList) bool {
 	if _, err := r.d.ReadToken(); err != nil { // the bracket
 		return false
 	}
-	for n := 0; r.d.PeekKind() != ']'; n++ {
-		v.Grow(1)
-		v.SetLen(n + 1)
-		if !r.value(v.Index(n)) {
+	for r.d.PeekKind() != ']' {
+		if !r.value(at.next()) {
 			return false
 		}
 	}
@@ -155,38 +149,25 @@ func (r *fastReader) list(v reflect.Value) bool {
 	return err == nil
 }
 
-func (r *fastReader) object(v reflect.Value) bool {
+func (r *fastReader) object(at wireObject) bool {
 	if _, err := r.d.ReadToken(); err != nil { // the brace
 		return false
 	}
-	fields := r.fieldsOf(v.Type())
 	for r.d.PeekKind() != '}' {
 		name, err := r.d.ReadValue()
 		if err != nil || len(name) < 2 {
 			return false
 		}
 		name = name[1 : len(name)-1]
-		i, known := fields[string(name)]
+		field := at.field(name)
 		switch {
-		case known && r.value(v.Field(i)):
-		case known || !plainName(name) || r.d.SkipValue() != nil:
+		case field != nil && r.value(field):
+		case field != nil || !plainName(name) || r.d.SkipValue() != nil:
 			return false
 		}
 	}
 	_, err := r.d.ReadToken()
 	return err == nil
-}
-
-func (r *fastReader) fieldsOf(t reflect.Type) map[string]int {
-	if known := r.fields[t]; known != nil {
-		return known
-	}
-	fields := map[string]int{}
-	for i := range t.NumField() {
-		fields[t.Field(i).Tag.Get("json")] = i
-	}
-	r.fields[t] = fields
-	return fields
 }
 
 // plainName reports whether a name is in small letters, so that it is not another one in other letters.

@@ -95,6 +95,22 @@ func TestFastReaderReadsTheSame(t *testing.T) {
 	}
 }
 
+// TestFastReaderKnowsEveryField holds the lists of fields to the types' tags, which the decoder of JSON reads.
+func TestFastReaderKnowsEveryField(t *testing.T) {
+	t.Parallel()
+	for _, object := range []wireObject{
+		&wireTask{}, &wireInfo{}, &wireResult{}, &wireVideo{}, &wireImage{}, &wireAudio{}, &wireAsset{}, &wireOutput{}, &wireCharge{},
+	} {
+		v := reflect.ValueOf(object).Elem()
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Tag.Get("json")
+			if got := object.field([]byte(name)); got != v.Field(i).Addr().Interface() {
+				t.Errorf("%T: %s is read into %T %v", object, name, got, got)
+			}
+		}
+	}
+}
+
 func FuzzFastReader(f *testing.F) {
 	for _, raw := range taskObjects(f) {
 		f.Add(raw)

@@ -12,36 +12,40 @@ import (
 // these strict; see [readLoosely].
 type wireTask struct {
 	// v1 (Kling's callback protocol page, 2026-03)
-	TaskID        ident `json:"task_id"`
-	TaskStatus    state `json:"task_status"`
-	TaskStatusMsg text  `json:"task_status_msg"`
-	TaskInfo      struct {
-		ExternalTaskID ident `json:"external_task_id"`
-	} `json:"task_info"`
+	TaskID        ident    `json:"task_id"`
+	TaskStatus    state    `json:"task_status"`
+	TaskStatusMsg text     `json:"task_status_msg"`
+	TaskInfo      wireInfo `json:"task_info"`
 	// Not where Kling puts it, but an id given here by anybody must not contradict either.
 	ExternalTaskID ident `json:"external_task_id"`
 
-	TaskResult struct {
-		Videos       []wireVideo `json:"videos"`
-		Images       []wireImage `json:"images"`
-		SeriesImages []wireImage `json:"series_images"`
-		Audios       []wireAudio `json:"audios"`
-		Voices       []wireAsset `json:"voices"`
-		Elements     []wireAsset `json:"elements"`
-	} `json:"task_result"`
-	CreatedAt          text `json:"created_at"`
-	UpdatedAt          text `json:"updated_at"`
-	FinalUnitDeduction text `json:"final_unit_deduction"`
+	TaskResult         wireResult `json:"task_result"`
+	CreatedAt          text       `json:"created_at"`
+	UpdatedAt          text       `json:"updated_at"`
+	FinalUnitDeduction text       `json:"final_unit_deduction"`
 
 	// v2 (the same page, 2026-10)
-	ID         ident        `json:"id"`
-	Status     state        `json:"status"`
-	Message    text         `json:"message"`
-	ExternalID ident        `json:"external_id"`
-	Outputs    []wireOutput `json:"outputs"`
-	Billing    []wireCharge `json:"billing"`
-	CreateTime text         `json:"create_time"`
-	UpdateTime text         `json:"update_time"`
+	ID         ident            `json:"id"`
+	Status     state            `json:"status"`
+	Message    text             `json:"message"`
+	ExternalID ident            `json:"external_id"`
+	Outputs    list[wireOutput] `json:"outputs"`
+	Billing    list[wireCharge] `json:"billing"`
+	CreateTime text             `json:"create_time"`
+	UpdateTime text             `json:"update_time"`
+}
+
+type wireInfo struct {
+	ExternalTaskID ident `json:"external_task_id"`
+}
+
+type wireResult struct {
+	Videos       list[wireVideo] `json:"videos"`
+	Images       list[wireImage] `json:"images"`
+	SeriesImages list[wireImage] `json:"series_images"`
+	Audios       list[wireAudio] `json:"audios"`
+	Voices       list[wireAsset] `json:"voices"`
+	Elements     list[wireAsset] `json:"elements"`
 }
 
 type wireVideo struct {
