@@ -17,27 +17,26 @@ import (
 
 // Metrics count callbacks and time those that are stored.
 type Metrics struct {
-	callbacks metric.Int64Counter
+	callbacks *telemetry.Counter[outcome]
 	duration  metric.Float64Histogram
-	byOutcome *telemetry.Series[outcome]
 }
 
 // NewMetrics shows every series from the start: a counter that appears at 1 has not increased.
 func NewMetrics(m *telemetry.Meter) *Metrics {
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 	cm := &Metrics{
-		callbacks: m.Count("kling.callbacks", "{callback}", "Callbacks answered, by what they came to."),
-		duration:  m.Seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", buckets),
-		byOutcome: telemetry.NewSeries(telemetry.One[outcome](telemetry.AttrOutcome)),
+		callbacks: telemetry.NewCounter(m, "kling.callbacks", "{callback}", "Callbacks answered, by what they came to.",
+			telemetry.One[outcome](telemetry.AttrOutcome)),
+		duration: m.Seconds("kling.callback.duration", "From a callback's arrival to its event being stored.", buckets),
 	}
 	for _, o := range outcomes() {
-		cm.callbacks.Add(context.Background(), 0, cm.byOutcome.Of(o))
+		cm.callbacks.Add(o, 0)
 	}
 	return cm
 }
 
 func (m *Metrics) answered(ctx context.Context, o outcome, began time.Time) {
-	m.callbacks.Add(ctx, 1, m.byOutcome.Adds(o)...)
+	m.callbacks.Add(o, 1)
 	if o == outcomeStored {
 		m.duration.Record(ctx, telemetry.SinceSeconds(began))
 	}

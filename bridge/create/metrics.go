@@ -16,11 +16,10 @@ import (
 
 // Metrics count tasks and time how long their requests have waited.
 type Metrics struct {
-	tasks    metric.Int64Counter
+	tasks    *telemetry.Counter[accountKind]
 	duration metric.Float64Histogram
 	handover metric.Float64Histogram
 	byPool   *telemetry.Series[kling.Pool]
-	byKind   *telemetry.Series[accountKind]
 	byLane   *telemetry.Series[poolLane]
 }
 
@@ -36,9 +35,8 @@ func NewMetrics(m *telemetry.Meter) *Metrics {
 	return &Metrics{
 		handover: m.Seconds("kling.slot.handover.duration", "From a slot being freed to the create call of a request that has waited for it.", short),
 		byPool:   telemetry.NewSeries(telemetry.One[kling.Pool](telemetry.AttrPool)),
-		tasks:    m.Count("kling.tasks", "{task}", "Tasks created at Kling."),
 		duration: m.Seconds("kling.submit.duration", "From a request being stored to its task being created.", buckets),
-		byKind: telemetry.NewSeries(func(k accountKind) []attribute.KeyValue {
+		tasks: telemetry.NewCounter(m, "kling.tasks", "{task}", "Tasks created at Kling.", func(k accountKind) []attribute.KeyValue {
 			attrs := []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind)}
 			if k.account != "" {
 				attrs = append(attrs, attribute.String(telemetry.AttrAccount, k.account))
@@ -66,7 +64,7 @@ func (c *Creator) created(ctx context.Context, r *request.Request, rec *store.Re
 	if !c.Accounts.Plain() {
 		of.account = rec.Account
 	}
-	c.Metrics.tasks.Add(ctx, 1, c.Metrics.byKind.Adds(of)...)
+	c.Metrics.tasks.Add(of, 1)
 	c.Metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.Metrics.byLane.Records(poolLane{r.Kind.Pool, r.Priority})...)
 	c.Log.LogAttrs(ctx, slog.LevelInfo, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.String("account", rec.Account), slog.String("pool", string(r.Kind.Pool)))

@@ -19,8 +19,7 @@ import (
 // Metrics count the requests that are taken in, and show slots and what waits for them.
 type Metrics struct {
 	meter    *telemetry.Meter
-	requests metric.Int64Counter
-	byKind   *telemetry.Series[kindLane]
+	requests *telemetry.Counter[kindLane]
 
 	used    metric.Int64ObservableGauge
 	limit   metric.Int64ObservableGauge
@@ -37,9 +36,8 @@ type kindLane struct {
 // NewMetrics makes the instruments of requests and slots.
 func NewMetrics(m *telemetry.Meter) *Metrics {
 	return &Metrics{
-		meter:    m,
-		requests: m.Count("kling.requests", "{request}", "Requests taken in."),
-		byKind: telemetry.NewSeries(func(l kindLane) []attribute.KeyValue {
+		meter: m,
+		requests: telemetry.NewCounter(m, "kling.requests", "{request}", "Requests taken in.", func(l kindLane) []attribute.KeyValue {
 			return []attribute.KeyValue{
 				attribute.String(telemetry.AttrPriority, telemetry.PriorityName(l.priority)), attribute.String(telemetry.AttrKind, l.kind),
 			}
@@ -94,7 +92,7 @@ func (m *Metrics) showSlots(o metric.Observer, plain bool, name kling.Pool, shar
 
 // received notes a request that was delivered for the first time.
 func (in *Intake) received(ctx context.Context, r *request.Request) {
-	in.Metrics.requests.Add(ctx, 1, in.Metrics.byKind.Adds(kindLane{r.Kind.Name, r.Priority})...)
+	in.Metrics.requests.Add(kindLane{r.Kind.Name, r.Priority}, 1)
 	in.Log.LogAttrs(ctx, slog.LevelDebug, "received", slog.String("request_id", r.ID), slog.String("kind", r.Kind.Name),
 		slog.String("pool", string(r.Kind.Pool)))
 }

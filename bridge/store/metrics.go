@@ -19,7 +19,7 @@ import (
 
 // Metrics count how requests end, and what their tasks took.
 type Metrics struct {
-	completions metric.Int64Counter
+	completions *telemetry.Counter[endKey]
 	lateResults metric.Int64Counter
 	oddFields   metric.Int64Counter
 	deadLetters metric.Int64Counter
@@ -28,7 +28,6 @@ type Metrics struct {
 	duration    metric.Float64Histogram
 
 	byKind       *telemetry.Series[string]
-	byEnd        *telemetry.Series[endKey]
 	byKindStatus *telemetry.Series[kindStatus]
 	byClass      *telemetry.Series[events.ErrorClass]
 	byKindClass  *telemetry.Series[kindClass]
@@ -54,7 +53,6 @@ type (
 func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 	buckets := []float64{5, 10, 20, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600, 4 * 3600, 24 * 3600}
 	sm := &Metrics{
-		completions: m.Count("kling.completions", "{completion}", "Requests ended."),
 		lateResults: m.Count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
 		oddFields:   m.Count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
 		deadLetters: m.Count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
@@ -64,7 +62,7 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 
 		byKind:  telemetry.NewSeries(telemetry.One[string](telemetry.AttrKind)),
 		byClass: telemetry.NewSeries(telemetry.One[events.ErrorClass](telemetry.AttrClass)),
-		byEnd: telemetry.NewSeries(func(e endKey) []attribute.KeyValue {
+		completions: telemetry.NewCounter(m, "kling.completions", "{completion}", "Requests ended.", func(e endKey) []attribute.KeyValue {
 			return []attribute.KeyValue{
 				attribute.String(telemetry.AttrKind, e.kind), attribute.String(telemetry.AttrStatus, string(e.status)),
 				attribute.String(telemetry.AttrSource, string(e.source)),
@@ -79,7 +77,7 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 	}
 	ctx := context.Background()
 	for _, kind := range kinds.All() {
-		sm.completions.Add(ctx, 0, sm.byEnd.Of(endKey{kind.Name, events.StatusExpired, events.SourceBridge}))
+		sm.completions.Add(endKey{kind.Name, events.StatusExpired, events.SourceBridge}, 0)
 	}
 	for _, class := range []events.ErrorClass{
 		events.ErrorInvalid, events.ErrorPolicy, events.ErrorPermission, events.ErrorInput,
@@ -96,7 +94,7 @@ func (m *Metrics) begun(ctx context.Context, kind string) {
 }
 
 func (m *Metrics) completed(ctx context.Context, ev *events.Event) {
-	m.completions.Add(ctx, 1, m.byEnd.Adds(endKey{ev.Kind, ev.Status, ev.Source})...)
+	m.completions.Add(endKey{ev.Kind, ev.Status, ev.Source}, 1)
 	m.deducted(ctx, ev)
 	byKling := ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed
 	if byKling && ev.SubmittedAt != nil {
