@@ -66,6 +66,6 @@ func (c *Creator) created(ctx context.Context, r *request.Request, rec *store.Re
 	}
 	c.Metrics.tasks.Add(of, 1)
 	c.Metrics.duration.Record(ctx, telemetry.SinceSeconds(rec.RequestedAt), c.Metrics.byLane.Records(poolLane{r.Kind.Pool, r.Priority})...)
-	c.Log.LogAttrs(ctx, slog.LevelInfo, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
+	telemetry.Line(ctx, c.Log, slog.LevelInfo, "submitted", slog.String("request_id", rec.RequestID), slog.String("kind", rec.Kind),
 		slog.String("task_id", rec.TaskID), slog.String("account", rec.Account), slog.String("pool", string(r.Kind.Pool)))
 }

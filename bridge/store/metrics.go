@@ -127,7 +127,7 @@ func (s *Store) noteEnd(ctx context.Context, ev *events.Event) {
 	if ev.Error != nil {
 		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
 	}
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "completed", attrs...)
+	telemetry.Line(ctx, s.Log, slog.LevelInfo, "completed", attrs...)
 }
 
 // noteLate notes a result that came after its request had expired or was cancelled.

@@ -10,7 +10,7 @@ import (
 
 const (
 	// pace is how long lines of the log are gathered: a write for each would be a good part of what a callback costs.
-	pace = 5 * time.Millisecond
+	pace = 10 * time.Millisecond
 	// paceBytes are written without waiting for more.
 	paceBytes = 64 << 10
 )
