@@ -222,6 +222,9 @@ type ledger interface {
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
 // holds up requests for a bounded time. It returns the tokens of requests that are said to have ended.
 func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) (ended []string) {
+	if t.saidOfTasks(msg.Data) {
+		return nil
+	}
 	news, ok := readNews(msg.Data)
 	if !ok {
 		return nil

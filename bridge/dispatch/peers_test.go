@@ -415,3 +415,28 @@ func TestOutbidForEver(t *testing.T) {
 		t.Error("it is never sent")
 	}
 }
+
+// TestOwnTaskNewsAreKnown holds what a replica skips of its own to what it says.
+func TestOwnTaskNewsAreKnown(t *testing.T) {
+	t.Parallel()
+	begun, ended := tasksNews{Begun: []begunTask{{Token: "a"}}}, tasksNews{Ended: []string{"a"}}
+	for _, c := range []struct {
+		news slotNews
+		want bool
+	}{
+		{slotNews{tasksNews: begun}, true},
+		{slotNews{tasksNews: ended}, true},
+		{slotNews{Token: "b", Take: 1, Clock: 3, tasksNews: ended}, false}, // it waits for this one's echo
+		{slotNews{Wait: 2, tasksNews: begun}, false},
+	} {
+		var said []byte
+		p := &Peers{self: "me", publish: func(_ string, data []byte) error { said = data; return nil }}
+		p.send(c.news)
+		if got := p.saidOfTasks(said); got != c.want {
+			t.Errorf("%s: %v, want %v", said, got, c.want)
+		}
+		if other := (&Peers{self: "m"}); other.saidOfTasks(said) {
+			t.Errorf("%s is taken for another's", said)
+		}
+	}
+}

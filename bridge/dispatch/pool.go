@@ -30,7 +30,7 @@ type Pool struct {
 	running int
 	passed  map[events.Priority]int // creates of others since this priority had its turn
 	turn    int                     // of the API generations, which alternate
-	room    chan struct{}           // closed and replaced when count falls or slots free
+	room    chan struct{}           // closed when count falls or slots free; nil: nobody waits for it
 	blocked map[want]*Job           // that come first, by what they wait for
 	freed   []time.Time             // slots that requests wait for, oldest first
 	closed  bool
@@ -56,7 +56,6 @@ func NewPool(name kling.Pool, all []*Share, t *Peers, h *pull.Holder, log *slog.
 		ready:  map[Lane][]*Job{},
 		count:  map[Lane]int{},
 		passed: map[events.Priority]int{},
-		room:   make(chan struct{}),
 	}
 }
 
@@ -106,14 +105,19 @@ func (p *Pool) Freed() {
 
 // signalRoom wakes whoever waits in waitForRoom; the caller holds the mutex.
 func (p *Pool) signalRoom() {
-	close(p.room)
-	p.room = make(chan struct{})
+	if p.room != nil {
+		close(p.room)
+		p.room = nil
+	}
 }
 
 // waitForRoom blocks until the lane may hold another request and returns how many.
 func (p *Pool) waitForRoom(ctx context.Context, key Lane) (n int, ok bool) {
 	for {
 		p.mu.Lock()
+		if p.room == nil {
+			p.room = make(chan struct{})
+		}
 		n, changed := p.shares.room()+p.aside(key)-p.count[key], p.room
 		p.mu.Unlock()
 		if n > 0 {

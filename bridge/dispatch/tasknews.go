@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"cmp"
 	"hash/maphash"
 	"slices"
@@ -77,6 +78,12 @@ func (t *Peers) sendTasks(news tasksNews) {
 	if news.len() > 0 {
 		t.send(slotNews{tasksNews: news})
 	}
+}
+
+// saidOfTasks reports whether a message is this replica's own, about nothing but tasks: there is nothing to hear in it. Many are.
+func (t *Peers) saidOfTasks(data []byte) bool {
+	rest, own := bytes.CutPrefix(data, []byte(`{"replica":"`+t.self+`",`))
+	return own && (bytes.HasPrefix(rest, []byte(`"begun":`)) || bytes.HasPrefix(rest, []byte(`"ended":`)))
 }
 
 func (n *tasksNews) len() int { return len(n.Begun) + len(n.Ended) }
