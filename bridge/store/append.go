@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -373,6 +374,9 @@ func appendEscaped(dst []byte, s string) []byte {
 
 // appendCompact writes JSON without the space between its tokens.
 func appendCompact(dst []byte, raw []byte) []byte {
+	if !slices.ContainsFunc([]byte(" \n\r\t"), func(space byte) bool { return bytes.IndexByte(raw, space) >= 0 }) {
+		return append(dst, raw...)
+	}
 	start, quoted := 0, false
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
