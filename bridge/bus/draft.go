@@ -16,6 +16,7 @@ import (
 type Draft struct {
 	nats.Msg
 	values []string // of the headers, one each
+	headed int      // bytes that the headers take
 }
 
 // maxReused is the largest body whose memory is used again, in bytes.
@@ -35,7 +36,7 @@ func (d *Draft) Release() {
 	if cap(d.Data) > maxReused {
 		d.Data = nil
 	}
-	d.Subject, d.Reply, d.Data = "", "", d.Data[:0]
+	d.Subject, d.Reply, d.Data, d.headed = "", "", d.Data[:0], 0
 	clear(d.Header)
 	clear(d.values)
 	d.values = d.values[:0]
@@ -44,9 +45,16 @@ func (d *Draft) Release() {
 
 // Set gives the message a header, in place of what it had.
 func (d *Draft) Set(name, value string) {
+	d.headed += len(name) + len(": ") + len(value) + len("\r\n")
 	d.values = append(d.values, value)
 	n := len(d.values)
 	d.Header[name] = d.values[n-1 : n : n]
+}
+
+// Size returns how many bytes the message takes, or a few more. The headers were counted as they were set.
+func (d *Draft) Size() int {
+	const frame = len("NATS/1.0\r\n\r\n")
+	return len(d.Subject) + len(d.Reply) + frame + d.headed + len(d.Data)
 }
 
 // Get returns a header, or nothing. It and Keys make a draft what a trace is written into.

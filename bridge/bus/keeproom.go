@@ -106,17 +106,20 @@ func (b *Bus) roomFor(ctx context.Context, msg *nats.Msg) error {
 	if r == nil || !strings.HasPrefix(msg.Subject, r.prefix) {
 		return nil
 	}
-	const overhead = 64 // of a stored message, more or less
-	n := int64(msg.Size() + overhead)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.size > 0 && r.budget < n {
+	if r.size == 0 { // there is no bound
+		return nil
+	}
+	const overhead = 64 // of a stored message, more or less
+	n := int64(msg.Size() + overhead)
+	if r.budget < n {
 		if err := r.askAgain(ctx, b, 0); err != nil {
 			return err
 		}
 		r.budget = min(max(r.free/roomShare, n), r.free)
 	}
-	if r.size > 0 && r.budget < n {
+	if r.size > 0 && r.budget < n { // the bound may be gone
 		return r.full()
 	}
 	r.budget, r.free = r.budget-n, r.free-n

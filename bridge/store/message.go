@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
@@ -59,7 +58,7 @@ func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status,
 // eventDraft builds the message of an event, leaving Kling's object out where it would not fit.
 func (s *Store) eventDraft(ctx context.Context, ev *events.Event, subject, msgID string) (d *bus.Draft, err error) {
 	d = s.headDraft(ctx, ev, subject, msgID)
-	if d.Data, err = encodeEvent(d.Data, ev); err == nil && !s.fits(&d.Msg) {
+	if d.Data, err = encodeEvent(d.Data, ev); err == nil && !s.fits(d) {
 		ev.Kling, ev.KlingOmitted = nil, true
 		d.Data, err = encodeEvent(d.Data[:0], ev)
 	}
@@ -101,6 +100,6 @@ func (s *Store) headDraft(ctx context.Context, ev *events.Event, subject, msgID 
 // headerRoom is kept for the guard and timer headers that are set after the event was measured.
 const headerRoom = 1024
 
-func (s *Store) fits(msg *nats.Msg) bool {
-	return int64(msg.Size())+headerRoom <= s.Bus.MaxPayload()
+func (s *Store) fits(d *bus.Draft) bool {
+	return int64(d.Size())+headerRoom <= s.Bus.MaxPayload()
 }
