@@ -43,6 +43,15 @@ type Job struct {
 // InProgress implements inHand.
 func (j *Job) InProgress() error { return j.Msg.InProgress() }
 
+// sit gives the job slots of an account: its own, or those that its request holds already. Its own are no task's yet, even if it
+// had one before: a task may end while its news are still to be told.
+func (j *Job) sit(s *Share, own bool) {
+	j.share, j.reserved = s, own
+	if own {
+		j.taken = false
+	}
+}
+
 // Accepted tells that Kling has made the task: its slots are held until it ends.
 func (j *Job) Accepted() {
 	j.taken = true

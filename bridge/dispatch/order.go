@@ -221,7 +221,6 @@ func (p *Pool) seat(j *Job, scan scan, now time.Time) bool {
 			continue
 		}
 		if q.seat(j, now) {
-			j.share = q.Share
 			return true
 		}
 		if q.soon && len(candidates) > 1 && p.order != OrderSpread && q.patient(now) {
@@ -245,7 +244,7 @@ func (q *queue) seat(j *Job, now time.Time) bool {
 	}
 	got := ask(j.Req.Token, of, now)
 	if got.ok {
-		j.reserved = got.owned
+		j.sit(q.Share, got.owned)
 		q.soonSince = time.Time{}
 		return true
 	}

@@ -114,7 +114,7 @@ func (p *Pool) nextProbeOf(share *Share, now time.Time) *Job {
 	if !got.ok {
 		return nil
 	}
-	best.share, best.reserved = share, got.owned
+	best.sit(share, got.owned)
 	if !share.Pauses.allow(best.Req.Kind, now) { // another pool has been faster
 		p.giveBack(best)
 		return nil

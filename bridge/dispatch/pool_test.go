@@ -189,3 +189,33 @@ func TestSlotsFollowEvents(t *testing.T) {
 		t.Error("the limit was not raised by the task that Kling took beyond it")
 	}
 }
+
+// TestTakenAgain has the news of a task come to nothing, and the task end before they are told again: the slots that the request
+// takes for that are nobody's afterwards.
+func TestTakenAgain(t *testing.T) {
+	t.Parallel()
+	times := 0
+	p := testPool(func(j *Job) Result {
+		switch times++; times {
+		case 1:
+			j.Accepted()
+			return TryAgain(0).Holding(true)
+		case 2:
+			return TryAgain(0)
+		default:
+			return Settled()
+		}
+	})
+	now := time.Now()
+	p.add(testJob(t, "a", "text2video", events.PriorityNormal))
+	p.step()
+	if n := p.all[0].Slots.held; n != 1 {
+		t.Errorf("%d slots are held by a task that Kling has made", n)
+	}
+	p.ended("a", now)
+	p.step()
+	p.step()
+	if used, _, _ := p.all[0].Slots.Measure(); used != 0 || times != 3 {
+		t.Errorf("%d slots are taken after %d steps, and by no task", used, times)
+	}
+}
