@@ -17,6 +17,7 @@ import (
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/clock/clocktest"
 	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
+	"github.com/klingbridge/klingbridge/bridge/store"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 	"github.com/klingbridge/klingbridge/events/eventstest"
@@ -187,8 +188,25 @@ func (s *system) isStored(token, status string) bool {
 	case klingtest.StatusProcessing:
 		return s.has(su.Progress("*", events.StatusProcessing, token), su.Progress("*", events.StatusRetrying, token), su.CompletionOf(token))
 	default: // its end: the completion, or late where the deadline was faster, or that it is made again
-		return s.has(su.Progress("*", events.StatusRetrying, token), su.Completion("*", events.StatusSucceed, token), su.Completion("*", events.StatusFailed, token), su.LateOf(token))
+		return s.has(su.Progress("*", events.StatusRetrying, token), su.Completion("*", events.StatusSucceed, token), su.Completion("*", events.StatusFailed, token), su.LateOf(token)) ||
+			s.madeAgain(token)
 	}
+}
+
+// madeAgain reports whether the record of a request says that its task failed and is made again. It has all that the event of that
+// will say, and its timer has it told, whoever dies.
+func (s *system) madeAgain(token string) bool {
+	stream, err := s.bus.JetStream().Stream(s.ctx, s.subjects.EventsStream())
+	if err != nil {
+		s.violate(aSoundTest, "%v", err)
+		return false
+	}
+	msg, err := stream.GetLastMsgForSubject(s.ctx, s.subjects.StateOf(token))
+	if err != nil { // there is none
+		return false
+	}
+	rec, err := store.Decode(msg.Data)
+	return err == nil && len(rec.Tries) > 0
 }
 
 // checkRefusal judges the answer to a callback that must not pass. There may be nobody to refuse it.
