@@ -82,8 +82,12 @@ func (t *Peers) sendTasks(news tasksNews) {
 
 // saidOfTasks reports whether a message is this replica's own, about nothing but tasks: there is nothing to hear in it. Many are.
 func (t *Peers) saidOfTasks(data []byte) bool {
-	rest, own := bytes.CutPrefix(data, []byte(`{"replica":"`+t.self+`",`))
-	return own && (bytes.HasPrefix(rest, []byte(`"begun":`)) || bytes.HasPrefix(rest, []byte(`"ended":`)))
+	rest, ok := bytes.CutPrefix(data, []byte(`{"replica":"`))
+	if n := len(t.self); !ok || len(rest) < n || string(rest[:n]) != t.self {
+		return false
+	}
+	rest = rest[len(t.self):]
+	return bytes.HasPrefix(rest, []byte(`","begun":`)) || bytes.HasPrefix(rest, []byte(`","ended":`))
 }
 
 func (n *tasksNews) len() int { return len(n.Begun) + len(n.Ended) }
