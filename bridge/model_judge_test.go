@@ -171,7 +171,7 @@ func (s *system) checkAnswer(task klingtest.TaskView, status string, answered in
 			if !s.has(s.subjects.StateOf(token), s.subjects.CompletionOf(token)) {
 				s.violate(aReceipt, "callback %s of %s was answered 200 and Kling is not asked", status, token)
 			}
-		} else if !s.isStored(token, status) {
+		} else if !s.isStored(token, status) && (status != klingtest.StatusFailed || !s.madeAgain(task)) {
 			s.violate(aReceipt, "callback %s of %s was answered 200 before its event was stored", status, tokenOf(task))
 		}
 	default:
@@ -188,25 +188,24 @@ func (s *system) isStored(token, status string) bool {
 	case klingtest.StatusProcessing:
 		return s.has(su.Progress("*", events.StatusProcessing, token), su.Progress("*", events.StatusRetrying, token), su.CompletionOf(token))
 	default: // its end: the completion, or late where the deadline was faster, or that it is made again
-		return s.has(su.Progress("*", events.StatusRetrying, token), su.Completion("*", events.StatusSucceed, token), su.Completion("*", events.StatusFailed, token), su.LateOf(token)) ||
-			s.madeAgain(token)
+		return s.has(su.Progress("*", events.StatusRetrying, token), su.Completion("*", events.StatusSucceed, token), su.Completion("*", events.StatusFailed, token), su.LateOf(token))
 	}
 }
 
-// madeAgain reports whether the record of a request says that its task failed and is made again. It has all that the event of that
-// will say, and its timer has it told, whoever dies.
-func (s *system) madeAgain(token string) bool {
+// madeAgain reports whether the record of a request says that this very task failed and is made again. It has all that the event of
+// that will say, and its timer has it told, whoever dies.
+func (s *system) madeAgain(task klingtest.TaskView) bool {
 	stream, err := s.bus.JetStream().Stream(s.ctx, s.subjects.EventsStream())
 	if err != nil {
 		s.violate(aSoundTest, "%v", err)
 		return false
 	}
-	msg, err := stream.GetLastMsgForSubject(s.ctx, s.subjects.StateOf(token))
+	msg, err := stream.GetLastMsgForSubject(s.ctx, s.subjects.StateOf(tokenOf(task)))
 	if err != nil { // there is none
 		return false
 	}
 	rec, err := store.Decode(msg.Data)
-	return err == nil && len(rec.Tries) > 0
+	return err == nil && slices.ContainsFunc(rec.Tries, func(try events.Try) bool { return try.TaskID == task.ID })
 }
 
 // checkRefusal judges the answer to a callback that must not pass. There may be nobody to refuse it.
