@@ -17,6 +17,14 @@ var errBehind = fmt.Errorf("%w: the answer is older than what is known already",
 // Behind is the error of an answer about a request that is older than what is known already.
 func Behind(token string) error { return fmt.Errorf("record of request %s: %w", token, errBehind) }
 
+// behindIfGone takes it for such an answer that there is no message.
+func behindIfGone(err error, token string) error {
+	if errors.Is(err, bus.ErrNoMessage) {
+		return Behind(token)
+	}
+	return err
+}
+
 // isNewest reports whether the record of that sequence, which the caller holds, is still the newest of its request. An answer that
 // has only older ones, or none, is an error unless the request has ended, which removes its timer.
 func (s *Store) isNewest(ctx context.Context, token string, seq uint64) (bool, error) {

@@ -162,23 +162,35 @@ func (s *Store) DueUnlessEnded(ctx context.Context, rec *Record) (due bool, err 
 }
 
 // PutDue stores the record as one whose timer has fired, unless there is a message on the guarded subjects.
+//
+// What is stored counts as the newest record of its request. A record that somebody may have gone on with since it was read,
+// to the id of its task, a further send or a further try, is never put over what that has stored.
 func (s *Store) PutDue(ctx context.Context, rec *Record, guard string) (stored bool, err error) {
-	data, err := rec.encode()
+	if (rec.Retries > 0 || rec.State == StateCreating) && guard == s.Subjects.CompletionOf(rec.Token()) {
+		return s.putSame(ctx, rec)
+	}
+	msg, err := s.dueMessage(rec)
 	if err != nil {
 		return false, err
-	}
-	pool, err := s.pool(rec.Kind)
-	if err != nil {
-		return false, err
-	}
-	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
-	msg.Data = data
-	if rec.Retries > 0 && guard == s.Subjects.CompletionOf(rec.Token()) {
-		return s.putSame(ctx, rec, msg)
 	}
 	bus.GuardSequence(msg, guard, 0)
 	_, stored, err = s.put(ctx, msg)
 	return stored, err
+}
+
+// dueMessage is the record as one whose timer has fired.
+func (s *Store) dueMessage(rec *Record) (*nats.Msg, error) {
+	data, err := rec.encode()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := s.pool(rec.Kind)
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
+	msg.Data = data
+	return msg, nil
 }
 
 // MayBeLate tells the ends after which a task's own end is still news.

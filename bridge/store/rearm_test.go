@@ -1,11 +1,13 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 )
@@ -19,7 +21,8 @@ func TestRearm(t *testing.T) {
 		rec := newTestRecord(fmt.Sprintf("adopted-%d", i))
 		creating := *rec
 		creating.State, creating.TaskID = StateCreating, ""
-		if err := l.DueNow(ctx, &creating); err != nil {
+		_, _, err := l.Intend(ctx, &creating, time.Now().Add(time.Hour))
+		if err = errors.Join(err, l.DueNow(ctx, &creating)); err != nil {
 			t.Fatal(err)
 		}
 		fired, err := l.Load(ctx, rec.Token())
@@ -43,6 +46,63 @@ func TestRearm(t *testing.T) {
 	}
 }
 
+// TestDueOfWhatHasGoneOn has a task polled of which a callback has said too little, by a record that was read before its create
+// call was answered or made once more. The poll is to go on from what is stored by then, and must not put the old record back.
+func TestDueOfWhatHasGoneOn(t *testing.T) {
+	l := newLedger(t, bustest.Start(t).URL(), 1)
+	ctx, later := t.Context(), time.Now().Add(time.Hour)
+	for _, retries := range []int{0, 1} {
+		created := newTestRecord(fmt.Sprintf("created-%d", retries))
+		created.Retries, created.Version = retries, versionOf(kling.DefaultAccount, retries)
+		read := *created
+		read.State, read.TaskID, read.Attempt = StateCreating, "", 1
+		seq, first, err := l.Intend(ctx, &read, later)
+		if !first || err != nil {
+			t.Fatal(first, err)
+		}
+		next := read.Resent(Send{Claim: "again", At: time.Now()}, 0, time.Now())
+		if _, held, err := l.Claim(ctx, next, later, seq); !held || err != nil {
+			t.Fatal(held, err)
+		}
+		due := func(what string) (e Entry) {
+			t.Helper()
+			if due, err := l.DueUnlessEnded(ctx, &read); !due || err != nil {
+				t.Fatal(what, due, err)
+			}
+			if e, err = l.Load(ctx, read.Token()); !e.Due || err != nil {
+				t.Fatalf("%s: %+v, %v", what, e, err)
+			}
+			return e
+		}
+		if e := due("sent again"); e.Rec.Claim != "again" || e.Rec.Attempt != 2 {
+			t.Errorf("sent again: the poller has %+v", e.Rec)
+		}
+		if stored, err := l.Arm(ctx, created, later); !stored || err != nil {
+			t.Fatal(stored, err)
+		}
+		e := due("created")
+		if e.Rec.TaskID != created.TaskID {
+			t.Errorf("created: the poller has %+v", e.Rec)
+		}
+		if stored, err := l.Rearm(ctx, e.Rec, later, e.Seq); !stored || err != nil {
+			t.Fatal(stored, err)
+		}
+		if e, err := l.Load(ctx, read.Token()); err != nil || e.Due || e.Rec.TaskID != created.TaskID {
+			t.Errorf("after a poll: %+v, %v", e.Rec, err)
+		}
+	}
+}
+
+// TestDueOfNothing has a task polled whose record and end an answer does not have: it is no answer.
+func TestDueOfNothing(t *testing.T) {
+	l := newLedger(t, bustest.Start(t).URL(), 1)
+	rec := newTestRecord("gone")
+	rec.State, rec.TaskID = StateCreating, ""
+	if due, err := l.DueUnlessEnded(t.Context(), rec); due || !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("%v, %v", due, err)
+	}
+}
+
 // TestRearmOfWhatIsKnown has the timer of a creating record fire.
 func TestRearmOfWhatIsKnown(t *testing.T) {
 	l := newLedger(t, bustest.Start(t).URL(), 1)
@@ -55,7 +115,8 @@ func TestRearmOfWhatIsKnown(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", what, got, err, want)
 		}
 	}
-	if err := l.DueNow(ctx, rec); err != nil {
+	_, _, err := l.Intend(ctx, rec, later)
+	if err = errors.Join(err, l.DueNow(ctx, rec)); err != nil {
 		t.Fatal(err)
 	}
 	fired, err := l.Load(ctx, rec.Token())

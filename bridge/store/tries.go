@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/klingbridge/klingbridge/bridge/bus"
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/events"
@@ -173,17 +171,21 @@ func (r *Record) undo() (last events.Try) {
 	return last
 }
 
-// putSame stores a message about a record if there is none newer of another try, and no end.
-func (s *Store) putSame(ctx context.Context, rec *Record, msg *nats.Msg) (stored bool, err error) {
+// putSame stores the newest record of a try as one whose timer has fired, if there is none of another try, and no end. That
+// there is neither a record nor an end is no answer.
+func (s *Store) putSame(ctx context.Context, rec *Record) (stored bool, err error) {
 	token := rec.Token()
 	for ctx.Err() == nil {
-		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token))
+		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token)) // first: the guard finds what comes after it
 		if err != nil {
-			return false, ignoreGone(err)
+			return false, behindIfGone(err, token)
+		}
+		if _, _, err := s.Completion(ctx, token); !errors.Is(err, bus.ErrNoMessage) {
+			return false, err
 		}
 		known, err := s.Load(ctx, token)
 		if err != nil {
-			return false, ignoreGone(err)
+			return false, behindIfGone(err, token)
 		}
 		if known.Rec.stands().before(rec.stands()) {
 			return false, Behind(token)
@@ -191,7 +193,8 @@ func (s *Store) putSame(ctx context.Context, rec *Record, msg *nats.Msg) (stored
 		if known.Rec.stands() != rec.stands() {
 			return false, nil
 		}
-		if _, _, err := s.Completion(ctx, token); !errors.Is(err, bus.ErrNoMessage) {
+		msg, err := s.dueMessage(known.Rec)
+		if err != nil {
 			return false, err
 		}
 		bus.GuardSequence(msg, s.Subjects.AnythingOf(token), newest.Seq)
