@@ -29,7 +29,8 @@ func UseOfNATS(b *bus.Bus, o Options) NATSUse {
 		s.Put(s.Late(kind, events.StatusSucceed, id)), s.Put(s.Archived(kind, events.StatusSucceed, id)),
 		s.Put(s.Pending(kind, pool, id)), s.Put(s.External(id)),
 		s.Dead(kind, events.StatusRejected, id), s.Setting(settingCallbackSecret), s.SlotNews(pool),
-		b.API("INFO"), b.API("STREAM.MSG.GET." + s.EventsStream()), b.API("DIRECT.GET." + s.RequestsStream()),
+		b.API("INFO"), b.API("STREAM.MSG.GET." + s.EventsStream()), b.API("DIRECT.GET." + s.EventsStream()),
+		b.API("DIRECT.GET." + s.RequestsStream()),
 		b.API("CONSUMER.LIST." + s.RequestsStream()), b.API("CONSUMER.DELETE." + s.RequestsStream() + ".gone"),
 	}
 	for _, p := range events.Priorities() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -425,4 +426,38 @@ func TestUseAfterClose(t *testing.T) {
 	if _, err := b.Publish(t.Context(), nats.NewMsg("late")); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestLastDirect reads as the leader's API does: the newest of a subject with all that is stored of it, or that there is none.
+func TestLastDirect(t *testing.T) {
+	onBoth(t, func(t *testing.T, sys system) {
+		b := open(t, sys.url)
+		ensureStream(t, b, eventsConfig(sys))
+		for _, text := range []string{"older", "newest"} {
+			msg := message("completion.direct", text)
+			msg.Data = []byte(text)
+			msg.Header.Set("Nats-Subject", "its own")
+			if _, err := b.Publish(t.Context(), msg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := b.Last(t.Context(), "EVENTS", "completion.direct")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got *bus.Message
+		eventually(t, "every server has it", func() bool { // one that follows may be behind
+			got, err = b.LastDirect(t.Context(), "EVENTS", "completion.direct")
+			return err == nil && got.Seq == want.Seq
+		})
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if _, err := b.LastDirect(t.Context(), "EVENTS", "completion.none"); !errors.Is(err, bus.ErrNoMessage) {
+			t.Errorf("of none: %v", err)
+		}
+		if _, err := b.LastDirect(t.Context(), "NOWHERE", "completion.none"); err == nil || errors.Is(err, bus.ErrNoMessage) {
+			t.Errorf("of no stream: %v", err)
+		}
+	})
 }

@@ -78,6 +78,18 @@ func (d *denials) worked(subject string) {
 	d.forget(func(key deniedKey, _ denied) bool { return key == deniedKey{family: family(subject)} })
 }
 
+// denies reports whether a publish on subject has been denied lately.
+func (d *denials) denies(subject string) bool {
+	if d == nil || d.count.Load() == 0 {
+		return false
+	}
+	key := deniedKey{family: family(subject)}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	what, known := d.known[key]
+	return known && time.Since(what.at) < forgetDenied
+}
+
 // clear is for a new connection, to which nothing has been denied yet.
 func (d *denials) clear() {
 	if d != nil {

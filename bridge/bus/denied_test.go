@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -144,5 +145,20 @@ func TestDeniedSubscription(t *testing.T) {
 	case <-heard:
 	case <-time.After(time.Minute):
 		t.Error("nothing is heard although it is allowed")
+	}
+}
+
+// TestDeniedDirectGet is told of it once, and then without waiting.
+func TestDeniedDirectGet(t *testing.T) {
+	_, b := restricted(t, `publish: ["$JS.API.STREAM.>", "put.>"]`)
+	if err := b.EnsureStream(t.Context(), eventsConfig(system{replicas: 1}), ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is known", func() bool {
+		_, err := b.LastDirect(t.Context(), "EVENTS", "completion.one")
+		return errors.Is(err, bus.ErrUnavailable)
+	})
+	if !says(b.Denied(), `"$JS.API.DIRECT.GET.EVENTS"`) {
+		t.Errorf("it says %q", b.Denied())
 	}
 }

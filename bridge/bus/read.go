@@ -32,6 +32,36 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (*Message, error
 	return b.get(ctx, stream, lookup{LastBySubject: subject})
 }
 
+// LastDirect returns the newest message on subject as any server of a stream that allows direct gets knows it: one that follows
+// may be behind. It takes the server a fraction of what Last takes it. Where nobody answers soon, or may be asked, it is an error.
+func (b *Bus) LastDirect(ctx context.Context, stream, subject string) (*Message, error) {
+	payload, err := json.Marshal(lookup{LastBySubject: subject})
+	if err != nil {
+		return nil, err
+	}
+	msg := &nats.Msg{Subject: b.API("DIRECT.GET." + stream), Data: payload}
+	if b.denials.denies(msg.Subject) {
+		return nil, fmt.Errorf("read from stream %s: %w: direct gets are denied", stream, ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	b.denials.worked(msg.Subject)
+	if m, ok := decodeDirect(answer, addedByServer[:addedToOne]); ok {
+		return m, nil
+	}
+	if err := statusError(answer.Header.Get("Status"), answer.Header.Get("Description")); err != nil {
+		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
+	}
+	return nil, ErrNoMessage
+}
+
+// directTimeout bounds a direct get, so that time is left to ask the leader.
+const directTimeout = 500 * time.Millisecond
+
 // Next returns the first message on subject at or after seq.
 func (b *Bus) Next(ctx context.Context, stream, subject string, seq uint64) (*Message, error) {
 	return b.get(ctx, stream, lookup{Sequence: seq, NextBySubject: subject})

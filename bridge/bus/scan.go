@@ -49,7 +49,7 @@ func (b *Bus) scanBatch(
 	next, more = max(from, 1), true
 	query := directQuery{From: next, Subject: subject, Batch: batch, MaxBytes: maxBatchBytes}
 	_, err = b.direct(ctx, stream, query, func(msg *nats.Msg) bool {
-		m, ok := decodeDirect(msg)
+		m, ok := decodeDirect(msg, addedByServer[:])
 		if !ok || m.Seq < next {
 			return false
 		}
@@ -171,17 +171,20 @@ func statusError(status, description string) error {
 	}
 }
 
-// addedByServer are the headers with which a direct get describes the message.
+// addedByServer are the headers with which a direct get describes the message; the last two come with one of a batch only.
 var addedByServer = [...]string{
 	jetstream.SubjectHeader, jetstream.SequenceHeader, jetstream.TimeStampHeaer,
 	jetstream.StreamHeader, "Nats-Num-Pending", "Nats-Last-Sequence",
 }
 
+// addedToOne is how many of them come with a message by itself.
+const addedToOne = 4
+
 // decodeDirect turns an answer into the message as it is stored. It is not ok when the message's own headers can't be
-// read, and with them the server's.
-func decodeDirect(msg *nats.Msg) (m *Message, ok bool) {
+// read, and with them the server's. headers are those that it has added, in the order of addedByServer.
+func decodeDirect(msg *nats.Msg, headers []string) (m *Message, ok bool) {
 	var added [len(addedByServer)]string
-	for i, name := range addedByServer {
+	for i, name := range headers {
 		values := msg.Header[name]
 		if len(values) == 0 {
 			return nil, false

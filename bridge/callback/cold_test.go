@@ -42,21 +42,19 @@ func newColdRig(t *testing.T) (r *rig, nc *nats.Conn) {
 // TestColdCallbackReadsOnce counts what is read for a callback of which the replica remembers nothing.
 func TestColdCallbackReadsOnce(t *testing.T) {
 	r, nc := newColdRig(t)
-	reads, err := nc.SubscribeSync("$JS.API.STREAM.MSG.GET.KLING_EVENTS")
-	if err == nil {
-		err = nc.Flush()
+	reads := make(chan *nats.Msg, 10)
+	for _, api := range []string{"$JS.API.STREAM.MSG.GET.KLING_EVENTS", "$JS.API.DIRECT.GET.KLING_EVENTS"} {
+		if _, err := nc.ChanSubscribe(api, reads); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err != nil {
+	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	r.serve(t, 0)
 	_, _ = r.bus.Last(t.Context(), "KLING_EVENTS", "mark") // there is none
 	for _, want := range []string{"kling-state.pending.text2video.video." + r.records[0].RequestID, "mark"} {
-		msg, err := reads.NextMsg(time.Minute)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := string(msg.Data); !strings.Contains(got, `"`+want+`"`) {
+		if got := string((<-reads).Data); !strings.Contains(got, `"`+want+`"`) {
 			t.Errorf("read %s, want only %s", got, want)
 		}
 	}

@@ -19,8 +19,9 @@ import (
 // Find returns the record of a request, or one made of its completion, or of its progress where the record is lost, or of
 // the little that its URL says: a callback needs no more than that to complete. kind is what the URL says.
 //
-// Most callbacks are about a task whose timer has not fired. Its record is read by its exact subject: a filter takes the server
-// about 1 ms where many tasks are in flight. Most of the others are repeats, whose request has ended.
+// Most callbacks are about a task whose timer has not fired. Its record is read by its exact subject, from any server of the
+// stream: a filter takes the server about 1 ms where many tasks are in flight, and the leader's API as long as storing a
+// completion. Most of the others are repeats, whose request has ended.
 func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
 	rec, err := s.pendingRecord(ctx, kind, token)
 	if rec != nil || err != nil {
@@ -46,22 +47,37 @@ func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
 // it, and later, are only:
 //
 //   - What PutDue has stored for the poller. It is a copy of this record or of an older one.
+//   - What a server that is behind does not have yet: of a record with the id of its task polls, and the end, by which nothing that
+//     the record is used for can be stored.
 //   - The record under another pool, where the kind has moved while replicas of both tables run. Only Arm and Replace store it
 //     there, as Claim names the pool in its guard. All that they add to a record of which no task is made again are polls and
-//     the id of the task, and a callback brings that along.
+//     the id of the task.
 //
 // Where a task may be made again, a record under another pool may be that of a further try, and what a newer version stores is
-// not known. This returns no such records.
+// not known. Before the task has an id, the record may be of a send on another account by now. This returns no such records.
 func (s *Store) pendingRecord(ctx context.Context, kind, token string) (*Record, error) {
 	pool, err := s.pool(kind)
 	if err != nil { // a kind that is no longer in the table
 		return nil, nil
 	}
-	e, err := s.LoadOn(ctx, s.Subjects.Pending(kind, string(pool), token))
-	if err != nil || e.Rec.Retries > 0 || e.Rec.Newer() {
+	rec, err := s.loadDirect(ctx, s.Subjects.Pending(kind, string(pool), token))
+	if err != nil || rec == nil || rec.State != StateSubmitted || rec.Retries > 0 || rec.Newer() {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// loadDirect returns the record on a subject as the nearest server knows it; nil: that knows none.
+func (s *Store) loadDirect(ctx context.Context, subject string) (*Record, error) {
+	m, err := s.Guarded().LastDirect(ctx, subject)
+	if err != nil {
 		return nil, ignoreGone(err)
 	}
-	return e.Rec, nil
+	rec, err := Decode(m.Data)
+	if err != nil {
+		return nil, fmt.Errorf("record on %s: %w", subject, err)
+	}
+	return rec, nil
 }
 
 // endedRecord returns what is left of the record of a request that has ended; nil: it has not.

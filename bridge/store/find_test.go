@@ -17,33 +17,31 @@ import (
 // readers sees what is read from the stream of events by subject.
 type readers struct {
 	*Store
-	sub *nats.Subscription
+	asked chan *nats.Msg
 }
 
 func newReaders(t *testing.T) readers {
 	t.Helper()
 	srv := bustest.Start(t)
 	l, nc := newLedger(t, srv.URL(), 1), srv.Connect()
-	sub, err := nc.SubscribeSync("$JS.API.STREAM.MSG.GET." + l.Subjects.EventsStream())
-	if err == nil {
-		err = nc.Flush()
+	r := readers{l, make(chan *nats.Msg, 100)}
+	for _, api := range []string{"$JS.API.STREAM.MSG.GET.", "$JS.API.DIRECT.GET."} {
+		if _, err := nc.ChanSubscribe(api+l.Subjects.EventsStream(), r.asked); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err != nil {
+	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	return readers{l, sub}
+	return r
 }
 
-// since returns the subjects that were asked for since the last time.
+// since returns the subjects that were asked for since the last time, with a mark before those that any server was asked for.
 func (r readers) since(t *testing.T) (subjects []string) {
 	t.Helper()
 	const mark = "mark"
 	_, _ = r.Bus.Last(t.Context(), r.Subjects.EventsStream(), mark) // there is none
-	for {
-		msg, err := r.sub.NextMsg(time.Minute)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for msg := range r.asked {
 		var asked struct {
 			Subject string `json:"last_by_subj"`
 		}
@@ -51,20 +49,30 @@ func (r readers) since(t *testing.T) (subjects []string) {
 			t.Fatal(err)
 		}
 		if asked.Subject == mark {
-			return subjects
+			break
+		}
+		if strings.Contains(msg.Subject, ".DIRECT.") {
+			asked.Subject = "~" + asked.Subject
 		}
 		subjects = append(subjects, asked.Subject)
 	}
+	return subjects
 }
 
 // TestFind looks for records in every place where one may be, and counts what that reads.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	r := newReaders(t)
-	const exact, ended, filter = "kling-state.pending.text2video.video.ID", "kling.completion.*.*.ID", "kling-state.*.*.*.ID"
+	const exact, ended, filter = "~kling-state.pending.text2video.video.ID", "kling.completion.*.*.ID", "kling-state.*.*.*.ID"
 	due := func(t *testing.T, rec *Record) {
 		if err := r.DueNow(t.Context(), rec); err != nil {
 			t.Fatal(err)
+		}
+	}
+	creating := func(t *testing.T, rec *Record) {
+		rec.State, rec.TaskID = StateCreating, ""
+		if _, first, err := r.Intend(t.Context(), rec, time.Now().Add(time.Hour)); !first || err != nil {
+			t.Fatal(first, err)
 		}
 	}
 	pending := func(t *testing.T, rec *Record) {
@@ -85,13 +93,14 @@ func TestFind(t *testing.T) {
 		reads   []string
 	}{
 		"timer":                  {stored: of(pending), state: StateSubmitted, reads: of(exact)},
+		"before its task":        {stored: of(creating), state: StateCreating, reads: of(exact, ended, filter)},
 		"timer beside due":       {stored: of(pending, due), state: StateSubmitted, reads: of(exact)},
 		"fired timer":            {stored: of(due), state: StateSubmitted, reads: of(exact, ended, filter)},
 		"put back":               {stored: of(due, pending), state: StateSubmitted, reads: of(exact)},
 		"end":                    {stored: of(pending, complete), state: StateSubmitted, endedAs: events.StatusExpired, reads: of(exact, ended)},
 		"end beside due":         {stored: of(pending, due, complete), state: StateSubmitted, endedAs: events.StatusExpired, reads: of(exact, ended)},
 		"nothing":                {reads: of(exact, ended, filter, ended, "kling.progress.*.*.ID")},
-		"URL of another kind":    {stored: of(pending), kind: "effects", state: StateSubmitted, reads: of("kling-state.pending.effects.video.ID", ended, filter)},
+		"URL of another kind":    {stored: of(pending), kind: "effects", state: StateSubmitted, reads: of("~kling-state.pending.effects.video.ID", ended, filter)},
 		"URL of an unknown kind": {stored: of(pending), kind: "no-more", state: StateSubmitted, reads: of(ended, filter)},
 	} {
 		t.Run(name, func(t *testing.T) {

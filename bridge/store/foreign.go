@@ -108,6 +108,15 @@ func (s Guarded) Last(ctx context.Context, filter string) (*bus.Message, error) 
 	return nil, fmt.Errorf("%s of stream %s: %w", filter, s.stream(), errForeign)
 }
 
+// LastDirect is Last as any server of the stream knows it, which may be behind. Where that fails the leader is asked.
+func (s Guarded) LastDirect(ctx context.Context, subject string) (*bus.Message, error) {
+	m, err := s.bus.LastDirect(ctx, s.stream(), subject)
+	if errors.Is(err, bus.ErrNoMessage) || err == nil && !s.Foreign(m) {
+		return m, err
+	}
+	return s.Last(ctx, subject)
+}
+
 // Remove deletes a foreign message. That another replica was faster is no error.
 func (s Guarded) Remove(ctx context.Context, subject string, seq uint64) error {
 	if err := s.bus.Delete(ctx, s.stream(), seq); err != nil {
