@@ -30,6 +30,8 @@ type InFlight struct {
 	Log      *slog.Logger
 	news     chan *nats.Msg
 	untold   chan struct{} // of capacity 1: there is something to tell
+
+	reconnected <-chan nats.Status // since Subscribe
 }
 
 // recountInterval bounds how long lost news hold a slot.
@@ -53,7 +55,12 @@ func (f *InFlight) Subscribe() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = sub.Unsubscribe() }, nil // the connection is closed next
+	reconnected := f.Bus.Conn().StatusChanged(nats.CONNECTED)
+	f.reconnected = reconnected
+	return func() {
+		f.Bus.Conn().RemoveStatusListener(reconnected)
+		_ = sub.Unsubscribe() // the connection is closed next
+	}, nil
 }
 
 // Listen follows what was subscribed to, and tells other replicas what this one has stored, until ctx ends.
@@ -159,21 +166,19 @@ func needOf(kind kling.Kind, rec *store.Record) request.Need {
 	return request.Need{N: min(max(rec.Slots, 1), request.MaxImages), Model: request.ModelKey(kind, rec.Model)}
 }
 
-// Run recounts until ctx ends.
+// Run recounts until ctx ends. The first count, before any slot is taken, was its caller's.
 func (f *InFlight) Run(ctx context.Context) {
-	reconnected := f.Bus.Conn().StatusChanged(nats.CONNECTED)
-	defer f.Bus.Conn().RemoveStatusListener(reconnected)
 	ticker := time.NewTicker(recountInterval)
 	defer ticker.Stop()
 	for {
-		if err := f.Recount(ctx); err != nil && ctx.Err() == nil {
-			f.Log.WarnContext(ctx, "recount of tasks in flight", slog.Any("err", err))
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-reconnected:
+		case <-f.reconnected:
 		case <-ticker.C:
+		}
+		if err := f.Recount(ctx); err != nil && ctx.Err() == nil {
+			f.Log.WarnContext(ctx, "recount of tasks in flight", slog.Any("err", err))
 		}
 	}
 }
