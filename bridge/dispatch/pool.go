@@ -159,11 +159,12 @@ func (p *Pool) Dispatch(stop <-chan struct{}) {
 	}
 }
 
-// bid tells other replicas which requests wait for slots here.
+// bid tells other replicas which requests wait for slots here, and which no longer do.
 func (p *Pool) bid(now time.Time) {
 	p.mu.Lock()
 	first := p.stillBlocked()
 	p.mu.Unlock()
+	p.turns.retract(func(w want) bool { return first[w] != nil })
 	for w, j := range first {
 		p.turns.wait(w, j.Req, j.waits, now)
 	}
