@@ -31,6 +31,7 @@ var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subsc
 // Safe for concurrent use. A nil one notes nothing.
 type denials struct {
 	count atomic.Int64 // of known; what works is told of all the time
+	spare sync.Map     // families of publishes that can be done without, by subject
 	mu    sync.Mutex
 	known map[deniedKey]denied // guarded by mu
 }
@@ -78,9 +79,16 @@ func (d *denials) worked(subject string) {
 	d.forget(func(key deniedKey, _ denied) bool { return key == deniedKey{family: family(subject)} })
 }
 
-// denies reports whether a publish on subject has been denied lately.
-func (d *denials) denies(subject string) bool {
-	if d == nil || d.count.Load() == 0 {
+// deniesSpare reports whether a publish on subject, which can be done without, has been denied lately. Such a denial is told to
+// nobody.
+func (d *denials) deniesSpare(subject string) bool {
+	if d == nil {
+		return false
+	}
+	if _, known := d.spare.Load(subject); !known {
+		d.spare.Store(subject, family(subject))
+	}
+	if d.count.Load() == 0 {
 		return false
 	}
 	key := deniedKey{family: family(subject)}
@@ -104,14 +112,20 @@ func (d *denials) forget(which func(deniedKey, denied) bool) {
 	d.count.Store(int64(len(d.known)))
 }
 
-// words are those of the server about what is denied now.
+// words are those of the server about what is denied now and can't be done without.
 func (d *denials) words() []string {
 	d.forget(func(key deniedKey, what denied) bool { return !key.subscribe && time.Since(what.at) > forgetDenied })
+	spare := map[deniedKey]bool{}
+	for _, family := range d.spare.Range {
+		spare[deniedKey{family: family.(string)}] = true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []string
-	for _, what := range d.known {
-		all = append(all, what.words)
+	for key, what := range d.known {
+		if !spare[key] {
+			all = append(all, what.words)
+		}
 	}
 	slices.Sort(all)
 	return all

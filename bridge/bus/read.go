@@ -33,19 +33,22 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (*Message, error
 }
 
 // LastDirect returns the newest message on subject as any server of a stream that allows direct gets knows it: one that follows
-// may be behind. It takes the server a fraction of what Last takes it. Where nobody answers soon, or may be asked, it is an error.
+// may be behind. It takes the server a fraction of what Last takes it. It is an error where nobody answers soon, and where the
+// user may not ask: then Last is to follow.
 func (b *Bus) LastDirect(ctx context.Context, stream, subject string) (*Message, error) {
 	payload, err := json.Marshal(lookup{LastBySubject: subject})
 	if err != nil {
 		return nil, err
 	}
 	msg := &nats.Msg{Subject: b.API("DIRECT.GET." + stream), Data: payload}
-	if b.denials.denies(msg.Subject) {
+	if b.denials.deniesSpare(msg.Subject) {
 		return nil, fmt.Errorf("read from stream %s: %w: direct gets are denied", stream, ErrUnavailable)
 	}
-	ctx, cancel := context.WithTimeout(ctx, directTimeout)
-	defer cancel()
-	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
+	wait := directTimeout
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end))
+	}
+	answer, err := b.nc.RequestMsg(msg, wait) // with ctx it would take a second timer, and a goroutine for some
 	if err != nil {
 		return nil, fmt.Errorf("read from stream %s: %w", stream, err)
 	}

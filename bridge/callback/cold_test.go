@@ -54,9 +54,20 @@ func TestColdCallbackReadsOnce(t *testing.T) {
 	r.serve(t, 0)
 	_, _ = r.bus.Last(t.Context(), "KLING_EVENTS", "mark") // there is none
 	for _, want := range []string{"kling-state.pending.text2video.video." + r.records[0].RequestID, "mark"} {
-		if got := string((<-reads).Data); !strings.Contains(got, `"`+want+`"`) {
+		if got := string(next(t, reads).Data); !strings.Contains(got, `"`+want+`"`) {
 			t.Errorf("read %s, want only %s", got, want)
 		}
+	}
+}
+
+func next(t *testing.T, reads chan *nats.Msg) *nats.Msg {
+	t.Helper()
+	select {
+	case msg := <-reads:
+		return msg
+	case <-time.After(time.Minute):
+		t.Fatal("waited in vain for what was read")
+		return nil
 	}
 }
 

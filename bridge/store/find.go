@@ -46,9 +46,9 @@ func (s *Store) Find(ctx context.Context, kind, token string) (*Record, error) {
 // A timer that fires and a completion remove it, and whoever writes the record again replaces it. So what may be stored beside
 // it, and later, are only:
 //
-//   - What PutDue has stored for the poller. It is a copy of this record or of an older one.
-//   - What a server that is behind does not have yet: of a record with the id of its task polls, and the end, by which nothing that
-//     the record is used for can be stored.
+//   - What PutDue has stored for the poller: a copy of a record.
+//   - What a server that is behind does not have yet: later polls, and the end. All that is stored by such a record is guarded by
+//     the leader, which knows the end.
 //   - The record under another pool, where the kind has moved while replicas of both tables run. Only Arm and Replace store it
 //     there, as Claim names the pool in its guard. All that they add to a record of which no task is made again are polls and
 //     the id of the task.
@@ -61,7 +61,7 @@ func (s *Store) pendingRecord(ctx context.Context, kind, token string) (*Record,
 		return nil, nil
 	}
 	rec, err := s.loadDirect(ctx, s.Subjects.Pending(kind, string(pool), token))
-	if err != nil || rec == nil || rec.State != StateSubmitted || rec.Retries > 0 || rec.Newer() {
+	if err != nil || rec == nil || rec.TaskID == "" || rec.Retries > 0 || rec.Newer() {
 		return nil, err
 	}
 	return rec, nil

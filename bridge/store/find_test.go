@@ -41,7 +41,13 @@ func (r readers) since(t *testing.T) (subjects []string) {
 	t.Helper()
 	const mark = "mark"
 	_, _ = r.Bus.Last(t.Context(), r.Subjects.EventsStream(), mark) // there is none
-	for msg := range r.asked {
+	for {
+		var msg *nats.Msg
+		select {
+		case msg = <-r.asked:
+		case <-time.After(time.Minute):
+			t.Fatal("waited in vain for what was read")
+		}
 		var asked struct {
 			Subject string `json:"last_by_subj"`
 		}
@@ -49,14 +55,13 @@ func (r readers) since(t *testing.T) (subjects []string) {
 			t.Fatal(err)
 		}
 		if asked.Subject == mark {
-			break
+			return subjects
 		}
 		if strings.Contains(msg.Subject, ".DIRECT.") {
 			asked.Subject = "~" + asked.Subject
 		}
 		subjects = append(subjects, asked.Subject)
 	}
-	return subjects
 }
 
 // TestFind looks for records in every place where one may be, and counts what that reads.
@@ -73,6 +78,12 @@ func TestFind(t *testing.T) {
 		rec.State, rec.TaskID = StateCreating, ""
 		if _, first, err := r.Intend(t.Context(), rec, time.Now().Add(time.Hour)); !first || err != nil {
 			t.Fatal(first, err)
+		}
+	}
+	rebuilt := func(t *testing.T, rec *Record) {
+		rec.TaskID = ""
+		if stored, err := r.Arm(t.Context(), rec, time.Now().Add(time.Hour)); !stored || err != nil {
+			t.Fatal(stored, err)
 		}
 	}
 	pending := func(t *testing.T, rec *Record) {
@@ -93,6 +104,7 @@ func TestFind(t *testing.T) {
 		reads   []string
 	}{
 		"timer":                  {stored: of(pending), state: StateSubmitted, reads: of(exact)},
+		"rebuilt, without an id": {stored: of(rebuilt), state: StateSubmitted, reads: of(exact, ended, filter)},
 		"before its task":        {stored: of(creating), state: StateCreating, reads: of(exact, ended, filter)},
 		"timer beside due":       {stored: of(pending, due), state: StateSubmitted, reads: of(exact)},
 		"fired timer":            {stored: of(due), state: StateSubmitted, reads: of(exact, ended, filter)},

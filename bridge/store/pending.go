@@ -163,11 +163,11 @@ func (s *Store) DueUnlessEnded(ctx context.Context, rec *Record) (due bool, err 
 
 // PutDue stores the record as one whose timer has fired, unless there is a message on the guarded subjects.
 //
-// What is stored counts as the newest record of its request. A record that somebody may have gone on with since it was read,
-// to the id of its task, a further send or a further try, is never put over what that has stored.
+// What is stored counts as the newest record of its request. Somebody may have gone on with a record since it was read: to the id
+// of its task, a further send or a further try. Where that may be, the newest record is stored instead, or none.
 func (s *Store) PutDue(ctx context.Context, rec *Record, guard string) (stored bool, err error) {
 	if (rec.Retries > 0 || rec.State == StateCreating) && guard == s.Subjects.CompletionOf(rec.Token()) {
-		return s.putSame(ctx, rec)
+		return s.putNewest(ctx, rec)
 	}
 	msg, err := s.dueMessage(rec)
 	if err != nil {

@@ -171,9 +171,9 @@ func (r *Record) undo() (last events.Try) {
 	return last
 }
 
-// putSame stores the newest record of a try as one whose timer has fired, if there is none of another try, and no end. That
+// putNewest stores the newest record of a try as one whose timer has fired, if there is none of another try, and no end. That
 // there is neither a record nor an end is no answer.
-func (s *Store) putSame(ctx context.Context, rec *Record) (stored bool, err error) {
+func (s *Store) putNewest(ctx context.Context, rec *Record) (stored bool, err error) {
 	token := rec.Token()
 	for ctx.Err() == nil {
 		newest, err := s.Guarded().Last(ctx, s.Subjects.AnythingOf(token)) // first: the guard finds what comes after it
