@@ -34,8 +34,13 @@ type InFlight struct {
 	reconnected <-chan nats.Status // since Subscribe
 }
 
-// recountInterval bounds how long lost news hold a slot.
-const recountInterval = 30 * time.Second
+const (
+	// recountInterval bounds how long lost news hold a slot.
+	recountInterval = 30 * time.Second
+	// firstRecount follows the count at the start. In a cluster it takes the servers a moment to pass news on to who is new. What has
+	// happened while this replica was away is then over, as far as it can be.
+	firstRecount = 5 * time.Second
+)
 
 // newsBacklog is how many messages may wait to be followed; beyond it they are lost until the next recount.
 const newsBacklog = 16 << 10
@@ -168,15 +173,16 @@ func needOf(kind kling.Kind, rec *store.Record) request.Need {
 
 // Run recounts until ctx ends. The first count, before any slot is taken, was its caller's.
 func (f *InFlight) Run(ctx context.Context) {
-	ticker := time.NewTicker(recountInterval)
-	defer ticker.Stop()
+	next := time.NewTimer(firstRecount)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.reconnected:
-		case <-ticker.C:
+		case <-next.C:
 		}
+		next.Reset(recountInterval)
 		if err := f.Recount(ctx); err != nil && ctx.Err() == nil {
 			f.Log.WarnContext(ctx, "recount of tasks in flight", slog.Any("err", err))
 		}

@@ -46,7 +46,7 @@ type slotNews struct {
 	Refused bool          `json:"full,omitempty"`    // because Kling had no capacity
 	Wait    int           `json:"wait,omitempty"`    // slots, for which there is no room
 	Waited  time.Duration `json:"waited,omitempty"`  // for them
-	Gone    bool          `json:"gone,omitempty"`    // nothing waits any more for what it did
+	Gone    bool          `json:"gone,omitempty"`    // the replica waits no longer for slots of this account and model
 
 	Priority events.Priority `json:"priority,omitempty"` // of the request that waits
 	tasksNews

@@ -172,6 +172,7 @@ func (p *Pool) bid(now time.Time) {
 
 // close waits for the workers and gives back what is left in hand.
 func (p *Pool) close(workers *workers) {
+	p.turns.retract(func(want) bool { return false })
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
