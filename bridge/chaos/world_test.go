@@ -246,11 +246,12 @@ func (w *world) wait(d time.Duration) {
 	}
 }
 
-// logs is the end of each replica's log, and what they hold of some ids.
+// logs is whether each replica is ready, the end of its log, and what that holds of some ids.
 func (w *world) logs(ids ...string) string {
 	var text string
 	for i, r := range w.replicas {
-		text += fmt.Sprintf("--- log of replica %d\n%s\n", i, r.logged(40, ids...))
+		_, ready := r.readiness()
+		text += fmt.Sprintf("--- readiness and log of replica %d\n%s\n%s\n", i, ready, r.logged(40, ids...))
 	}
 	return text
 }
