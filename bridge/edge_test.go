@@ -290,6 +290,27 @@ func TestAnswerRefusedAlone(t *testing.T) {
 	}
 }
 
+// TestTaskOfALostAnswerEndsThePause has a gateway refuse the answer to a request whose task is made, and no other request follows:
+// once the task is adopted, nothing says any more that its kind does not work.
+func TestTaskOfALostAnswerEndsThePause(t *testing.T) {
+	t.Parallel()
+	w, e := behindEdge(t, setup{sim: silent(), bridge: bridge.Options{LookupWindow: time.Hour}}) // it is never sent again
+	e.set(func(r *http.Request, _ string) *page {
+		if strings.Contains(r.URL.Path, "costs") { // by which it is told what is in the way of all from what is not
+			return nil
+		}
+		return &page{200, html404}
+	})
+	e.mu.Lock()
+	e.late = true
+	e.mu.Unlock()
+	w.submit("lost", "a")
+	w.eventually("it is not ready", func() bool { status, _ := get(t, w.replicas[0].adminURL+"/readyz"); return status != http.StatusOK })
+	e.set(nil)
+	w.eventually("the task is announced", func() bool { return w.count("KLING_EVENTS", "kling.progress.*.submitted.*") == 1 })
+	w.eventually("it is ready", func() bool { status, _ := get(t, w.replicas[0].adminURL+"/readyz"); return status == http.StatusOK })
+}
+
 // TestProbesAlternate refuses everything: no request is tried twice before each was tried once.
 func TestProbesAlternate(t *testing.T) {
 	t.Parallel()

@@ -101,6 +101,7 @@ func (c *Creator) found(ctx context.Context, j *attempt, task kling.Task) (dispa
 		return c.reject(ctx, j, olderTask(j, task))
 	}
 	c.Queries.seen(j.rec.Account, j.Req.Kind)
+	c.pauses(j).Made(j.Req.Kind, j.sentAt)
 	c.Log.InfoContext(ctx, "adopted", append(j.Attrs(), slog.String("task_id", task.ID))...)
 	return c.submitted(ctx, j, task)
 }

@@ -31,37 +31,12 @@ type Pauses struct {
 	Suspected chan struct{}        // of capacity 1: an answer that is not Kling's has come
 }
 
-// Scope is what is paused: everything, an API generation, one pool of it, or one kind.
-type Scope struct {
-	Generation kling.Generation // empty: every one
-	pool       kling.Pool       // empty: every one
-	kind       string           // empty: every one
-}
-
-var everything = Scope{}
-
-func kindScope(k kling.Kind) Scope { return Scope{k.Generation, k.Pool, k.Name} }
-
-// Component is how readiness and metrics name the scope.
-func (s Scope) Component() string {
-	switch {
-	case s.kind != "":
-		return "kind:" + s.kind
-	case s.pool != "":
-		return "pool:" + string(s.pool)
-	default:
-		return "kling"
-	}
-}
-
-// foreign tells the pauses that answers not of Kling's begin.
-func (s Scope) foreign() bool { return s == everything || s.kind != "" }
-
 type pause struct {
 	reason    string
 	since     time.Time
 	nextProbe time.Time
-	lastKind  string // of the last request that fared so
+	lastKind  string    // of the last request that fared so
+	lastSent  time.Time // when that was sent
 }
 
 const (
@@ -84,11 +59,6 @@ func (p *Pauses) Listen(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.changed = f
-}
-
-// scopes lists what covers a kind.
-func scopes(k kling.Kind) [4]Scope {
-	return [4]Scope{everything, {Generation: k.Generation}, {Generation: k.Generation, pool: k.Pool}, kindScope(k)}
 }
 
 // allow reports whether a request may be sent. While paused it says yes once every interval: that one is the probe.
@@ -219,10 +189,10 @@ func (p *Pauses) begin(scope Scope, kind, why string, sent, now time.Time, wait 
 			return false
 		}
 		a.reason, a.nextProbe = why, now.Add(p.Interval)
-		a.lastKind = cmp.Or(kind, a.lastKind)
+		a.lastKind, a.lastSent = cmp.Or(kind, a.lastKind), sent
 		return true
 	}
-	p.active[scope] = &pause{reason: why, since: now, nextProbe: now.Add(wait), lastKind: kind}
+	p.active[scope] = &pause{reason: why, since: now, nextProbe: now.Add(wait), lastKind: kind, lastSent: sent}
 	p.mu.Unlock()
 	p.log.Error("paused: somebody has to act", slog.String("component", scope.Component()),
 		slog.String("generation", string(scope.Generation)), slog.String("reason", why), slog.Duration("probe_interval", p.Interval))
@@ -251,6 +221,14 @@ func (p *Pauses) Succeeded(k kling.Kind, sent time.Time) {
 	p.Answered(k, sent)
 	all := scopes(k)
 	p.end(sent, all[:]...)
+}
+
+// Made ends the pause of a kind whose evidence is a request sent at the given time, the last one that fared so: its task is there,
+// so that Kling has got it, and only its answer was lost. Without that the kind would stay paused until another request of it comes.
+func (p *Pauses) Made(k kling.Kind, sent time.Time) {
+	if p.remove(func(scope Scope, a *pause) bool { return scope == kindScope(k) && a.lastSent.Equal(sent) }) {
+		p.tell()
+	}
 }
 
 // Authenticated ends the pause of a whole generation: an answer has shown that its credentials are good.
