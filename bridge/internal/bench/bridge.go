@@ -46,11 +46,9 @@ func (b *bench) startBridge(ctx context.Context, s setup) (*bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	var addrs [3]string
-	for i := range addrs {
-		if addrs[i], err = freeAddr(ctx); err != nil {
-			return nil, err
-		}
+	addrs, err := freeAddrs(ctx, 3)
+	if err != nil {
+		return nil, err
 	}
 	env := []string{
 		"PATH=" + os.Getenv("PATH"),

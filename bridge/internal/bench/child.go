@@ -165,13 +165,17 @@ func (c *child) cpuDuring(f func() error) (time.Duration, error) {
 	return after.cpu - before.cpu, err
 }
 
-// freeAddr is a loopback address that nobody listened on a moment ago.
-func freeAddr(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddrs returns addresses on which nobody listens.
+func freeAddrs(ctx context.Context, n int) (addrs []string, err error) {
+	for range n {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }() // all at the end, or one would be given twice
+		addrs = append(addrs, l.Addr().String())
 	}
-	return l.Addr().String(), l.Close()
+	return addrs, nil
 }
 
 // sleep waits, or until ctx ends.

@@ -29,7 +29,8 @@ func measureInFlight(ctx context.Context, b *bench) ([]row, error) {
 	kling := startAccepting()
 	defer kling.Close()
 	var memory, ready, idle []pair
-	settle, watch := time.Duration(b.of(4, 1))*time.Second, time.Duration(b.of(12, 3))*time.Second
+	// What is in flight is counted anew 5 s after the start and then every 30 s: one count is watched, as in the long run.
+	settle, watch := time.Duration(b.of(6, 1))*time.Second, time.Duration(b.of(30, 3))*time.Second
 	for round := range b.rounds() {
 		b.note("  round %d of %d", round+1, b.rounds())
 		var full, none rest
