@@ -29,14 +29,19 @@ func (w *world) trick(replies ...string) {
 	if _, err := w.js.CreateOrUpdateStream(w.ctx, jetstream.StreamConfig{Name: "NOISE", Subjects: []string{"noise"}}); err != nil {
 		w.t.Fatal(err)
 	}
+	answered := func() {
+		w.t.Helper()
+		if _, err := w.js.Publish(w.ctx, "noise", nil); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	answered() // in a cluster it takes a moment until what is published gets there
 	for _, reply := range replies {
 		if err := w.nc.PublishRequest("noise", reply, nil); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	if _, err := w.js.Publish(w.ctx, "noise", nil); err != nil { // its answer comes after those
-		w.t.Fatal(err)
-	}
+	answered() // after those
 }
 
 // settings returns what is stored, by name.
