@@ -37,8 +37,8 @@ type InFlight struct {
 const (
 	// recountInterval bounds how long lost news hold a slot.
 	recountInterval = 30 * time.Second
-	// firstRecount follows the count at the start. In a cluster it takes the servers a moment to pass news on to who is new. What has
-	// happened while this replica was away is then over, as far as it can be.
+	// firstRecount is how long after the start the first recount comes. In a cluster it takes the servers a moment to pass news on to
+	// who is new: what was told in between, and missed, is made up for by then.
 	firstRecount = 5 * time.Second
 )
 
