@@ -1,15 +1,17 @@
 package kling
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,18 +37,15 @@ type request struct {
 	once    bool // it is sent once, also where Kling refuses the token
 }
 
-// newBody reads the body from its start, as far as the fence lets it.
-func (r request) newBody(fence func() error) io.ReadCloser {
+// newBody reads the body from its start, as far as the fence lets it. oneStep tells whether what is read of it is written next.
+func (r request) newBody(fence func() error, oneStep func() bool) io.ReadCloser {
 	if r.body == nil {
 		return http.NoBody
 	}
-	pieces := make([]io.Reader, len(r.body))
-	for i, p := range r.body {
-		pieces[i] = bytes.NewReader(p)
-	}
-	body := io.MultiReader(pieces...)
+	pieces := net.Buffers(slices.Clone(r.body)) // all that there is room for is one read
+	body := io.Reader(&pieces)
 	if fence != nil && r.op == opCreate {
-		body = &fencedBody{Reader: body, may: fence, left: r.bodySize()}
+		body = &fencedBody{Reader: body, may: fence, oneStep: oneStep, size: r.bodySize(), left: r.bodySize()}
 	}
 	return io.NopCloser(body)
 }
@@ -105,13 +104,13 @@ func (lateError) Unwrap() error { return context.DeadlineExceeded }
 
 // send makes one HTTP exchange.
 func (c *Client) send(ctx context.Context, r request, token string) (answer, *Error) {
-	var wire wireWatch
-	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, r.newBody(c.fence))
+	wire := wireWatch{plainHTTP1: c.plainHTTP1}
+	req, err := http.NewRequestWithContext(wire.watch(ctx), r.method, c.base+r.path, r.newBody(c.fence, wire.oneStep.Load))
 	if err != nil {
 		return answer{}, r.fail(verdict{action: ActionReject, class: ClassInvalid}, err)
 	}
 	req.ContentLength = r.bodySize()
-	req.GetBody = func() (io.ReadCloser, error) { return r.newBody(c.fence), nil } // for a connection that turns out to be closed
+	req.GetBody = func() (io.ReadCloser, error) { return r.newBody(c.fence, wire.oneStep.Load), nil } // for a connection that turns out to be closed
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("User-Agent", userAgent)
 	if r.body != nil {
@@ -233,7 +232,10 @@ func cause(ctx context.Context, err error) error {
 // are buffered, before any of the body: without that report Kling can't have got a whole request. It starts over by
 // itself, asking for another connection, only when it knows that nothing of a request with a body was written.
 type wireWatch struct {
+	plainHTTP1 bool // a connection without TLS has HTTP/1
+
 	asked, written atomic.Bool
+	oneStep        atomic.Bool // the connection has HTTP/1
 }
 
 func (w *wireWatch) watch(ctx context.Context) context.Context {
@@ -241,6 +243,11 @@ func (w *wireWatch) watch(ctx context.Context) context.Context {
 		GetConn: func(string) {
 			w.asked.Store(true)
 			w.written.Store(false)
+			w.oneStep.Store(false)
+		},
+		GotConn: func(got httptrace.GotConnInfo) {
+			secured, ok := got.Conn.(*tls.Conn)
+			w.oneStep.Store(!ok && w.plainHTTP1 || ok && secured.ConnectionState().NegotiatedProtocol != "h2")
 		},
 		WroteHeaders: func() { w.written.Store(true) },
 	})

@@ -49,6 +49,8 @@ type Client struct {
 	transport http.RoundTripper
 	observe   func(context.Context, Call) // nil: nobody is told
 	fence     func() error                // of create calls; nil: none
+
+	plainHTTP1 bool // connections without TLS have HTTP/1, for all that is known of the transport
 }
 
 // NewClient returns a client. It makes no call yet.
@@ -66,7 +68,8 @@ func NewClient(o Options) (*Client, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Transport == nil {
+	plainHTTP1 := o.Transport == nil
+	if plainHTTP1 {
 		o.Transport = newTransport()
 	}
 	return &Client{
@@ -75,7 +78,7 @@ func NewClient(o Options) (*Client, error) {
 		now:       o.Now,
 		auth:      &authorizer{credentials: o.Credentials, now: o.Now},
 		http:      newHTTPClient(o.Transport, o.TracerProvider),
-		transport: o.Transport,
+		transport: o.Transport, plainHTTP1: plainHTTP1,
 	}, nil
 }
 

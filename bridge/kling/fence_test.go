@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -22,10 +23,14 @@ func TestFence(t *testing.T) {
 	kind, _ := kling.DefaultKinds().Lookup("text2video")
 	asked := 0
 	open := client.Fenced(func() error { asked++; return nil })
-	if _, err := open.Create(t.Context(), kind, "", []byte(`{}`)); err != nil || asked < 2 {
+	if _, err := open.Create(t.Context(), kind, "", []byte(`{}`)); err != nil || asked < 1 {
 		t.Fatalf("asked %d times for two bytes: %v", asked, err)
 	}
 	stalled := errors.New("stalled")
+	closed := client.Fenced(func() error { return stalled })
+	if _, err := closed.Create(t.Context(), kind, "", []byte(`{"prompt":`), []byte(`"a boat"}`)); !errors.Is(err, kling.ErrFenced) {
+		t.Errorf("a small body that must not be sent: %v", err)
+	}
 	body := bytes.Repeat([]byte("x"), 200<<10)
 	for from := 1; from < 6; from++ {
 		asked = 0
@@ -40,5 +45,42 @@ func TestFence(t *testing.T) {
 		if !ok || failure.Action != kling.ActionRetry || !errors.Is(err, kling.ErrFenced) || !errors.Is(err, stalled) {
 			t.Errorf("from part %d on: %v", from, err)
 		}
+	}
+}
+
+// TestFenceIsAskedBeforeTheLastByte has small bodies go over each kind of connection. Only HTTP/1 writes next what it has read.
+func TestFenceIsAskedBeforeTheLastByte(t *testing.T) {
+	t.Parallel()
+	kind, _ := kling.DefaultKinds().Lookup("text2video")
+	for name, c := range map[string]struct {
+		start  func(*httptest.Server)
+		custom bool // transport
+		asks   int
+	}{
+		"HTTP/1":                              {(*httptest.Server).Start, false, 1},
+		"HTTP/1 by a transport of the caller": {(*httptest.Server).Start, true, 2}, // for all that is known it could be HTTP/2
+		"HTTP/1 over TLS":                     {(*httptest.Server).StartTLS, true, 1},
+		"HTTP/2":                              {func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }, true, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewUnstartedServer(respond(http.StatusOK, `{"code":0,"data":{"task_id":"871000000000000101","task_status":"submitted"}}`))
+			c.start(server)
+			t.Cleanup(server.Close)
+			o := kling.Options{BaseURL: server.URL, Credentials: kling.Credentials{APIKey: testKey}}
+			if c.custom {
+				o.Transport = server.Client().Transport
+			}
+			client, err := kling.NewClient(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(client.Close)
+			asked := 0
+			_, err = client.Fenced(func() error { asked++; return nil }).Create(t.Context(), kind, "", []byte(`{"prompt":`), []byte(`"a boat"}`))
+			if err != nil || asked != c.asks {
+				t.Errorf("asked %d times (%v), want %d", asked, err, c.asks)
+			}
+		})
 	}
 }
