@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
 	"github.com/klingbridge/klingbridge/bridge/pull"
@@ -140,8 +139,10 @@ func (f *fleet) replica(name string) *fleetReplica {
 	peers := NewPeers(nil, "", name)
 	peers.publish = func(_ string, data []byte) error {
 		f.tell(func(other *fleetReplica, now time.Time) {
-			other.turns.hear(&nats.Msg{Data: data}, other.Pool, now)
-			other.Freed()
+			if !other.turns.knows(data) {
+				other.turns.hear(&nats.Msg{Data: data}, other.Pool, now)
+				other.Freed()
+			}
 		})
 		return nil
 	}
@@ -197,17 +198,6 @@ func (r *fleetReplica) fetch(f *fleet, n int) (more bool) {
 	case <-time.After(fleetIdle):
 		return true
 	}
-}
-
-// inStream is a message that goes back to the stream when it is not wanted.
-type inStream struct {
-	jetstream.Msg
-	back func()
-}
-
-func (m inStream) Nak() error {
-	m.back()
-	return nil
 }
 
 // create is the work of the pools.

@@ -113,7 +113,7 @@ func (f *InFlight) tell() {
 func (f *InFlight) follow(msg *nats.Msg, now time.Time) {
 	parsed, ok := f.Subjects.Parse(msg.Subject)
 	p := f.Pools[kling.Pool(parsed.Pool)]
-	if !ok || parsed.Type != subjects.TypeSlots || p == nil {
+	if !ok || parsed.Type != subjects.TypeSlots || p == nil || p.turns.knows(msg.Data) {
 		return
 	}
 	for _, token := range p.turns.hear(msg, p, now) {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"sync"
@@ -190,9 +191,6 @@ type ledger interface {
 // hear takes in what another replica told, or whoever else may publish there: it costs a bounded amount of memory, and
 // holds up requests for a bounded time. It returns the tokens of requests that are said to have ended.
 func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) (ended []string) {
-	if t.saidOfTasks(msg.Data) {
-		return nil
-	}
 	news, ok := readNews(msg.Data)
 	if !ok {
 		return nil
@@ -217,6 +215,18 @@ func (t *Peers) hear(msg *nats.Msg, l ledger, now time.Time) (ended []string) {
 		s.given(news.Token, of.Model, news.Refused, now)
 	}
 	return ended
+}
+
+// knows reports whether a message is this replica's own and nobody waits for it to come back: there is nothing to hear in it.
+// Most are.
+func (t *Peers) knows(data []byte) bool {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"replica":"`))
+	if n := len(t.self); !ok || len(rest) <= n || string(rest[:n]) != t.self || rest[n] != '"' {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.echoes) == 0
 }
 
 // follow sets the clock to what was heard, if that is later.

@@ -416,27 +416,30 @@ func TestOutbidForEver(t *testing.T) {
 	}
 }
 
-// TestOwnTaskNewsAreKnown holds what a replica skips of its own to what it says.
-func TestOwnTaskNewsAreKnown(t *testing.T) {
+// TestOwnNewsAreKnown has a replica skip what it has said itself, but for what somebody waits for.
+func TestOwnNewsAreKnown(t *testing.T) {
 	t.Parallel()
-	begun, ended := tasksNews{Begun: []begunTask{{Token: "a"}}}, tasksNews{Ended: []string{"a"}}
-	for _, c := range []struct {
-		news slotNews
-		want bool
-	}{
-		{slotNews{tasksNews: begun}, true},
-		{slotNews{tasksNews: ended}, true},
-		{slotNews{Token: "b", Take: 1, Clock: 3, tasksNews: ended}, false}, // it waits for this one's echo
-		{slotNews{Wait: 2, tasksNews: begun}, false},
+	var said []byte
+	p := NewPeers(nil, "", "me")
+	p.publish = func(_ string, data []byte) error { said = data; return nil }
+	for _, news := range []slotNews{
+		{Token: "b", Take: 1, Clock: 3},
+		{Wait: 2},
+		{tasksNews: tasksNews{Begun: []begunTask{{Token: "a"}}}},
+		{tasksNews: tasksNews{Ended: []string{"a"}}},
 	} {
-		var said []byte
-		p := &Peers{self: "me", publish: func(_ string, data []byte) error { said = data; return nil }}
-		p.send(c.news)
-		if got := p.saidOfTasks(said); got != c.want {
-			t.Errorf("%s: %v, want %v", said, got, c.want)
+		p.send(news)
+		if !p.knows(said) {
+			t.Errorf("%s is not known", said)
 		}
-		if other := (&Peers{self: "m"}); other.saidOfTasks(said) {
-			t.Errorf("%s is taken for another's", said)
+		for _, name := range []string{"m", "mee", "other"} {
+			if NewPeers(nil, "", name).knows(said) {
+				t.Errorf("%s is taken for what %s has said", said, name)
+			}
 		}
+	}
+	p.echoes["c"] = make(chan standing, 1)
+	if p.knows(said) {
+		t.Errorf("%s is skipped though somebody waits", said)
 	}
 }

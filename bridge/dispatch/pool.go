@@ -103,6 +103,13 @@ func (p *Pool) Freed() {
 	p.notify()
 }
 
+// moreRoom has all who wait for room look again: whatever has woken the pool may have made some.
+func (p *Pool) moreRoom() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signalRoom()
+}
+
 // signalRoom wakes whoever waits in waitForRoom; the caller holds the mutex.
 func (p *Pool) signalRoom() {
 	if p.room != nil {
@@ -146,6 +153,7 @@ func (p *Pool) Dispatch(stop <-chan struct{}) {
 			workers.start(j)
 		}
 		p.bid(time.Now())
+		p.moreRoom()
 		timer.Reset(p.nextDelay())
 		select {
 		case <-stop:
@@ -237,7 +245,7 @@ func (p *Pool) take(j *Job) bool {
 	j.told = true
 	account, token, of := j.share.Account, j.Req.Token, j.Req.Need()
 	if !p.bounded(account) && !p.turns.contested(time.Now()) {
-		p.turns.take(account, token, of)
+		j.share.Slots.told(p.turns.take(account, token, of))
 		return true
 	}
 	switch p.turns.takeInOrder(account, token, of, p) {

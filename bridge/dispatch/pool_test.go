@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/klingbridge/klingbridge/bridge/kling"
@@ -45,6 +46,17 @@ func testJob(t *testing.T, id, kindName string, priority events.Priority) *Job {
 			ID: id, Token: id, Kind: kindNamed(t, kindName), Priority: priority, Slots: 1, Deadline: time.Now().Add(time.Hour),
 		},
 	}
+}
+
+// inStream is a message that goes back to the stream when it is not wanted.
+type inStream struct {
+	jetstream.Msg
+	back func()
+}
+
+func (m inStream) Nak() error {
+	m.back()
+	return nil
 }
 
 // accept is the work of a Kling with room: the task exists and ends at once.

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"bytes"
 	"cmp"
 	"hash/maphash"
 	"slices"
@@ -78,16 +77,6 @@ func (t *Peers) sendTasks(news tasksNews) {
 	if news.len() > 0 {
 		t.send(slotNews{tasksNews: news})
 	}
-}
-
-// saidOfTasks reports whether a message is this replica's own, about nothing but tasks: there is nothing to hear in it. Many are.
-func (t *Peers) saidOfTasks(data []byte) bool {
-	rest, ok := bytes.CutPrefix(data, []byte(`{"replica":"`))
-	if n := len(t.self); !ok || len(rest) < n || string(rest[:n]) != t.self {
-		return false
-	}
-	rest = rest[len(t.self):]
-	return bytes.HasPrefix(rest, []byte(`","begun":`)) || bytes.HasPrefix(rest, []byte(`","ended":`))
 }
 
 func (n *tasksNews) len() int { return len(n.Begun) + len(n.Ended) }
