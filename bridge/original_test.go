@@ -4,8 +4,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klingbridge/klingbridge/bridge/bus/bustest"
+	"github.com/klingbridge/klingbridge/bridge/kling/klingtest"
 	"github.com/klingbridge/klingbridge/bridge/subjects"
 	"github.com/klingbridge/klingbridge/events"
 )
@@ -48,7 +50,8 @@ func TestRequestIsKeptOnce(t *testing.T) {
 	srv := bustest.Start(t)
 	l := newLink(t, strings.TrimPrefix(srv.URL(), "nats://"))
 	t.Cleanup(l.close)
-	w := start(t, setup{natsURL: srv.URL(), replicas: 1})
+	later := klingtest.Options{SubmittedFor: 20 * time.Millisecond, Duration: time.Second} // than the connection stands again
+	w := start(t, setup{natsURL: srv.URL(), replicas: 1, sim: later})
 	w.replicas[0].stop()
 	broken := make(chan struct{})
 	l.breakAtNth(regexp.MustCompile(`PUB kling-put\.kling-state\.original\.`), 1, func() { close(broken) })

@@ -80,8 +80,9 @@ const (
 	later              // the outcome is unknown
 )
 
-// Start sends a message and returns at once, so that another may go out with it. stored waits for the answer, and has to be called
-// once: it reports whether the message is stored. Where it is not, or nobody knows, [Bus.Publish] is to follow.
+// Start sends a message and returns at once, so that another may go out with it. stored waits for the answer, and is called once,
+// or not at all where nobody wants to know any more: it reports whether the message is stored. Where it is not, or nobody knows,
+// [Bus.Publish] is to follow.
 func (b *Bus) Start(ctx context.Context, msg *nats.Msg) (stored func(context.Context) bool) {
 	if err := b.roomFor(ctx, msg); err != nil {
 		return func(context.Context) bool { return false }

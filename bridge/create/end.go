@@ -97,8 +97,6 @@ func (c *Creator) keepUnsentAndAck(ctx context.Context, j *attempt, end events.S
 // tellAndAck tells what became of a request and keeps it as it came, beside each other, and acks it once both are stored.
 // Whatever of that a crash or an error leaves out is made up for when the request comes again.
 func (c *Creator) tellAndAck(ctx context.Context, j *attempt, tell func(context.Context) error) (dispatch.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout) // one for all writes: each would make its own
-	defer cancel()
 	kept := c.Store.StartKeep(ctx, j.Req, j.Msg.Headers(), j.Msg.Data())
 	told := tell(ctx)
 	if err := errors.Join(told, kept(ctx)); err != nil {

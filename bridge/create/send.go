@@ -91,40 +91,59 @@ const (
 	codeMaintenance = 5001
 )
 
-// storeTask stores the record of a task that was made, unless a callback has been faster.
-func (c *Creator) storeTask(ctx context.Context, j *attempt, rec *store.Record) (stored bool, err error) {
-	if rec.Retries > 0 { // in place of no other try's
-		return c.Store.Rearm(ctx, rec, rec.NextPollAt, j.recSeq)
-	}
-	return c.Store.Arm(ctx, rec, rec.NextPollAt)
-}
-
-// submitted stores the task id, then tells the world and keeps the request as it came, and acks it at last.
+// submitted stores the task id, tells the world and keeps the request as it came, beside each other, and acks it once all of that
+// is stored. On the wire the task id comes first.
 func (c *Creator) submitted(ctx context.Context, j *attempt, task kling.Task) (dispatch.Result, error) {
 	j.Accepted()
 	now := c.Store.Now()
 	rec := j.rec.Submitted(task.ID, now, clock.Earlier(now.Add(c.FirstPoll), j.rec.Deadline))
-	stored, err := c.storeTask(ctx, j, rec)
+	if rec.Retries > 0 {
+		return c.submittedTry(ctx, j, rec, task)
+	}
+	ctx, cancel := context.WithTimeout(ctx, store.PublishTimeout) // one for all writes: each would make its own
+	defer cancel()
+	armed := c.Store.StartArm(ctx, rec, rec.NextPollAt)
+	announced := c.Store.StartAnnounce(ctx, rec, &task)
+	return c.tellAndAck(ctx, j, func(ctx context.Context) error {
+		stored, err := armed(ctx) // first: while that is not sure, the announcement is not tried again
+		if err != nil {
+			return err
+		}
+		c.created(ctx, j.Req, rec)
+		if stored { // else a callback has been faster, and the announcement is refused as well
+			c.Cache.Put(rec)
+			if err := announced(ctx); err != nil {
+				return err
+			}
+		}
+		return c.endAdopted(ctx, rec, task)
+	})
+}
+
+// submittedTry is submitted for a request whose tasks may be made again: its record takes the place of no other try's, and
+// nothing is told before that is sure. What is kept in the cache does not show that another replica goes on with the next try.
+func (c *Creator) submittedTry(ctx context.Context, j *attempt, rec *store.Record, task kling.Task) (dispatch.Result, error) {
+	stored, err := c.Store.Rearm(ctx, rec, rec.NextPollAt, j.recSeq)
 	if err != nil {
 		return dispatch.Result{}, err
 	}
 	c.created(ctx, j.Req, rec)
-	if !stored && rec.Retries > 0 { // its task may have failed already
+	if !stored { // its task may have failed already
 		return c.resume(ctx, j, "")
 	}
-	if stored && rec.Retries == 0 { // what is kept here does not show that another replica goes on with the next try
-		c.Cache.Put(rec)
-	}
 	return c.tellAndAck(ctx, j, func(ctx context.Context) error {
-		if stored { // else a callback has been faster
-			if err := c.Store.Announce(ctx, rec, &task); err != nil {
-				return err
-			}
+		if err := c.Store.Announce(ctx, rec, &task); err != nil {
+			return err
 		}
-		if !task.Status.Terminal() {
-			return nil
-		}
-		_, err := c.Store.Observe(ctx, rec, task, events.SourcePoll) // an adopted task may have ended long ago
-		return err
+		return c.endAdopted(ctx, rec, task)
 	})
+}
+
+// endAdopted tells the end of a task that was adopted, which may have been long ago.
+func (c *Creator) endAdopted(ctx context.Context, rec *store.Record, task kling.Task) error {
+	if !task.Status.Terminal() {
+		return nil
+	}
+	_, err := c.Store.Observe(ctx, rec, task, events.SourcePoll)
+	return err
 }

@@ -36,6 +36,31 @@ func (s *Store) publishEvent(
 	return stored, err
 }
 
+// startEvent is publishEvent beside whatever else the caller publishes before it calls stored, at most once: it reports whether the
+// event is stored. Where it is not, or nobody knows, publishEvent is to follow.
+func (s *Store) startEvent(
+	ctx context.Context, rec *Record, ev *events.Event, subject, msgID string, guard func(*bus.Draft),
+) (stored func(context.Context) bool, err error) {
+	ctx, span := s.sendSpan(ctx, subject, rec, msgID)
+	defer func() { telemetry.EndSpan(span, err) }()
+	d, err := s.eventDraft(ctx, ev, subject, msgID)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Release()
+	guard(d)
+	sent := s.Bus.Start(ctx, &d.Msg)
+	return func(ctx context.Context) bool {
+		if !sent(ctx) {
+			return false
+		}
+		if s.Stored != nil {
+			s.Stored(rec, ev.Status)
+		}
+		return true
+	}, nil
+}
+
 // Archived publishes what became of the files of a result, once for each request, whatever it is.
 func (s *Store) Archived(ctx context.Context, rec *Record, status events.Status, body *events.Archived) (err error) {
 	token := rec.Token()

@@ -79,14 +79,39 @@ func (s *Store) Claim(ctx context.Context, rec *Record, fireAt time.Time, seq ui
 
 // Arm replaces the record unless the request has been completed.
 func (s *Store) Arm(ctx context.Context, rec *Record, fireAt time.Time) (stored bool, err error) {
-	d, err := s.pendingDraft(rec, fireAt)
+	d, err := s.armDraft(rec, fireAt)
 	if err != nil {
 		return false, err
 	}
 	defer d.Release()
-	d.GuardSequence(s.Subjects.CompletionOf(rec.Token()), 0)
 	_, stored, err = s.put(ctx, &d.Msg)
 	return stored, err
+}
+
+// StartArm is Arm beside whatever else the caller publishes before it calls armed, which has to be called once.
+func (s *Store) StartArm(ctx context.Context, rec *Record, fireAt time.Time) (armed func(context.Context) (stored bool, err error)) {
+	whole := func(ctx context.Context) (bool, error) { return s.Arm(ctx, rec, fireAt) }
+	d, err := s.armDraft(rec, fireAt)
+	if err != nil {
+		return whole
+	}
+	defer d.Release()
+	stored := s.Bus.Start(ctx, &d.Msg)
+	return func(ctx context.Context) (bool, error) {
+		if stored(ctx) {
+			return true, nil
+		}
+		return whole(ctx)
+	}
+}
+
+// armDraft is the record unless the request has been completed.
+func (s *Store) armDraft(rec *Record, fireAt time.Time) (*bus.Draft, error) {
+	d, err := s.pendingDraft(rec, fireAt)
+	if err == nil {
+		d.GuardSequence(s.Subjects.CompletionOf(rec.Token()), 0)
+	}
+	return d, err
 }
 
 // Rearm puts the record back whose timer has fired, unless there is a newer record of the request or its end: fired is the

@@ -109,21 +109,50 @@ func (s *Store) Announce(ctx context.Context, rec *Record, task *kling.Task) err
 	return err
 }
 
-func (s *Store) publishProgress(ctx context.Context, rec *Record, ev *events.Event, last uint64) (stored bool, err error) {
-	token := rec.Token()
-	msgID := token + "." + string(ev.Status)
-	if n := rec.Try(); n > 1 {
-		msgID += "-" + strconv.Itoa(n)
+// StartAnnounce is Announce, of a first try, beside whatever else the caller publishes before it calls announced, at most once.
+func (s *Store) StartAnnounce(ctx context.Context, rec *Record, task *kling.Task) (announced func(context.Context) error) {
+	whole := func(ctx context.Context) error { return s.Announce(ctx, rec, task) }
+	ev := s.event(rec, End{status: events.StatusSubmitted, source: events.SourceBridge}, task, s.Now())
+	stored, err := s.startEvent(ctx, rec, ev, s.progressSubject(rec, ev), progressID(rec, ev), s.progressGuard(rec, ev, 0))
+	if err != nil {
+		return whole
 	}
-	return s.publishEvent(ctx, rec, ev, s.Subjects.Progress(rec.Kind, ev.Status, token), msgID, func(d *bus.Draft) {
-		d.GuardSequence(s.Subjects.EventsOf(token), last)
+	s.Metrics.begun(rec.Kind)
+	return func(ctx context.Context) error {
+		if stored(ctx) {
+			return nil
+		}
+		return whole(ctx)
+	}
+}
+
+func (s *Store) publishProgress(ctx context.Context, rec *Record, ev *events.Event, last uint64) (stored bool, err error) {
+	return s.publishEvent(ctx, rec, ev, s.progressSubject(rec, ev), progressID(rec, ev), s.progressGuard(rec, ev, last))
+}
+
+func (s *Store) progressSubject(rec *Record, ev *events.Event) string {
+	return s.Subjects.Progress(rec.Kind, ev.Status, rec.Token())
+}
+
+func progressID(rec *Record, ev *events.Event) string {
+	id := rec.Token() + "." + string(ev.Status)
+	if n := rec.Try(); n > 1 {
+		id += "-" + strconv.Itoa(n)
+	}
+	return id
+}
+
+// progressGuard sets what an event of progress has beside what all have: it is stored after the event of that sequence, or first.
+func (s *Store) progressGuard(rec *Record, ev *events.Event, last uint64) func(*bus.Draft) {
+	return func(d *bus.Draft) {
+		d.GuardSequence(s.Subjects.EventsOf(rec.Token()), last)
 		if rec.Slots > 1 {
 			d.Set(events.HeaderSlots, strconv.Itoa(rec.Slots))
 		}
 		if rec.Model != "" && ev.Status == events.StatusSubmitted {
 			d.Set(events.HeaderModel, rec.Model)
 		}
-	})
+	}
 }
 
 // place is where an event of progress stands among those of its request. The zero value is before all.
