@@ -248,4 +248,4 @@ func readNews(data []byte) (news slotNews, ok bool) {
 }
 
 // isModel reports whether news may name a model so, or none.
-func isModel(name string) bool { return name == "" || request.ModelPattern.MatchString(name) }
+func isModel(name string) bool { return name == "" || request.IsModel(name) }

@@ -18,8 +18,6 @@ const (
 )
 
 var (
-	// ModelPattern is what a model may be called.
-	ModelPattern      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	externalIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	allDigits         = regexp.MustCompile(`^[0-9]+$`)
 )
@@ -32,7 +30,7 @@ func (r *Request) readBody(body Object) error {
 		if r.Model, err = body.takeString("model"); err != nil {
 			return err
 		}
-		if !ModelPattern.MatchString(r.Model) {
+		if !IsModel(r.Model) {
 			return fmt.Errorf("model: want 1 to 64 of A-Z a-z 0-9 . _ - to name the model of %s", r.Kind.Name)
 		}
 	}
@@ -59,6 +57,29 @@ func (r *Request) readBody(body Object) error {
 	}
 	r.countSlots()
 	return nil
+}
+
+// IsModel reports whether a model may be called so. It is asked about every request.
+func IsModel(name string) bool {
+	const longest = 64
+	if len(name) == 0 || len(name) > longest {
+		return false
+	}
+	for i := range len(name) {
+		if !isModelByte(name[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isModelByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	default:
+		return c == '.' || c == '_' || c == '-'
+	}
 }
 
 // readOwnFields removes callback_url and external_task_id, which the bridge sets.
@@ -122,7 +143,7 @@ func (r *Request) readModelName() {
 	if !ok && json.Unmarshal(raw, &name) != nil {
 		return
 	}
-	if ModelPattern.MatchString(name) {
+	if IsModel(name) {
 		r.Model = name
 	}
 }

@@ -3,6 +3,7 @@ package request
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -96,6 +97,21 @@ func TestPlainText(t *testing.T) {
 		}
 		if s, err := again.takeString(again.fields[0].name); err != nil || s != strings.ToValidUTF8(text, "\ufffd") {
 			t.Errorf("%q is quoted as %q; %v", text, s, err)
+		}
+	}
+}
+
+// TestIsModel holds the names of models to the expression that describes them.
+func TestIsModel(t *testing.T) {
+	t.Parallel()
+	pattern := regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	names := []string{"", "kling-v3", "kling-3.0_turbo", "KLING", "a b", "é", "a/b", "a\n", strings.Repeat("m", 64), strings.Repeat("m", 65)}
+	for c := range 256 {
+		names = append(names, string([]byte{byte(c)}))
+	}
+	for _, name := range names {
+		if got, want := IsModel(name), pattern.MatchString(name); got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
 		}
 	}
 }
