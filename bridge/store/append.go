@@ -27,12 +27,17 @@ func encodeEvent(dst []byte, ev *events.Event) ([]byte, error) {
 
 // encode returns the record as JSON, with the members that were not understood when it was read.
 func (r *Record) encode() ([]byte, error) {
+	return r.appendTo(nil)
+}
+
+// appendTo is encode into memory that is there. It takes the place of what is in it.
+func (r *Record) appendTo(dst []byte) ([]byte, error) {
 	const usual = 768 // bytes
-	data, ok := appendRecord(make([]byte, 0, usual), r)
+	data, ok := appendRecord(slices.Grow(dst[:0], usual), r)
 	if !ok {
 		var err error
 		if data, err = json.Marshal(r); err != nil {
-			return nil, fmt.Errorf("record of request %s: %w", r.RequestID, err)
+			return dst[:0], fmt.Errorf("record of request %s: %w", r.RequestID, err)
 		}
 	}
 	if len(r.Unknown) == 0 {

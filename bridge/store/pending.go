@@ -235,10 +235,6 @@ func (s *Store) pendingDraft(rec *Record, fireAt time.Time) (*bus.Draft, error) 
 	if rec.Newer() {
 		return nil, fmt.Errorf("request %s: %w", rec.RequestID, errNewer)
 	}
-	data, err := rec.encode()
-	if err != nil {
-		return nil, err
-	}
 	pool, err := s.pool(rec.Kind)
 	if err != nil {
 		return nil, err
@@ -247,7 +243,10 @@ func (s *Store) pendingDraft(rec *Record, fireAt time.Time) (*bus.Draft, error) 
 		fireAt = latest
 	}
 	d := bus.NewDraft(s.Subjects.Put(s.Subjects.Pending(rec.Kind, string(pool), rec.Token())))
-	d.Data = data
+	if d.Data, err = rec.appendTo(d.Data); err != nil {
+		d.Release()
+		return nil, err
+	}
 	d.ScheduleAt(fireAt, s.Subjects.Put(s.Subjects.Due(rec.Kind, string(pool), rec.Token())))
 	return d, nil
 }
