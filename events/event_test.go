@@ -13,6 +13,23 @@ import (
 	"github.com/klingbridge/klingbridge/events"
 )
 
+// TestTimeIsWrittenByItsLayout holds the wire form to what package time makes of the layout.
+func TestTimeIsWrittenByItsLayout(t *testing.T) {
+	t.Parallel()
+	east := time.FixedZone("", 5*60*60+30*60)
+	for _, at := range []time.Time{
+		{}, time.Unix(0, 0), time.Unix(-1, 1), time.Unix(1764500000, 999_999_999), time.Unix(1764500000, 1_000_000), time.Unix(1764500000, 20_000_000).In(east),
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(999, 1, 1, 0, 0, 0, 0, east),
+	} {
+		const layout = "2006-01-02T15:04:05.000Z"
+		want := at.UTC().Format(layout)
+		text, err := events.Time{Time: at}.MarshalText()
+		if got := (events.Time{Time: at}).String(); got != want || string(text) != want || err != nil {
+			t.Errorf("%s and %s (%v), want %s", got, text, err, want)
+		}
+	}
+}
+
 func TestTime(t *testing.T) {
 	t.Parallel()
 	var got events.Time

@@ -190,16 +190,14 @@ func (o *object) unlessNever(name string, t time.Time) {
 	}
 }
 
-// wireTime is how [events.Time] is written.
-const wireTime = "2006-01-02T15:04:05.000Z"
-
 // at writes a time as events have them; nil: none.
 func (o *object) at(name string, t *events.Time) {
 	if t == nil {
 		return
 	}
 	o.name(name)
-	o.dst = append(t.UTC().AppendFormat(append(o.dst, '"'), wireTime), '"')
+	o.dst, _ = t.AppendText(append(o.dst, '"')) // it has no error
+	o.dst = append(o.dst, '"')
 }
 
 // texts writes an object of strings, in the order of their names.

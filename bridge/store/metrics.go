@@ -123,7 +123,8 @@ func (m *Metrics) buried(ctx context.Context, class events.ErrorClass) {
 func (s *Store) noteEnd(ctx context.Context, ev *events.Event) {
 	s.Metrics.completed(ctx, ev)
 	var all [maxEventAttrs]slog.Attr
-	attrs := append(eventAttrs(all[:0], ev), slog.Duration("after", ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)))
+	after := ev.CompletedAt.Sub(ev.RequestedAt.Time).Round(time.Millisecond)
+	attrs := append(eventAttrs(all[:0], ev), slog.String("after", after.String())) // as handlers spell it
 	if ev.Error != nil {
 		attrs = append(attrs, slog.String("class", string(ev.Error.Class)), slog.String("err", ev.Error.Message))
 	}

@@ -40,10 +40,14 @@ type tracedHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
 func (h tracedHandler) Handle(ctx context.Context, r slog.Record) error {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsValid() && !hasDurations(r) { // as most lines that are logged of every request
+		return h.Handler.Handle(ctx, r)
+	}
 	const usual = 16
 	var few [usual]slog.Attr
 	attrs := spelled(few[:0], r)
-	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+	if span.IsValid() {
 		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, withAttrs(r, attrs))
@@ -110,6 +114,14 @@ func spelled(attrs []slog.Attr, r slog.Record) []slog.Attr {
 		return true
 	})
 	return attrs
+}
+
+func hasDurations(r slog.Record) (found bool) {
+	r.Attrs(func(attr slog.Attr) bool {
+		found = attr.Value.Kind() == slog.KindDuration
+		return !found
+	})
+	return found
 }
 
 func spelledAll(attrs []slog.Attr) []slog.Attr {
