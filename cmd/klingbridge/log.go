@@ -94,6 +94,9 @@ type spelledHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
 func (h spelledHandler) Handle(ctx context.Context, r slog.Record) error {
+	if !hasDurations(r) {
+		return h.Handler.Handle(ctx, r)
+	}
 	return h.Handler.Handle(ctx, withAttrs(r, spelled(nil, r)))
 }
 
