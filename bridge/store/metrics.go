@@ -21,16 +21,14 @@ import (
 type Metrics struct {
 	completions *telemetry.Counter[endKey]
 	lateResults metric.Int64Counter
-	oddFields   metric.Int64Counter
+	oddFields   *telemetry.Counter[string]
 	deadLetters metric.Int64Counter
-	retries     metric.Int64Counter
-	units       metric.Float64Counter
+	retries     *telemetry.Counter[kindClass]
+	units       *telemetry.Sum[string]
 	duration    metric.Float64Histogram
 
-	byKind       *telemetry.Series[string]
 	byKindStatus *telemetry.Series[kindStatus]
 	byClass      *telemetry.Series[events.ErrorClass]
-	byKindClass  *telemetry.Series[kindClass]
 }
 
 type (
@@ -54,22 +52,22 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 	buckets := []float64{5, 10, 20, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600, 4 * 3600, 24 * 3600}
 	sm := &Metrics{
 		lateResults: m.Count("kling.late.results", "{result}", "Ends of tasks whose request had expired or was cancelled."),
-		oddFields:   m.Count("kling.odd_fields", "{field}", "Fields of ended tasks that had an unexpected type and count as absent."),
+		oddFields: telemetry.NewCounter(m, "kling.odd_fields", "{field}",
+			"Fields of ended tasks that had an unexpected type and count as absent.", telemetry.One[string](telemetry.AttrKind)),
 		deadLetters: m.Count("kling.dead_letters", "{message}", "Requests kept as dead letters, by the class of their error."),
-		retries:     m.Count("kling.retries", "{try}", "Failed tasks that are made again, by the class of their error."),
-		units:       m.Sum("kling.units", "{unit}", "Units deducted by Kling."),
-		duration:    m.Seconds("kling.task.duration", "From a task being created to its end being published.", buckets),
+		retries: telemetry.NewCounter(m, "kling.retries", "{try}", "Failed tasks that are made again, by the class of their error.",
+			func(k kindClass) []attribute.KeyValue {
+				return []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind), attribute.String(telemetry.AttrClass, string(k.class))}
+			}),
+		units:    telemetry.NewSum(m, "kling.units", "{unit}", "Units deducted by Kling.", telemetry.One[string](telemetry.AttrKind)),
+		duration: m.Seconds("kling.task.duration", "From a task being created to its end being published.", buckets),
 
-		byKind:  telemetry.NewSeries(telemetry.One[string](telemetry.AttrKind)),
 		byClass: telemetry.NewSeries(telemetry.One[events.ErrorClass](telemetry.AttrClass)),
 		completions: telemetry.NewCounter(m, "kling.completions", "{completion}", "Requests ended.", func(e endKey) []attribute.KeyValue {
 			return []attribute.KeyValue{
 				attribute.String(telemetry.AttrKind, e.kind), attribute.String(telemetry.AttrStatus, string(e.status)),
 				attribute.String(telemetry.AttrSource, string(e.source)),
 			}
-		}),
-		byKindClass: telemetry.NewSeries(func(k kindClass) []attribute.KeyValue {
-			return []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind), attribute.String(telemetry.AttrClass, string(k.class))}
 		}),
 		byKindStatus: telemetry.NewSeries(func(k kindStatus) []attribute.KeyValue {
 			return []attribute.KeyValue{attribute.String(telemetry.AttrKind, k.kind), attribute.String(telemetry.AttrStatus, string(k.status))}
@@ -88,14 +86,14 @@ func NewMetrics(m *telemetry.Meter, kinds kling.Kinds) *Metrics {
 }
 
 // begun shows what may be counted of a task later.
-func (m *Metrics) begun(ctx context.Context, kind string) {
-	m.oddFields.Add(ctx, 0, m.byKind.Adds(kind)...)
-	m.retries.Add(ctx, 0, m.byKindClass.Of(kindClass{kind, events.ErrorKling}))
+func (m *Metrics) begun(kind string) {
+	m.oddFields.Add(kind, 0)
+	m.retries.Add(kindClass{kind, events.ErrorKling}, 0)
 }
 
 func (m *Metrics) completed(ctx context.Context, ev *events.Event) {
 	m.completions.Add(endKey{ev.Kind, ev.Status, ev.Source}, 1)
-	m.deducted(ctx, ev)
+	m.deducted(ev)
 	byKling := ev.Status == events.StatusSucceed || ev.Status == events.StatusFailed
 	if byKling && ev.SubmittedAt != nil {
 		m.duration.Record(ctx, telemetry.SinceSeconds(ev.SubmittedAt.Time), m.byKindStatus.Records(kindStatus{ev.Kind, ev.Status})...)
@@ -104,14 +102,14 @@ func (m *Metrics) completed(ctx context.Context, ev *events.Event) {
 
 func (m *Metrics) late(ctx context.Context, ev *events.Event) {
 	m.lateResults.Add(ctx, 1, m.byKindStatus.Of(kindStatus{ev.Kind, ev.Status}))
-	m.deducted(ctx, ev)
+	m.deducted(ev)
 }
 
 // deducted counts what a task has cost. What is no amount is left out: a counter can't take it back.
-func (m *Metrics) deducted(ctx context.Context, ev *events.Event) {
+func (m *Metrics) deducted(ev *events.Event) {
 	units, err := strconv.ParseFloat(ev.Units, 64)
 	if err == nil && units > 0 && !math.IsInf(units, 0) {
-		m.units.Add(ctx, units, m.byKind.Adds(ev.Kind)...)
+		m.units.Add(ev.Kind, units)
 	}
 }
 
@@ -142,7 +140,7 @@ func (s *Store) noteOdd(ctx context.Context, rec *Record, task kling.Task) {
 	if len(task.Odd) == 0 {
 		return
 	}
-	s.Metrics.oddFields.Add(ctx, int64(len(task.Odd)), s.Metrics.byKind.Of(rec.Kind))
+	s.Metrics.oddFields.Add(rec.Kind, int64(len(task.Odd)))
 	s.Log.WarnContext(ctx, "odd fields of a task count as absent", slog.String("request_id", rec.RequestID),
 		slog.String("kind", rec.Kind), slog.String("task_id", task.ID), slog.Any("fields", task.Odd))
 }

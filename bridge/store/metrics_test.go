@@ -34,9 +34,9 @@ func TestUnitsThatAreNoAmountCountNothing(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	m := metricsOf(t, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
 	for _, units := range []string{"", "-3", "NaN", "+Inf", "1e999", "three"} {
-		m.deducted(t.Context(), &events.Event{Kind: "text2video", Units: units})
+		m.deducted(&events.Event{Kind: "text2video", Units: units})
 	}
-	m.deducted(t.Context(), &events.Event{Kind: "text2video", Units: "2.5"})
+	m.deducted(&events.Event{Kind: "text2video", Units: "2.5"})
 	var got metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &got); err != nil {
 		t.Fatal(err)

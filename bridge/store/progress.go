@@ -99,7 +99,7 @@ func (s *Store) lastProgress(ctx context.Context, token string) (at place, seq u
 // Announce publishes submitted as the first event of a task, unless something is already known of it. Of a first one its guard
 // alone decides, without the read that progress needs.
 func (s *Store) Announce(ctx context.Context, rec *Record, task *kling.Task) error {
-	s.Metrics.begun(ctx, rec.Kind)
+	s.Metrics.begun(rec.Kind)
 	if rec.Try() > 1 {
 		_, err := s.progress(ctx, rec, events.StatusSubmitted, events.SourceBridge, task)
 		return err

@@ -128,7 +128,7 @@ func (s *Store) observeTry(ctx context.Context, rec *Record, task kling.Task, so
 			return EffectNone, err
 		}
 		if stored {
-			s.Metrics.retries.Add(ctx, 1, s.Metrics.byKindClass.Of(kindClass{rec.Kind, events.ErrorKling}))
+			s.Metrics.retries.Add(kindClass{rec.Kind, events.ErrorKling}, 1)
 			return EffectRetry, s.tellRetry(ctx, next)
 		}
 		// Something else about this request was stored in between, or an earlier try of this write. Look again.

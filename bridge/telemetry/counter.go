@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,3 +39,39 @@ func NewCounter[K comparable](m *Meter, name, unit, description string, attrs fu
 
 // Add counts n more of a key. Zero shows it: a counter that appears at 1 has not increased.
 func (c *Counter[K]) Add(key K, n int64) { c.byKey.of(key).n.Add(n) }
+
+// Sum is a [Counter] of what is not whole.
+//
+// Safe for concurrent use.
+type Sum[K comparable] struct{ byKey *made[K, summed] }
+
+type summed struct {
+	mu    sync.Mutex
+	total float64
+	attrs metric.MeasurementOption
+}
+
+// NewSum makes a sum, as NewCounter makes a counter.
+func NewSum[K comparable](m *Meter, name, unit, description string, attrs func(K) []attribute.KeyValue) *Sum[K] {
+	s := &Sum[K]{newMade(func(key K) *summed {
+		return &summed{attrs: metric.WithAttributeSet(attribute.NewSet(attrs(key)...))}
+	})}
+	shown, err := m.meter.Float64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
+	m.errs = append(m.errs, err)
+	_, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		s.byKey.each(func(at *summed) { o.ObserveFloat64(shown, at.add(0), at.attrs) })
+		return nil
+	}, shown)
+	m.errs = append(m.errs, err)
+	return s
+}
+
+// Add adds to the sum of a key.
+func (s *Sum[K]) Add(key K, amount float64) { s.byKey.of(key).add(amount) }
+
+func (s *summed) add(amount float64) (total float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total += amount
+	return s.total
+}

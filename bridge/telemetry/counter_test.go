@@ -41,6 +41,38 @@ func TestCounterCounts(t *testing.T) {
 	}
 }
 
+// TestSumAdds has two bridges sum up side by side at one provider.
+func TestSumAdds(t *testing.T) {
+	t.Parallel()
+	reader := sdkmetric.NewManualReader()
+	meter := telemetry.NewMeter(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+	var adding sync.WaitGroup
+	for range 2 {
+		s := telemetry.NewSum(meter, "units", "{unit}", "Units.", telemetry.One[string]("kind"))
+		for range 8 {
+			adding.Go(func() {
+				for range 100 {
+					s.Add("some", 0.25)
+				}
+			})
+		}
+	}
+	adding.Wait()
+	if err := meter.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // to be read changes nothing
+		var all metricdata.ResourceMetrics
+		if err := reader.Collect(t.Context(), &all); err != nil {
+			t.Fatal(err)
+		}
+		sum, ok := all.ScopeMetrics[0].Metrics[0].Data.(metricdata.Sum[float64])
+		if !ok || !sum.IsMonotonic || len(sum.DataPoints) != 1 || sum.DataPoints[0].Value != 400 {
+			t.Errorf("collected %+v, want a sum of 400", all.ScopeMetrics[0].Metrics)
+		}
+	}
+}
+
 // things reads the only counter by its only attribute.
 func things(t *testing.T, reader sdkmetric.Reader) map[string]int64 {
 	t.Helper()
@@ -74,7 +106,7 @@ func BenchmarkCounter(b *testing.B) {
 		c, series := meter.Count("told", "{thing}", "Things."), telemetry.NewSeries(byKind)
 		b.ReportAllocs()
 		for b.Loop() {
-			c.Add(b.Context(), 1, series.Adds("some")...)
+			c.Add(b.Context(), 1, series.Of("some"))
 		}
 	})
 }

@@ -48,13 +48,6 @@ func (m *Meter) Count(name, unit, description string) metric.Int64Counter {
 	return c
 }
 
-// Sum makes a counter of what is not whole.
-func (m *Meter) Sum(name, unit, description string) metric.Float64Counter {
-	c, err := m.meter.Float64Counter(name, metric.WithUnit(unit), metric.WithDescription(description))
-	m.errs = append(m.errs, err)
-	return c
-}
-
 // Seconds makes a histogram of times.
 func (m *Meter) Seconds(name, description string, buckets []float64) metric.Float64Histogram {
 	h, err := m.meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),

@@ -14,7 +14,6 @@ type Series[K comparable] struct{ byKey *made[K, series] }
 // that is made for a call needs memory.
 type series struct {
 	option  metric.MeasurementOption
-	adds    []metric.AddOption
 	records []metric.RecordOption
 }
 
@@ -22,7 +21,7 @@ type series struct {
 func NewSeries[K comparable](attrs func(K) []attribute.KeyValue) *Series[K] {
 	return &Series[K]{newMade(func(key K) *series {
 		option := metric.WithAttributeSet(attribute.NewSet(attrs(key)...))
-		return &series{option: option, adds: []metric.AddOption{option}, records: []metric.RecordOption{option}}
+		return &series{option: option, records: []metric.RecordOption{option}}
 	})}
 }
 
@@ -33,9 +32,6 @@ func One[K ~string](name string) func(K) []attribute.KeyValue {
 
 // Of returns the option that gives a measurement a key's attributes.
 func (s *Series[K]) Of(key K) metric.MeasurementOption { return s.byKey.of(key).option }
-
-// Adds is Of for a counter that is busy.
-func (s *Series[K]) Adds(key K) []metric.AddOption { return s.byKey.of(key).adds }
 
 // Records is Of for a histogram that is busy.
 func (s *Series[K]) Records(key K) []metric.RecordOption { return s.byKey.of(key).records }
