@@ -40,17 +40,14 @@ type tracedHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
 func (h tracedHandler) Handle(ctx context.Context, r slog.Record) error {
-	span := trace.SpanContextFromContext(ctx)
-	if !span.IsValid() && !hasDurations(r) { // as most lines that are logged of every request
-		return h.Handler.Handle(ctx, r)
+	if hasDurations(r) { // as few lines have that are logged of every request
+		r = withAttrs(r, spelled(nil, r))
 	}
-	const usual = 16
-	var few [usual]slog.Attr
-	attrs := spelled(few[:0], r)
-	if span.IsValid() {
-		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		r = r.Clone()
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
 	}
-	return h.Handler.Handle(ctx, withAttrs(r, attrs))
+	return h.Handler.Handle(ctx, r)
 }
 
 // WithAttrs implements [slog.Handler].
