@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -23,6 +24,7 @@ const (
 
 // setup says how to run the program.
 type setup struct {
+	program string // empty: the one that was built
 	natsURL string // empty: the embedded server
 	dataDir string // of the embedded server
 	kling   string
@@ -64,7 +66,7 @@ func (b *bench) startBridge(ctx context.Context, s setup) (*bridge, error) {
 		"BRIDGE_DATA_DIR=" + s.dataDir,
 	}
 	began := time.Now()
-	c, err := b.start(ctx, "bridge", append(env, s.env...), b.binary, "serve")
+	c, err := b.start(ctx, "bridge", append(env, s.env...), cmp.Or(s.program, b.binary), "serve")
 	if err != nil {
 		return nil, err
 	}

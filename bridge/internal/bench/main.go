@@ -49,6 +49,7 @@ func run(ctx context.Context, args []string) error {
 	quick := flags.Bool("quick", false, "fewer rounds of less, in four minutes; what is scaled down is marked")
 	jsonFile := flags.String("json", "", "also write the results to this `file`")
 	only := flags.String("only", "", "run only the suites whose name matches this `regexp`")
+	before := flags.String("before", "", "measure the program beside an earlier one, this `executable`, and nothing else")
 	dir := flags.String("dir", "", "`directory` for stores and logs, on a real disk; empty: a temporary one")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -62,7 +63,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer b.close()
-	report, err := b.run(ctx, pick)
+	measured := suites()
+	if *before != "" {
+		b.before, measured = *before, []suite{{"before", measureBefore}}
+	}
+	report, err := b.run(ctx, pick, measured)
 	report.print(os.Stdout)
 	if *jsonFile != "" {
 		err = errors.Join(err, report.write(*jsonFile))
@@ -73,6 +78,7 @@ func run(ctx context.Context, args []string) error {
 // bench is one run of it.
 type bench struct {
 	binary string // the program
+	before string // an earlier one; empty: none
 	self   string // this executable
 	dir    string // stores and logs, removed at the end
 	quick  bool
@@ -144,10 +150,10 @@ func suites() []suite {
 }
 
 // run runs the suites one after the other. One that fails takes nothing from the others.
-func (b *bench) run(ctx context.Context, pick *regexp.Regexp) (*report, error) {
+func (b *bench) run(ctx context.Context, pick *regexp.Regexp, measured []suite) (*report, error) {
 	r := newReport(ctx, b.quick)
 	var errs []error
-	for _, s := range suites() {
+	for _, s := range measured {
 		if !pick.MatchString(s.name) || ctx.Err() != nil {
 			continue
 		}
