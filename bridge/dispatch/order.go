@@ -123,9 +123,6 @@ func (p *Pool) promote(now time.Time) {
 		}
 		key := p.key(d.job)
 		p.ready[key] = slices.Insert(p.ready[key], 0, d.job)
-		if p.parked(d.job) {
-			p.signalRoom()
-		}
 		return true
 	})
 }

@@ -96,22 +96,12 @@ func (p *Pool) notify() {
 }
 
 // Freed tells that a slot may have become free.
-func (p *Pool) Freed() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.signalRoom()
-	p.notify()
-}
+func (p *Pool) Freed() { p.notify() }
 
-// moreRoom has all who wait for room look again: whatever has woken the pool may have made some.
+// moreRoom has all who wait in waitForRoom look again: whatever has woken the pool may have made some.
 func (p *Pool) moreRoom() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.signalRoom()
-}
-
-// signalRoom wakes whoever waits in waitForRoom; the caller holds the mutex.
-func (p *Pool) signalRoom() {
 	if p.room != nil {
 		close(p.room)
 		p.room = nil
@@ -299,7 +289,6 @@ func (p *Pool) run(j *Job) {
 	case resultPaused:
 		p.giveBack(j)
 		p.pass(j, key)
-		p.signalRoom()
 	case resultAgain:
 		p.giveBack(j)
 		p.delayed = append(p.delayed, delayedJob{job: j, at: now.Add(r.after), why: r.why})
@@ -332,7 +321,6 @@ func (p *Pool) settle(j *Job, key Lane) {
 	if j.reserved && !j.taken {
 		p.letGo(j)
 	}
-	p.signalRoom()
 }
 
 // refused gives a job's slots back after Kling said that there is no capacity, and says what was learned from it.
