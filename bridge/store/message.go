@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/klingbridge/klingbridge/bridge/bus"
@@ -17,23 +18,15 @@ const (
 	MaxTaskID = 128
 )
 
-// publishEvent is the only way a public event is published, except for archived ones.
+// publishEvent is the only way a public event is published, but for archived ones and, beside other messages, startEvent.
 func (s *Store) publishEvent(
 	ctx context.Context, rec *Record, ev *events.Event, subject, msgID string, guard func(*bus.Draft),
 ) (stored bool, err error) {
-	ctx, span := s.sendSpan(ctx, subject, rec, msgID)
-	defer func() { telemetry.EndSpan(span, err) }()
-	d, err := s.eventDraft(ctx, ev, subject, msgID)
-	if err != nil {
-		return false, err
-	}
-	defer d.Release()
-	guard(d)
-	_, stored, err = s.put(ctx, &d.Msg)
-	if stored && s.Stored != nil {
-		s.Stored(rec, ev.Status)
-	}
-	return stored, err
+	err = s.sendEvent(ctx, rec, ev, subject, msgID, guard, func(ctx context.Context, msg *nats.Msg) (err error) {
+		_, stored, err = s.put(ctx, msg)
+		return err
+	})
+	return s.noteStored(rec, ev, stored), err
 }
 
 // startEvent is publishEvent beside whatever else the caller publishes before it calls stored, at most once: it reports whether the
@@ -41,24 +34,36 @@ func (s *Store) publishEvent(
 func (s *Store) startEvent(
 	ctx context.Context, rec *Record, ev *events.Event, subject, msgID string, guard func(*bus.Draft),
 ) (stored func(context.Context) bool, err error) {
+	var sent func(context.Context) bool
+	err = s.sendEvent(ctx, rec, ev, subject, msgID, guard, func(ctx context.Context, msg *nats.Msg) error {
+		sent = s.Bus.Start(ctx, msg)
+		return nil
+	})
+	return func(ctx context.Context) bool { return s.noteStored(rec, ev, sent(ctx)) }, err
+}
+
+// sendEvent puts the message of an event together and has it sent, in a span.
+func (s *Store) sendEvent(
+	ctx context.Context, rec *Record, ev *events.Event, subject, msgID string, guard func(*bus.Draft),
+	send func(context.Context, *nats.Msg) error,
+) (err error) {
 	ctx, span := s.sendSpan(ctx, subject, rec, msgID)
 	defer func() { telemetry.EndSpan(span, err) }()
 	d, err := s.eventDraft(ctx, ev, subject, msgID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.Release()
 	guard(d)
-	sent := s.Bus.Start(ctx, &d.Msg)
-	return func(ctx context.Context) bool {
-		if !sent(ctx) {
-			return false
-		}
-		if s.Stored != nil {
-			s.Stored(rec, ev.Status)
-		}
-		return true
-	}, nil
+	return send(ctx, &d.Msg)
+}
+
+// noteStored tells whoever follows what is stored.
+func (s *Store) noteStored(rec *Record, ev *events.Event, stored bool) bool {
+	if stored && s.Stored != nil {
+		s.Stored(rec, ev.Status)
+	}
+	return stored
 }
 
 // Archived publishes what became of the files of a result, once for each request, whatever it is.
