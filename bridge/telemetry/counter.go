@@ -28,13 +28,19 @@ func NewCounter[K comparable](m *Meter, name, unit, description string, attrs fu
 	})}
 	shown, err := m.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	m.errs = append(m.errs, err)
-	// Not as an option of the instrument: of those, only the first bridge's is read.
-	_, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	m.read(shown, func(o metric.Observer) {
 		c.byKey.each(func(at *counted) { o.ObserveInt64(shown, at.n.Load(), at.attrs) })
+	})
+	return c
+}
+
+// read has an instrument read by observe. That is no option of the instrument: of those, only the first bridge's is read.
+func (m *Meter) read(shown metric.Observable, observe func(metric.Observer)) {
+	_, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		observe(o)
 		return nil
 	}, shown)
 	m.errs = append(m.errs, err)
-	return c
 }
 
 // Add counts n more of a key. Zero shows it: a counter that appears at 1 has not increased.
@@ -58,11 +64,9 @@ func NewSum[K comparable](m *Meter, name, unit, description string, attrs func(K
 	})}
 	shown, err := m.meter.Float64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	m.errs = append(m.errs, err)
-	_, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	m.read(shown, func(o metric.Observer) {
 		s.byKey.each(func(at *summed) { o.ObserveFloat64(shown, at.add(0), at.attrs) })
-		return nil
-	}, shown)
-	m.errs = append(m.errs, err)
+	})
 	return s
 }
 
