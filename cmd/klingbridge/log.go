@@ -40,9 +40,7 @@ type tracedHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
 func (h tracedHandler) Handle(ctx context.Context, r slog.Record) error {
-	if hasDurations(r) { // as few lines have that are logged of every request
-		r = withAttrs(r, spelled(nil, r))
-	}
+	r = spelled(r)
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
 		r = r.Clone()
 		r.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
@@ -91,10 +89,7 @@ type spelledHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
 func (h spelledHandler) Handle(ctx context.Context, r slog.Record) error {
-	if !hasDurations(r) {
-		return h.Handler.Handle(ctx, r)
-	}
-	return h.Handler.Handle(ctx, withAttrs(r, spelled(nil, r)))
+	return h.Handler.Handle(ctx, spelled(r))
 }
 
 // WithAttrs implements [slog.Handler].
@@ -107,13 +102,18 @@ func (h spelledHandler) WithGroup(name string) slog.Handler {
 	return spelledHandler{h.Handler.WithGroup(name)}
 }
 
-// spelled appends the attributes of a line: 4.005s where JSON would have nanoseconds.
-func spelled(attrs []slog.Attr, r slog.Record) []slog.Attr {
+// spelled is a line with its durations spelled: 4.005s where JSON would have nanoseconds. Few lines have some that are logged of
+// every request.
+func spelled(r slog.Record) slog.Record {
+	if !hasDurations(r) {
+		return r
+	}
+	line := slog.NewRecord(r.Time, r.Level, r.Message, r.PC) // its attributes may be shared with other handlers
 	r.Attrs(func(attr slog.Attr) bool {
-		attrs = append(attrs, spell(attr))
+		line.AddAttrs(spell(attr))
 		return true
 	})
-	return attrs
+	return line
 }
 
 func hasDurations(r slog.Record) (found bool) {
@@ -137,13 +137,6 @@ func spell(attr slog.Attr) slog.Attr {
 		attr.Value = slog.StringValue(attr.Value.Duration().String())
 	}
 	return attr
-}
-
-// withAttrs is a line with other attributes: its own may be shared with other handlers.
-func withAttrs(r slog.Record, attrs []slog.Attr) slog.Record {
-	line := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	line.AddAttrs(attrs...)
-	return line
 }
 
 func logLevel(name string) slog.Level {
